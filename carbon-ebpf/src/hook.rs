@@ -1,0 +1,150 @@
+//! The second rung: a program on every context switch, for kernels without an iterator over cgroups and as the
+//! independent check of the books.
+//!
+//! The clock is the scheduler's own: a task's `sum_exec_runtime` when it is switched in, and when it is switched
+//! out. That has cpu.stat's definition, and costs no helper call; one read of the monotonic clock is made where
+//! the CPU becomes idle or stops being so. While the key stays the same, only the CPU's slot is touched.
+
+use crate::{kernel, maps};
+use aya_ebpf::{
+    helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns},
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use carbon_ebpf::{CELLS, KEY_IDLE, KEY_KERNEL_THREAD, PF_KTHREAD, Slot, cell_index};
+
+/// What a task is booked to.
+#[inline(always)]
+unsafe fn key_of(task: *const u8) -> u64 {
+    // SAFETY: `task` is a typed pointer of a tracepoint.
+    unsafe {
+        if kernel::typed::<u32>(task, kernel::TASK_PID.load()) == 0 {
+            return KEY_IDLE;
+        }
+        let css_set: *const u8 = kernel::typed(task, kernel::TASK_CGROUPS.load());
+        let cgroup: *const u8 = kernel::typed(css_set, kernel::CSS_SET_DFL_CGRP.load());
+        let node: *const u8 = kernel::typed(cgroup, kernel::CGROUP_KN.load());
+        let id: u64 = kernel::typed(node, kernel::KERNFS_NODE_ID.load());
+        classed(id, kernel::typed(task, kernel::TASK_FLAGS.load()))
+    }
+}
+
+#[inline(always)]
+fn classed(cgroup: u64, flags: u32) -> u64 {
+    if flags & PF_KTHREAD == 0 { cgroup } else { cgroup | KEY_KERNEL_THREAD }
+}
+
+/// A context switch: `(bool preempt, struct task_struct *prev, struct task_struct *next, ...)`.
+#[btf_tracepoint(function = "sched_switch")]
+pub(crate) fn carbon_switch(ctx: BtfTracePointContext) -> i32 {
+    let (prev, next): (*const u8, *const u8) = (ctx.arg(1), ctx.arg(2));
+    let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: an element of this CPU, and the program is not preempted by itself.
+    let slot = unsafe { &mut *slot };
+    // SAFETY: typed pointers of the tracepoint.
+    unsafe {
+        let prev_ns: u64 = kernel::typed(prev, kernel::TASK_SUM_EXEC.load());
+        if slot.task == prev as u64 {
+            slot.pending_ns += prev_ns.wrapping_sub(slot.booked_ns);
+        } else if slot.task != 0 {
+            missed(slot, prev, prev_ns);
+        }
+        let key = key_of(next);
+        if key != slot.key {
+            turn(slot, if key == KEY_IDLE { key } else { kernel::booked_to(key) });
+        }
+        slot.task = next as u64;
+        slot.booked_ns = kernel::typed(next, kernel::TASK_SUM_EXEC.load());
+    }
+    0
+}
+
+/// Closes the slot's key and opens another one.
+#[inline(always)]
+fn turn(slot: &mut Slot, key: u64) {
+    if slot.key == KEY_IDLE {
+        // SAFETY: the helper has no arguments.
+        slot.idle_ns += unsafe { bpf_ktime_get_ns() }.saturating_sub(slot.idle_since_ns);
+        slot.pending_ns = 0;
+    } else {
+        settle(slot);
+    }
+    if key == KEY_IDLE {
+        // SAFETY: the helper has no arguments.
+        slot.idle_since_ns = unsafe { bpf_ktime_get_ns() };
+    }
+    slot.key = key;
+}
+
+/// Moves what is pending to the key's cell. A cell is never given to another key while it holds time: the loser
+/// of a conflict goes to the hash, and what has no room there to the overflow account.
+#[inline(always)]
+fn settle(slot: &mut Slot) {
+    let pending_ns = slot.pending_ns;
+    slot.pending_ns = 0;
+    if pending_ns == 0 {
+        return;
+    }
+    let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return };
+    // SAFETY: an element of this CPU; the index is masked.
+    let cell = unsafe { &mut (*table).cells[cell_index(slot.key) & (CELLS - 1)] };
+    if cell.key == 0 {
+        cell.key = slot.key;
+    }
+    if cell.key == slot.key {
+        cell.exec_ns += pending_ns;
+    } else if let Some(crowded) = maps::CROWDED.get_ptr_mut(slot.key) {
+        // SAFETY: this CPU's copy of the element.
+        unsafe { *crowded += pending_ns };
+    } else if maps::CROWDED.insert(slot.key, pending_ns, 0).is_err() {
+        slot.overflow_ns += pending_ns;
+    }
+}
+
+/// A switch whose previous task is not the remembered one: the program was not run for some switch before. What
+/// the previous task ran since it was picked is booked to it, a lower bound; the rest stays missed.
+#[inline(never)]
+fn missed(slot: &mut Slot, prev: *const u8, prev_ns: u64) {
+    slot.missed_switches += 1;
+    let prev = prev as u64;
+    let picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
+    let key = classed(kernel::task_cgroup_id(prev), kernel::half(prev + kernel::TASK_FLAGS.load()));
+    let key = if kernel::half(prev + kernel::TASK_PID.load()) == 0 { KEY_IDLE } else { key };
+    if key != slot.key {
+        turn(slot, key);
+    }
+    if key != KEY_IDLE {
+        slot.pending_ns += prev_ns.saturating_sub(picked_ns);
+    }
+}
+
+/// Run by userspace on each CPU at the edge of a window: books the task that runs there up to its last tick, and
+/// takes notice if it changed its cgroup. The first time it fills the slot.
+#[raw_tracepoint]
+pub(crate) fn carbon_fold(_: RawTracePointContext) -> i32 {
+    let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 1 };
+    // SAFETY: an element of this CPU; the program runs with interrupts off.
+    let slot = unsafe { &mut *slot };
+    // SAFETY: the helper has no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let exec_ns = kernel::word(task + kernel::TASK_SUM_EXEC.load());
+    let idle = kernel::half(task + kernel::TASK_PID.load()) == 0;
+    let key = if idle {
+        KEY_IDLE
+    } else {
+        classed(kernel::task_cgroup_id(task), kernel::half(task + kernel::TASK_FLAGS.load()))
+    };
+    if slot.task == task {
+        slot.pending_ns += exec_ns.wrapping_sub(slot.booked_ns);
+    } else if slot.task != 0 {
+        slot.missed_switches += 1;
+    }
+    if key != slot.key {
+        turn(slot, key);
+    } else if !idle {
+        settle(slot);
+    }
+    slot.task = task;
+    slot.booked_ns = exec_ns;
+    0
+}

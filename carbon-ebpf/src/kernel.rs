@@ -1,0 +1,153 @@
+//! Where the running kernel keeps what the programs read.
+//!
+//! Rust has no CO-RE relocations: userspace finds every offset in the kernel's own BTF and sets these constants
+//! before the object is loaded. The verifier then sees frozen read-only data, that is, known numbers.
+
+use aya_ebpf::{
+    Global,
+    cty::c_void,
+    helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
+};
+use carbon_ebpf::{COMM_LEN, TaskRecord};
+
+macro_rules! constants {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub(crate) static $name: Global<u64> = Global::new(0);
+    )*};
+}
+
+constants! {
+    /// Number of possible CPUs.
+    CPU_COUNT;
+    /// Number of packages, at most `PACKAGES_MAX`.
+    PACKAGE_COUNT;
+    /// Books every so many rows or switches to a wrong key, so that tests can see that they notice. 0, as it is
+    /// outside tests, lets the verifier remove the branch.
+    MISBOOK_EVERY;
+    /// `bpf_array.pptrs`.
+    BPF_ARRAY_PPTRS;
+    /// `cgroup.kn`.
+    CGROUP_KN;
+    /// `kernfs_node.id`.
+    KERNFS_NODE_ID;
+    /// `cgroup.level`.
+    CGROUP_LEVEL;
+    /// `cgroup.root`.
+    CGROUP_ROOT;
+    /// `cgroup_root.hierarchy_id`.
+    CGROUP_ROOT_HIERARCHY_ID;
+    /// `cgroup.rstat_base_cpu`, or `cgroup.rstat_cpu` before it was split off.
+    CGROUP_RSTAT;
+    /// From there to `bstat.cputime.sum_exec_runtime`.
+    RSTAT_SUM_EXEC;
+    /// `task_struct.pid`.
+    TASK_PID;
+    /// `task_struct.tgid`.
+    TASK_TGID;
+    /// `task_struct.flags`.
+    TASK_FLAGS;
+    /// `task_struct.comm`.
+    TASK_COMM;
+    /// `task_struct.start_time`.
+    TASK_START_TIME;
+    /// `task_struct.wake_cpu`.
+    TASK_WAKE_CPU;
+    /// `task_struct.cgroups`.
+    TASK_CGROUPS;
+    /// `task_struct.se.sum_exec_runtime`.
+    TASK_SUM_EXEC;
+    /// `task_struct.se.prev_sum_exec_runtime`.
+    TASK_PREV_SUM_EXEC;
+    /// `css_set.dfl_cgrp`.
+    CSS_SET_DFL_CGRP;
+    /// `css_set.subsys[cpuacct_cgrp_id]`; 0 where the kernel has no cpuacct.
+    CSS_SET_CPUACCT;
+    /// `cgroup_subsys_state.parent`.
+    CSS_PARENT;
+    /// `cpuacct.cpuusage`.
+    CPUACCT_CPUUSAGE;
+}
+
+/// A word at a kernel address; 0 where it cannot be read.
+#[inline(always)]
+pub(crate) fn word(address: u64) -> u64 {
+    let mut value = 0u64;
+    // SAFETY: the helper checks the address itself and fills at most the 8 bytes of `value`.
+    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, address as *const c_void) };
+    value
+}
+
+/// A 32-bit word at a kernel address; 0 where it cannot be read.
+#[inline(always)]
+pub(crate) fn half(address: u64) -> u32 {
+    let mut value = 0u32;
+    // SAFETY: as in `word`, with 4 bytes.
+    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 4, address as *const c_void) };
+    value
+}
+
+/// A word of a kernel object behind a typed pointer: a plain load, at an offset that the verifier knows.
+#[inline(always)]
+pub(crate) unsafe fn typed<T: Copy>(object: *const u8, offset: u64) -> T {
+    // SAFETY: the verifier checks the load against the kernel's types.
+    unsafe { object.add(offset as usize).cast::<T>().read_volatile() }
+}
+
+/// Id of a cgroup.
+#[inline(always)]
+pub(crate) fn cgroup_id(cgroup: u64) -> u64 {
+    word(word(cgroup + CGROUP_KN.load()) + KERNFS_NODE_ID.load())
+}
+
+/// Whether a cgroup is of the cgroup2 hierarchy, whose id is 0 (`cgroup_init`, kernel/cgroup/cgroup.c).
+#[inline(always)]
+pub(crate) fn is_cgroup2(cgroup: u64) -> bool {
+    half(word(cgroup + CGROUP_ROOT.load()) + CGROUP_ROOT_HIERARCHY_ID.load()) == 0
+}
+
+/// Id of a task's cgroup in the cgroup2 hierarchy.
+#[inline(always)]
+pub(crate) fn task_cgroup_id(task: u64) -> u64 {
+    cgroup_id(word(word(task + TASK_CGROUPS.load()) + CSS_SET_DFL_CGRP.load()))
+}
+
+/// Fills a record from a task.
+#[inline(always)]
+pub(crate) fn describe(task: u64, kind: u64, run: u64, record: &mut TaskRecord) {
+    record.kind = kind;
+    record.run = run;
+    record.cgroup = task_cgroup_id(task);
+    record.exec_ns = word(task + TASK_SUM_EXEC.load());
+    record.start_ns = word(task + TASK_START_TIME.load());
+    record.tid = half(task + TASK_PID.load());
+    record.tgid = half(task + TASK_TGID.load());
+    record.cpu = half(task + TASK_WAKE_CPU.load());
+    record.flags = half(task + TASK_FLAGS.load());
+    // SAFETY: the helper checks the address and fills at most the bytes of `comm`.
+    unsafe {
+        bpf_probe_read_kernel_str(
+            record.comm.as_mut_ptr().cast(),
+            COMM_LEN as u32,
+            (task + TASK_COMM.load()) as *const c_void,
+        )
+    };
+}
+
+/// A key, wrong every so many times where a test asks for that.
+#[inline(always)]
+pub(crate) fn booked_to(key: u64) -> u64 {
+    let every = MISBOOK_EVERY.load();
+    if every == 0 {
+        return key;
+    }
+    crate::maps::count(carbon_ebpf::counter::BOOKINGS, 1);
+    if crate::maps::counter_word(carbon_ebpf::counter::BOOKINGS)
+        .is_some_and(|word| unsafe { *word } % every == 0)
+    {
+        key ^ (1 << 40)
+    } else {
+        key
+    }
+}

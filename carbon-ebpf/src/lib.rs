@@ -1,0 +1,243 @@
+//! Types shared by the kernel programs and userspace, with their layout asserted on both sides.
+//!
+//! Everything here is plain old data of 8-byte words (or padded to them), so that a record read from a map is
+//! valid whatever its bytes are. Times are nanoseconds of `sum_exec_runtime`, the scheduler's own clock.
+
+#![no_std]
+
+use bytemuck::{Pod, Zeroable};
+use core::mem::{offset_of, size_of};
+
+/// Packages that a row has room for. Userspace folds the packages of a larger machine into the last column and
+/// says so.
+pub const PACKAGES_MAX: usize = 8;
+
+/// Possible CPUs that the programs have room for.
+pub const CPUS_MAX: usize = 1024;
+
+/// Bytes of a command's name, as the kernel keeps it (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// Bytes of a cgroup's path that an event carries; a longer one is found by walking the tree.
+pub const PATH_LEN: usize = 256;
+
+/// Cells of the hook's direct-mapped table on each CPU; a power of two.
+pub const CELLS: usize = 256;
+
+/// `task_struct.flags` of a kernel thread (`include/linux/sched.h`, the same from 2.6 to 7.3; no BTF has it).
+pub const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// Bit of a [`Cell`]'s key that says kernel thread; the rest is the cgroup's id.
+pub const KEY_KERNEL_THREAD: u64 = 1 << 63;
+
+/// Key of the idle task in a [`Slot`]. No cgroup has it: ids begin at 1.
+pub const KEY_IDLE: u64 = u64::MAX;
+
+/// A CPU as the programs see it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CpuEntry {
+    /// Offset of this CPU's copy of per-CPU data from the per-CPU address, modulo 2^64.
+    pub per_cpu_offset: u64,
+    /// Column of the CPU's package, below [`PACKAGES_MAX`].
+    pub package: u64,
+}
+
+/// What a record in the row or event buffer is. The first word of each.
+pub mod kind {
+    /// [`CgroupRecord`](super::CgroupRecord): a live cgroup, own tasks only.
+    pub const CGROUP: u64 = 1;
+    /// [`CgroupRecord`](super::CgroupRecord): time of all tasks of the machine, kernel threads included.
+    pub const TOTAL: u64 = 2;
+    /// [`CgroupRecord`](super::CgroupRecord): the cgroup's directory was removed.
+    pub const CGROUP_REMOVED: u64 = 3;
+    /// [`CgroupRecord`](super::CgroupRecord): the last reference to a removed cgroup is gone: its final.
+    pub const CGROUP_RELEASED: u64 = 4;
+    /// [`PathRecord`](super::PathRecord): a cgroup was made.
+    pub const CGROUP_MADE: u64 = 5;
+    /// [`TaskRecord`](super::TaskRecord): a live task.
+    pub const TASK: u64 = 6;
+    /// [`TaskRecord`](super::TaskRecord): a task is gone: its final.
+    pub const TASK_FREED: u64 = 7;
+    /// [`TaskRecord`](super::TaskRecord): a task executes another program.
+    pub const TASK_EXEC: u64 = 8;
+}
+
+/// CPU time of a cgroup. Only the first `packages` words of `exec_ns` are sent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CgroupRecord {
+    /// One of [`kind`].
+    pub kind: u64,
+    /// Id of the cgroup.
+    pub cgroup: u64,
+    /// Time by package.
+    pub exec_ns: [u64; PACKAGES_MAX],
+}
+
+/// Bytes of a [`CgroupRecord`] before its times.
+pub const CGROUP_RECORD_HEAD: usize = offset_of!(CgroupRecord, exec_ns);
+
+/// Path of a new cgroup below the root of its hierarchy. Only the first `length` bytes of `path` are sent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct PathRecord {
+    /// [`kind::CGROUP_MADE`].
+    pub kind: u64,
+    /// Id of the cgroup.
+    pub cgroup: u64,
+    /// Bytes of the path.
+    pub length: u64,
+    /// The path, cut at [`PATH_LEN`].
+    pub path: [u8; PATH_LEN],
+}
+
+/// Bytes of a [`PathRecord`] before its path.
+pub const PATH_RECORD_HEAD: usize = offset_of!(PathRecord, path);
+
+/// A task, as it is or as it ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TaskRecord {
+    /// One of [`kind`].
+    pub kind: u64,
+    /// Run that the task belongs to, 0 for none.
+    pub run: u64,
+    /// Id of its cgroup.
+    pub cgroup: u64,
+    /// Its CPU time.
+    pub exec_ns: u64,
+    /// When it began, monotonic: tells two tasks with the same id apart.
+    pub start_ns: u64,
+    /// Thread id.
+    pub tid: u32,
+    /// Thread group, which is what users call the process id.
+    pub tgid: u32,
+    /// CPU it ran on last.
+    pub cpu: u32,
+    /// `task_struct.flags`.
+    pub flags: u32,
+    /// Name, ended by a zero byte.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A process of a run.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct RunMember {
+    /// The run.
+    pub run: u64,
+    /// Tasks of the process that are not freed yet.
+    pub tasks: u64,
+}
+
+/// How many tasks a run has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct RunCounts {
+    /// Tasks that are not freed yet.
+    pub alive: u64,
+    /// Tasks that ever belonged to it.
+    pub started: u64,
+}
+
+/// Words of the control map, written by userspace.
+pub mod control {
+    /// Runs that are open: zero lets every fork, exec and exit pass at the cost of one look.
+    pub const RUNS: u32 = 0;
+    /// Not zero: report every task, not only those of runs.
+    pub const EVERY_TASK: u32 = 1;
+    /// Words of the map.
+    pub const WORDS: u32 = 2;
+}
+
+/// Words of the counter map, written by the programs.
+pub mod counter {
+    /// Rows that did not fit in the row buffer.
+    pub const ROWS_LOST: u32 = 0;
+    /// Events that did not fit in the event buffer.
+    pub const EVENTS_LOST: u32 = 1;
+    /// CPU time of cgroups whose removal did not fit in the event buffer.
+    pub const REMOVED_LOST_NS: u32 = 2;
+    /// CPU time of tasks whose end did not fit in the event buffer.
+    pub const TASKS_LOST_NS: u32 = 3;
+    /// Processes that did not fit in the map of runs, and so left their run.
+    pub const MEMBERS_LOST: u32 = 4;
+    /// CPU time of live kernel threads: the sum of the last pass over the tasks.
+    pub const KERNEL_THREADS_NS: u32 = 5;
+    /// CPU time of kernel threads that ended.
+    pub const KERNEL_THREADS_ENDED_NS: u32 = 6;
+    /// Tasks that the last pass saw.
+    pub const TASKS_SEEN: u32 = 7;
+    /// Address of the machine's per-CPU sums of CPU time (root of the cpuacct controller).
+    pub const TOTAL_ADDRESS: u32 = 8;
+    /// Scratch, for making an address a plain number.
+    pub const SCRATCH: u32 = 9;
+    /// Bookings, counted only where a test has some of them go wrong.
+    pub const BOOKINGS: u32 = 10;
+    /// Words of the map.
+    pub const WORDS: u32 = 11;
+}
+
+/// What runs on a CPU now, on the rung that hooks the switch. One cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Slot {
+    /// Address of the task, 0 before the first fold.
+    pub task: u64,
+    /// Its `sum_exec_runtime` up to which it is booked.
+    pub booked_ns: u64,
+    /// What it is booked to.
+    pub key: u64,
+    /// Booked to the key, but not in its cell yet.
+    pub pending_ns: u64,
+    /// Idle time, complete slices only.
+    pub idle_ns: u64,
+    /// Start of the idle slice, monotonic, while the CPU is idle.
+    pub idle_since_ns: u64,
+    /// Switches whose previous task was not the remembered one.
+    pub missed_switches: u64,
+    /// Time whose key found no room.
+    pub overflow_ns: u64,
+}
+
+/// CPU time of a key on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Cell {
+    /// Cgroup id and class; 0 for a free cell.
+    pub key: u64,
+    /// Its time on this CPU.
+    pub exec_ns: u64,
+}
+
+/// The cells of one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Cells {
+    /// Direct-mapped by [`cell_index`].
+    pub cells: [Cell; CELLS],
+}
+
+/// The cell of a key: the top bits of a Fibonacci hash (Knuth, The Art of Computer Programming 3, 6.4).
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "as many bits as the table has cells for")]
+pub const fn cell_index(key: u64) -> usize {
+    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - CELLS.trailing_zeros())) as usize
+}
+
+const _: () = {
+    assert!(size_of::<CpuEntry>() == 16);
+    assert!(size_of::<CgroupRecord>() == 16 + 8 * PACKAGES_MAX);
+    assert!(CGROUP_RECORD_HEAD == 16);
+    assert!(size_of::<PathRecord>() == 24 + PATH_LEN);
+    assert!(PATH_RECORD_HEAD == 24);
+    assert!(size_of::<TaskRecord>() == 72);
+    assert!(offset_of!(TaskRecord, tid) == 40 && offset_of!(TaskRecord, comm) == 56);
+    assert!(size_of::<RunMember>() == 16);
+    assert!(size_of::<RunCounts>() == 16);
+    assert!(size_of::<Slot>() == 64);
+    assert!(size_of::<Cell>() == 16);
+    assert!(size_of::<Cells>() == 16 * CELLS);
+    assert!(CELLS.is_power_of_two());
+};

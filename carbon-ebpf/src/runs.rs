@@ -1,0 +1,136 @@
+//! Runs: a process tree is followed from fork to fork by an id that userspace gives to its first process before
+//! it executes anything. No process is moved, and while there is no run every event costs one look.
+//!
+//! The id is kept by thread group in a hash, which every supported kernel has; an entry lives until its last
+//! task is freed, so that a task's final always finds its run.
+
+use crate::books::{bytes_of, every_task};
+use crate::{kernel, maps};
+use aya_ebpf::{
+    helpers::generated::bpf_get_current_pid_tgid,
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use carbon_ebpf::{PF_KTHREAD, RunCounts, RunMember, TaskRecord, control, counter, kind};
+
+/// Run by the first process of a run, on itself, with the run's id as argument.
+#[raw_tracepoint]
+pub(crate) fn carbon_enrol(ctx: RawTracePointContext) -> i32 {
+    let run: u64 = ctx.arg(0);
+    // SAFETY: the helper has no arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    i32::from(!join(tgid, run))
+}
+
+/// The run of a task that is to be reported: 0 for a task of no run where every task is wanted.
+#[inline(always)]
+pub(crate) fn reported(task: u64) -> Option<u64> {
+    let run = if maps::control(control::RUNS) == 0 {
+        0
+    } else {
+        run_of(kernel::half(task + kernel::TASK_TGID.load()))
+    };
+    (run != 0 || every_task()).then_some(run)
+}
+
+#[inline(always)]
+fn run_of(tgid: u32) -> u64 {
+    // SAFETY: an element is replaced only by a fork of the same thread group, and read word by word.
+    unsafe { maps::MEMBERS.get(tgid) }.map_or(0, |member| member.run)
+}
+
+/// Makes a new thread group part of a run; returns whether there was room.
+#[inline(always)]
+fn join(tgid: u32, run: u64) -> bool {
+    if maps::MEMBERS.insert(tgid, RunMember { run, tasks: 1 }, 0).is_err() {
+        maps::count(counter::MEMBERS_LOST, 1);
+        return false;
+    }
+    started(run);
+    true
+}
+
+#[inline(always)]
+fn started(run: u64) {
+    if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(run) {
+        // SAFETY: an element of the map.
+        unsafe { maps::add(&raw mut (*counts).alive, 1) };
+        // SAFETY: as above.
+        unsafe { maps::add(&raw mut (*counts).started, 1) };
+    } else {
+        let _ = maps::RUN_COUNTS.insert(run, RunCounts { alive: 1, started: 1 }, 0);
+    }
+}
+
+/// A fork, of a process or of a thread: `(struct task_struct *parent, struct task_struct *child)`.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub(crate) fn carbon_fork(ctx: BtfTracePointContext) -> i32 {
+    if maps::control(control::RUNS) == 0 {
+        return 0;
+    }
+    let (parent, child): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let parent_tgid = kernel::half(parent + kernel::TASK_TGID.load());
+    let Some(member) = maps::MEMBERS.get_ptr_mut(parent_tgid) else { return 0 };
+    // SAFETY: an element of the map.
+    let run = unsafe { (*member).run };
+    let child_tgid = kernel::half(child + kernel::TASK_TGID.load());
+    if child_tgid == parent_tgid {
+        // SAFETY: an element of the map.
+        unsafe { maps::add(&raw mut (*member).tasks, 1) };
+        started(run);
+    } else {
+        join(child_tgid, run);
+    }
+    0
+}
+
+/// A task of a run executes another program, and so changes its name: `(struct task_struct *, ...)`.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub(crate) fn carbon_exec(ctx: BtfTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    if let Some(run) = reported(task) {
+        let mut record = TaskRecord::default();
+        kernel::describe(task, kind::TASK_EXEC, run, &mut record);
+        maps::send_event(bytes_of(&record));
+    }
+    0
+}
+
+/// A task is freed. Its `sum_exec_runtime` is final, where that at sched_process_exit is up to a tick old.
+#[btf_tracepoint(function = "sched_process_free")]
+pub(crate) fn carbon_free(ctx: BtfTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    if kernel::half(task + kernel::TASK_FLAGS.load()) & PF_KTHREAD != 0 {
+        maps::count(counter::KERNEL_THREADS_ENDED_NS, kernel::word(task + kernel::TASK_SUM_EXEC.load()));
+    }
+    let Some(run) = reported(task) else { return 0 };
+    let mut record = TaskRecord::default();
+    kernel::describe(task, kind::TASK_FREED, run, &mut record);
+    if !maps::send_event(bytes_of(&record)) {
+        maps::count(counter::TASKS_LOST_NS, record.exec_ns);
+    }
+    if run != 0 {
+        left(record.tgid, run);
+    }
+    0
+}
+
+/// Takes a freed task out of its run.
+#[inline(always)]
+fn left(tgid: u32, run: u64) {
+    if let Some(member) = maps::MEMBERS.get_ptr_mut(tgid) {
+        // SAFETY: an element of the map.
+        let tasks = unsafe { &raw mut (*member).tasks };
+        // SAFETY: as above.
+        unsafe { maps::add(tasks, u64::MAX) };
+        // Two last threads freed at once may both see zero: the second removal finds nothing.
+        // SAFETY: as above.
+        if unsafe { core::ptr::read_volatile(tasks) } == 0 {
+            let _ = maps::MEMBERS.remove(tgid);
+        }
+    }
+    if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(run) {
+        // SAFETY: an element of the map.
+        unsafe { maps::add(&raw mut (*counts).alive, u64::MAX) };
+    }
+}

@@ -1,0 +1,153 @@
+//! Static energy: what a domain draws although nothing runs, and who is shown it.
+
+use crate::units::{Microjoules, Watts};
+use std::fmt;
+use std::time::Duration;
+
+/// Who static energy is shown to. The split of metered energy into static and dynamic is the same under all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StaticPolicy {
+    /// On its own, per domain; workloads carry dynamic energy only.
+    #[default]
+    Separate,
+    /// Shared by CPU time among the workloads of the window, as ISO/IEC 21031 (SCI) needs it. Where nothing ran
+    /// it stays with the domain.
+    Proportional,
+}
+
+impl StaticPolicy {
+    /// The word of `--static`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Separate => "separate",
+            Self::Proportional => "proportional",
+        }
+    }
+}
+
+impl fmt::Display for StaticPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The longest span of idle power that may be owed, in seconds. A meter that is read early or late owes for its
+/// update interval (1 ms on RAPL, up to 1 s on slow sensors); a longer debt says that the idle power is too high,
+/// and must not turn the next busy seconds into static energy.
+const RESIDUAL_SECONDS_MAX: f64 = 1.0;
+
+/// What one domain carries from window to window.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StaticState {
+    /// Static energy by idle power less what was reported, in microjoules: signed, the rounding and what a window
+    /// with less energy than its idle power could not hold.
+    residual_uj: f64,
+    /// Static energy by idle power that the meter never showed, in microjoules, since the start: above zero, idle
+    /// power is set too high.
+    excess_uj: f64,
+}
+
+impl StaticState {
+    /// Static energy by idle power that the meter never showed, since the start.
+    pub fn excess(&self) -> Microjoules {
+        Microjoules::from_joules(self.excess_uj / 1e6)
+    }
+
+    /// The static part of `metered` over `duration`: S = P0 x dt plus what is carried, at most `metered`; the rest
+    /// is carried on, so that the sum over windows is unbiased, where cutting each window off at its energy would
+    /// lose some every time. After a `gap` the meter shows only a part: nothing is carried.
+    pub fn static_of(
+        &mut self,
+        idle: Option<Watts>,
+        duration: Duration,
+        metered: Microjoules,
+        gap: bool,
+    ) -> Microjoules {
+        let Some(Watts(idle)) = idle.filter(|idle| idle.0.is_finite() && idle.0 > 0.0) else {
+            return Microjoules::ZERO;
+        };
+        let due = idle * duration.as_secs_f64() * 1e6;
+        if gap {
+            return Microjoules::from_joules(due / 1e6).min(metered);
+        }
+        let due = due + self.residual_uj;
+        let reported = Microjoules::from_joules(due / 1e6).min(metered);
+        let residual = due - reported.joules() * 1e6;
+        let bound = idle * RESIDUAL_SECONDS_MAX * 1e6;
+        self.residual_uj = residual.clamp(-bound, bound);
+        self.excess_uj += (residual - bound).max(0.0);
+        reported
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn run(state: &mut StaticState, metered: u64) -> u64 {
+        state.static_of(Some(Watts(2.0)), SECOND, Microjoules(metered), false).0
+    }
+
+    #[test]
+    fn what_a_window_cannot_hold_is_carried_to_the_next() {
+        let mut state = StaticState::default();
+        assert_eq!(run(&mut state, 1_500_000), 1_500_000);
+        assert_eq!(run(&mut state, 9_000_000), 2_500_000);
+        assert_eq!(run(&mut state, 9_000_000), 2_000_000);
+        assert_eq!(state.excess(), Microjoules::ZERO);
+    }
+
+    #[test]
+    fn an_idle_power_above_the_meter_is_told_and_not_owed_for_ever() {
+        let mut state = StaticState::default();
+        for _ in 0..100 {
+            assert_eq!(run(&mut state, 1_000_000), 1_000_000);
+        }
+        // 100 s at 2 W are 200 J; 100 J were metered, and 2 J are still owed.
+        assert_eq!(state.excess(), Microjoules(98_000_000));
+        assert_eq!(run(&mut state, 50_000_000), 4_000_000);
+    }
+
+    #[test]
+    fn a_gap_carries_nothing() {
+        let mut state = StaticState::default();
+        assert_eq!(state.static_of(Some(Watts(2.0)), SECOND, Microjoules(5), true), Microjoules(5));
+        assert_eq!(state, StaticState::default());
+    }
+
+    #[test]
+    fn without_an_idle_power_all_is_dynamic() {
+        for idle in
+            [None, Some(Watts(0.0)), Some(Watts(-1.0)), Some(Watts(f64::NAN)), Some(Watts(f64::INFINITY))]
+        {
+            let mut state = StaticState::default();
+            assert_eq!(state.static_of(idle, SECOND, Microjoules(5), false), Microjoules::ZERO);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn over_many_windows_static_is_idle_power_times_time(
+            windows in prop::collection::vec((1_u64..3_000_000_000, 0.0..2.0), 1..200)
+        ) {
+            // The meter shows this window's energy early or late by up to 10 ms at 30 W; idle power is 7.3 W.
+            let (mut state, mut sum, mut seconds, mut early_uj) = (StaticState::default(), 0, 0.0, 0.0);
+            for (ns, jitter) in windows {
+                let duration = Duration::from_nanos(ns);
+                let exact = 7.3e6 * duration.as_secs_f64() - early_uj;
+                early_uj = jitter * 1e4;
+                let metered = Microjoules::from_joules(((exact + early_uj) / 1e6).max(0.0));
+                let part = state.static_of(Some(Watts(7.3)), duration, metered, false);
+                prop_assert!(part <= metered);
+                sum += part.0;
+                seconds += duration.as_secs_f64();
+            }
+            let due = Microjoules::from_joules(7.3 * seconds).0;
+            prop_assert!(due.abs_diff(sum) <= 7_300_001, "due {} got {}", due, sum);
+            prop_assert_eq!(state.excess(), Microjoules::ZERO);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Attributed windows added up: exact integer sums, in bounded memory.
+
+use super::uncertainty::Uncertainty;
+use super::{Attributed, DomainEnergy, WorkloadEnergy};
+use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::window::{Accounts, Domain, WorkloadKey};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Workloads kept by name, unless set otherwise; about 2 MB.
+pub const KEYS_MAX: usize = 16_384;
+
+/// A workload's sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorkloadTotal {
+    /// CPU time.
+    pub cpu: CpuNanos,
+    /// Energy caused by running.
+    pub dynamic_energy: Microjoules,
+    /// Share of the static energy, where it is shared.
+    pub static_energy: Microjoules,
+    /// Of `dynamic_energy`.
+    pub uncertainty: Uncertainty,
+    /// The worst of the domains that it has energy from; `None` where no domain measured it.
+    pub quality: Option<Quality>,
+}
+
+impl WorkloadTotal {
+    /// Both kinds of energy.
+    pub fn energy(&self) -> Microjoules {
+        self.dynamic_energy + self.static_energy
+    }
+
+    /// Two sums as one; the quality is the lower.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            cpu: self.cpu + other.cpu,
+            dynamic_energy: self.dynamic_energy + other.dynamic_energy,
+            static_energy: self.static_energy + other.static_energy,
+            uncertainty: self.uncertainty.plus(other.uncertainty),
+            quality: match (self.quality, other.quality) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
+        }
+    }
+}
+
+impl From<&WorkloadEnergy> for WorkloadTotal {
+    fn from(energy: &WorkloadEnergy) -> Self {
+        Self {
+            cpu: energy.cpu,
+            dynamic_energy: energy.dynamic_energy,
+            static_energy: energy.static_energy,
+            uncertainty: energy.uncertainty,
+            quality: energy.quality,
+        }
+    }
+}
+
+/// A domain's sums: metered = dynamic + static + lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DomainTotal {
+    /// Which domain.
+    pub domain: Rc<Domain>,
+    /// What the meter showed.
+    pub metered: Microjoules,
+    /// Given to workloads.
+    pub dynamic_energy: Microjoules,
+    /// By idle power.
+    pub static_energy: Microjoules,
+    /// Given to nobody.
+    pub lost: Microjoules,
+    /// Windows in which a fault hid some energy.
+    pub gaps: u64,
+    /// Windows at whose end it could not be read.
+    pub unread: u64,
+    /// Why, the last time, if its energy since then is still to come.
+    pub pending: Option<String>,
+}
+
+/// Sums over windows.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    keys_max: usize,
+    workloads: HashMap<WorkloadKey, WorkloadTotal>,
+    overflow_rows: u64,
+    domains: Vec<DomainTotal>,
+    accounts: Accounts,
+    duration: Duration,
+    windows: u64,
+    edge_width: Duration,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self::new(KEYS_MAX)
+    }
+}
+
+impl Totals {
+    /// Keeps up to `keys_max` workloads by name; the rest share one row, [`WorkloadKey::OVERFLOW`].
+    pub fn new(keys_max: usize) -> Self {
+        Self {
+            keys_max,
+            workloads: HashMap::new(),
+            overflow_rows: 0,
+            domains: Vec::new(),
+            accounts: Accounts::default(),
+            duration: Duration::ZERO,
+            windows: 0,
+            edge_width: Duration::ZERO,
+        }
+    }
+
+    /// Adds a window.
+    pub fn add(&mut self, window: &Attributed) {
+        self.duration = self.duration.saturating_add(window.duration);
+        self.windows += 1;
+        self.edge_width = self.edge_width.max(window.edge_width);
+        self.accounts = self.accounts.plus(&window.accounts);
+        for energy in &window.workloads {
+            let fits = self.workloads.len() < self.keys_max || self.workloads.contains_key(&energy.key);
+            let key = if fits { energy.key } else { WorkloadKey::OVERFLOW };
+            self.overflow_rows += u64::from(!fits);
+            let total = self.workloads.entry(key).or_default();
+            *total = total.plus(&energy.into());
+        }
+        for energy in &window.domains {
+            self.add_domain(energy);
+        }
+        for (domain, reason) in &window.unread {
+            let total = self.domain(domain);
+            total.unread += 1;
+            total.pending = Some(reason.clone());
+        }
+    }
+
+    fn add_domain(&mut self, energy: &DomainEnergy) {
+        let total = self.domain(&energy.domain);
+        total.metered += energy.metered;
+        total.dynamic_energy += energy.dynamic_energy;
+        total.static_energy += energy.static_energy;
+        total.lost += energy.lost;
+        total.gaps += u64::from(energy.gap);
+        total.pending = None;
+    }
+
+    fn domain(&mut self, domain: &Rc<Domain>) -> &mut DomainTotal {
+        let place = self.domains.iter().position(|known| *known.domain == **domain);
+        let place = place.unwrap_or(self.domains.len());
+        if place == self.domains.len() {
+            self.domains.push(DomainTotal {
+                domain: Rc::clone(domain),
+                metered: Microjoules::ZERO,
+                dynamic_energy: Microjoules::ZERO,
+                static_energy: Microjoules::ZERO,
+                lost: Microjoules::ZERO,
+                gaps: 0,
+                unread: 0,
+                pending: None,
+            });
+        }
+        #[expect(clippy::indexing_slicing, reason = "found there, or pushed there just above")]
+        &mut self.domains[place]
+    }
+
+    /// Workloads and their sums; the order has no meaning.
+    pub fn workloads(&self) -> impl Iterator<Item = (WorkloadKey, &WorkloadTotal)> {
+        self.workloads.iter().map(|(key, total)| (*key, total))
+    }
+
+    /// The sum over the workloads that `wanted` picks, such as those of a run.
+    pub fn sum_of(&self, wanted: impl Fn(&WorkloadKey) -> bool) -> WorkloadTotal {
+        // By key, so that the sums of floats come out the same every time.
+        let mut picked: Vec<_> = self.workloads.iter().filter(|(key, _)| wanted(key)).collect();
+        picked.sort_unstable_by_key(|(key, _)| **key);
+        picked.into_iter().fold(WorkloadTotal::default(), |sum, (_, total)| sum.plus(total))
+    }
+
+    /// How many rows of windows went to the row of the overflow.
+    pub fn overflow_rows(&self) -> u64 {
+        self.overflow_rows
+    }
+
+    /// Domains in order of appearance.
+    pub fn domains(&self) -> &[DomainTotal] {
+        &self.domains
+    }
+
+    /// CPU time outside workloads.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Length of all windows together.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// How many windows.
+    pub fn windows(&self) -> u64 {
+        self.windows
+    }
+
+    /// The widest edge of any.
+    pub fn edge_width(&self) -> Duration {
+        self.edge_width
+    }
+}

@@ -1,0 +1,188 @@
+//! The command line as it is written. What it means is checked in [`options`](super::options).
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const RUN_STATUS: &str = "\
+Exit status:
+  the command's own; 128 + n if signal n ended it
+  125  carbon itself failed, before the command was started or while the report was written
+  126  the command was found and cannot be executed
+  127  the command was not found
+
+Signals: what the terminal sends (Ctrl-C, Ctrl-\\, Ctrl-Z) reaches the command without help, and carbon stays to \
+report. SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT, and SIGINT, SIGQUIT and SIGWINCH sent by a process, are passed \
+on to the command.";
+
+const OTHER_STATUS: &str = "\
+Exit status:
+  0  done
+  1  the answer is no
+  2  usage or configuration
+  3  cannot measure";
+
+/// Which container, job or experiment used this energy, and what did it emit?
+#[derive(Debug, Parser)]
+#[command(name = "carbon", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command and report the energy and CO2e of it and of all that it starts.
+    #[command(after_help = RUN_STATUS)]
+    Run(RunArgs),
+    /// Show energy and CO2e by cgroup, live or once.
+    #[command(after_help = OTHER_STATUS)]
+    Top(TopArgs),
+    /// Say what can be measured on this machine, why not, and what to do.
+    #[command(after_help = OTHER_STATUS)]
+    Doctor(DoctorArgs),
+}
+
+/// What `run` and `top` share.
+#[derive(Args, Debug)]
+pub struct SharedArgs {
+    /// Where the electricity is used: a country such as FR; the world's average where none is given.
+    #[arg(long, env = "CARBON_ZONE", value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Energy of the whole site over the energy of its machines, at least 1.
+    #[arg(long, env = "CARBON_PUE", value_name = "RATIO", allow_negative_numbers = true)]
+    pub pue: Option<String>,
+    /// How CPU time is taken.
+    #[arg(long, value_enum, default_value_t = AccountingArg::Auto, value_name = "HOW")]
+    pub accounting: AccountingArg,
+    /// Where joules come from.
+    #[arg(long, value_enum, default_value_t = MeterArg::Auto, value_name = "METER")]
+    pub meter: MeterArg,
+    /// Where sysfs is mounted.
+    #[arg(long, default_value = "/sys", value_name = "DIR")]
+    pub sysfs_root: PathBuf,
+    /// Energy drawn even when idle: shown on its own, or shared by use of the CPU.
+    #[arg(long = "static", value_enum, default_value_t = StaticArg::Separate, value_name = "POLICY")]
+    pub static_policy: StaticArg,
+    /// Length of a window, such as 500ms or 1s.
+    #[arg(long, default_value = "1s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub interval: String,
+    /// Write the report to this file, whole or not at all.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// No progress and no warnings; with `run`, no report on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `carbon run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The project that the run is booked to.
+    #[arg(long, short, value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// Wait for the last process of the tree, not only for the command.
+    #[arg(long)]
+    pub wait_all: bool,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub format: RunFormat,
+    /// Shared options.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// `carbon top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Measure once, print, and end; for scripts.
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: how long to measure [default: 5s].
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub duration: Option<String>,
+    /// How the report is written; json and csv with --once.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Rows of the table; the rest is added up [default: all with --once, else what fits].
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Cgroups that can be accounted for at one time; what is beyond goes to the overflow account.
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    pub max_cgroups: u32,
+    /// Shared options.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
+/// `carbon doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub format: RunFormat,
+    /// Where sysfs is mounted.
+    #[arg(long, default_value = "/sys", value_name = "DIR")]
+    pub sysfs_root: PathBuf,
+}
+
+/// `--accounting`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccountingArg {
+    /// The best that works here.
+    Auto,
+    /// The scheduler's own books, read by BPF iterators.
+    Books,
+    /// A BPF program on every context switch.
+    Hook,
+    /// The cgroups' cpu.stat files.
+    #[value(name = "cpustat")]
+    CpuStat,
+    /// The processes in /proc.
+    Proc,
+}
+
+/// `--meter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MeterArg {
+    /// The best that works here.
+    Auto,
+    /// Counters of the powercap class in sysfs (RAPL).
+    Powercap,
+    /// Watts by CPU model and use, for machines without a meter.
+    Model,
+}
+
+/// `--static`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StaticArg {
+    /// On its own.
+    Separate,
+    /// Shared by CPU time.
+    Proportional,
+}
+
+/// Formats of a report that has lists in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunFormat {
+    /// For people.
+    Table,
+    /// For programs; documented and stable.
+    Json,
+}
+
+/// Formats of a report that is one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs; documented and stable.
+    Json,
+    /// One row per workload.
+    Csv,
+}

@@ -1,0 +1,39 @@
+//! The commands: raw arguments, checked options, run.
+//!
+//! [`args`] is the command line as it is written, [`options`] what it means, `run`, `top` and `doctor` the
+//! commands, [`engine`] what they measure with, [`error`] what can fail and the status for it.
+
+pub mod args;
+pub mod doctor;
+pub mod engine;
+pub mod error;
+pub mod live;
+pub mod options;
+pub mod output;
+pub mod process;
+pub mod progress;
+pub mod run;
+mod signals;
+pub mod top;
+
+use error::CliError;
+use options::Options;
+
+/// Runs a command and gives the status to exit with.
+pub fn execute(options: &Options) -> Result<u8, CliError> {
+    match options {
+        Options::Run(options) => on_this_thread(run::run(options, engine::open_run)),
+        Options::Top(options) => on_this_thread(top::top(options, engine::open_top)).map(|()| 0),
+        Options::Doctor(options) => doctor::doctor(options, engine::findings),
+        Options::Shown => Ok(0),
+    }
+}
+
+/// A runtime on this thread alone: what runs in it may hold things that cannot leave their thread.
+fn on_this_thread<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Start { action: "start the runtime", source })?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,393 @@
+//! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
+
+use super::args::{
+    AccountingArg, Cli, Command, DoctorArgs, Format, MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg,
+    TopArgs,
+};
+use super::error::CliError;
+use crate::sched::Rung;
+use crate::sysroot::SysRoot;
+use crate::units::Pue;
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Shortest window. RAPL updates once a millisecond, so ten readings at least are in one.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Longest window. A 32-bit RAPL counter of 15.3 uJ wraps after 65.5 kJ: 131 s at 500 W.
+const INTERVAL_MAX: Duration = Duration::from_mins(1);
+/// Longest `--once`: what takes longer wants the ledger of an agent.
+const DURATION_MAX: Duration = Duration::from_hours(24);
+/// Catches slips such as `12` for `1.2`; no limit of ISO/IEC 30134-2 itself.
+const PUE_MAX: f64 = 5.0;
+const PROJECT_CHARACTERS_MAX: usize = 128;
+
+/// A command, ready to run.
+#[derive(Debug)]
+pub enum Options {
+    /// `carbon run`.
+    Run(RunOptions),
+    /// `carbon top`.
+    Top(TopOptions),
+    /// `carbon doctor`.
+    Doctor(DoctorOptions),
+    /// Help or the version was asked for and has been printed.
+    Shown,
+}
+
+/// How to measure, whatever is measured.
+#[derive(Clone, Debug)]
+pub struct Measuring {
+    /// Where the electricity is used; not yet looked up.
+    pub zone: Option<String>,
+    /// From 1 to 5.
+    pub pue: Pue,
+    /// `None`: the best that works.
+    pub accounting: Option<Rung>,
+    /// Where joules come from.
+    pub meter: MeterArg,
+    /// Where sysfs and procfs are.
+    pub root: SysRoot,
+    /// What becomes of static energy.
+    pub static_policy: StaticArg,
+    /// Length of a window.
+    pub interval: Duration,
+    /// No progress, no warnings.
+    pub quiet: bool,
+}
+
+/// `carbon run`, checked.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// How to measure.
+    pub measuring: Measuring,
+    /// The project that the run is booked to.
+    pub project: Option<String>,
+    /// Wait for the last process of the tree.
+    pub wait_all: bool,
+    /// How the report is written.
+    pub format: RunFormat,
+    /// Where the report goes, if not to stderr.
+    pub output: Option<PathBuf>,
+    /// Program and arguments; never empty.
+    pub command: Vec<OsString>,
+}
+
+/// `carbon top`, checked.
+#[derive(Clone, Debug)]
+pub struct TopOptions {
+    /// How to measure.
+    pub measuring: Measuring,
+    /// `Some`: measure once for so long. `None`: live.
+    pub once: Option<Duration>,
+    /// How the report is written.
+    pub format: Format,
+    /// Where the report goes, if not to stdout.
+    pub output: Option<PathBuf>,
+    /// Rows of the table.
+    pub limit: Option<usize>,
+    /// Cgroups that can be accounted for at one time.
+    pub cgroups_max: u32,
+}
+
+/// `carbon doctor`, checked.
+#[derive(Clone, Debug)]
+pub struct DoctorOptions {
+    /// How the findings are written.
+    pub format: RunFormat,
+    /// Where sysfs and procfs are.
+    pub root: SysRoot,
+}
+
+/// Parses and checks a command line, program name first. Help and version are printed here.
+pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
+    match Cli::try_parse_from(arguments) {
+        Ok(Cli { command: Command::Run(args) }) => run(args).map(Options::Run),
+        Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
+        Ok(Cli { command: Command::Doctor(args) }) => Ok(Options::Doctor(doctor(args))),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            error.print().map_err(|source| CliError::from_write("standard output", source))?;
+            Ok(Options::Shown)
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(CliError::CommandLine("no command given; try \"carbon --help\"".into()))
+        }
+        Err(error) => Err(CliError::CommandLine(one_line(&error))),
+    }
+}
+
+fn run(args: RunArgs) -> Result<RunOptions, CliError> {
+    let RunArgs { project, wait_all, format, shared, command } = args;
+    if let Some(project) = &project {
+        check_project(project)?;
+    }
+    let output = shared.output.clone();
+    Ok(RunOptions { measuring: measuring(shared)?, project, wait_all, format, output, command })
+}
+
+fn top(args: TopArgs) -> Result<TopOptions, CliError> {
+    let TopArgs { once, duration, format, limit, max_cgroups, shared } = args;
+    let needs_once = |option, value: String| CliError::Argument {
+        option,
+        value,
+        reason: "the live table has no use for it".into(),
+        advice: "add --once".into(),
+    };
+    let duration_given = duration.is_some();
+    let duration =
+        check_duration("--duration", duration.as_deref().unwrap_or("5s"), INTERVAL_MIN, DURATION_MAX)?;
+    if !once {
+        if duration_given {
+            return Err(needs_once("--duration", text_of(duration)));
+        }
+        if format != Format::Table {
+            return Err(needs_once("--format", if format == Format::Json { "json" } else { "csv" }.into()));
+        }
+        if let Some(path) = &shared.output {
+            return Err(needs_once("--output", path.display().to_string()));
+        }
+    }
+    let number = |option, value: String| CliError::Argument {
+        option,
+        value,
+        reason: "out of range".into(),
+        advice: "give a number from 1 to 1000000".into(),
+    };
+    if let Some(rows) = limit.filter(|rows| !(1..=1_000_000).contains(rows)) {
+        return Err(number("--limit", rows.to_string()));
+    }
+    if !(1..=1_000_000).contains(&max_cgroups) {
+        return Err(number("--max-cgroups", max_cgroups.to_string()));
+    }
+    let output = shared.output.clone();
+    let measuring = measuring(shared)?;
+    Ok(TopOptions {
+        measuring,
+        once: once.then_some(duration),
+        format,
+        output,
+        limit,
+        cgroups_max: max_cgroups,
+    })
+}
+
+fn doctor(args: DoctorArgs) -> DoctorOptions {
+    DoctorOptions { format: args.format, root: SysRoot { sys: args.sysfs_root, ..SysRoot::default() } }
+}
+
+fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
+    // An environment variable that is set to nothing is not set.
+    let given = |text: &String| !text.trim().is_empty();
+    let pue = shared.pue.filter(given).map_or(Ok(Pue(1.0)), |text| check_pue(&text))?;
+    if !shared.sysfs_root.is_dir() {
+        return Err(CliError::Argument {
+            option: "--sysfs-root",
+            value: shared.sysfs_root.display().to_string(),
+            reason: "not a directory".into(),
+            advice: "give the directory where sysfs is mounted, such as /sys".into(),
+        });
+    }
+    Ok(Measuring {
+        zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
+        pue,
+        accounting: match shared.accounting {
+            AccountingArg::Auto => None,
+            AccountingArg::Books => Some(Rung::Books),
+            AccountingArg::Hook => Some(Rung::Hook),
+            AccountingArg::CpuStat => Some(Rung::CpuStat),
+            AccountingArg::Proc => Some(Rung::Proc),
+        },
+        meter: shared.meter,
+        root: SysRoot { sys: shared.sysfs_root, ..SysRoot::default() },
+        static_policy: shared.static_policy,
+        interval: check_duration("--interval", &shared.interval, INTERVAL_MIN, INTERVAL_MAX)?,
+        quiet: shared.quiet,
+    })
+}
+
+fn check_pue(text: &str) -> Result<Pue, CliError> {
+    match text.trim().parse::<f64>() {
+        Ok(ratio) if (1.0..=PUE_MAX).contains(&ratio) => Ok(Pue(ratio)),
+        _ => Err(CliError::Argument {
+            option: "--pue",
+            value: text.into(),
+            reason: format!("not a number from 1 to {PUE_MAX}"),
+            advice: "give the site's energy over its machines' energy, such as 1.2, here or in CARBON_PUE"
+                .into(),
+        }),
+    }
+}
+
+fn check_project(project: &str) -> Result<(), CliError> {
+    let length = project.chars().count();
+    if (1..=PROJECT_CHARACTERS_MAX).contains(&length) && !project.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(CliError::Argument {
+        option: "--project",
+        value: format!("{project:?}"),
+        reason: "not a name".into(),
+        advice: format!("give 1 to {PROJECT_CHARACTERS_MAX} printable characters"),
+    })
+}
+
+fn check_duration(
+    option: &'static str,
+    text: &str,
+    min: Duration,
+    max: Duration,
+) -> Result<Duration, CliError> {
+    let error = |reason: String| CliError::Argument {
+        option,
+        value: text.into(),
+        reason,
+        advice: format!("give a number and a unit from {} to {}, such as 5s", text_of(min), text_of(max)),
+    };
+    match parse_duration(text) {
+        None => Err(error("not a duration".into())),
+        Some(duration) if duration < min => Err(error("too short".into())),
+        Some(duration) if duration > max => Err(error("too long".into())),
+        Some(duration) => Ok(duration),
+    }
+}
+
+/// A decimal number and one of `ms`, `s`, `m`, `h`, without a sign: `500ms`, `1.5s`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let unit_seconds = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    if !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    // Rounded, so that 1.1 s is 1,100,000,000 ns.
+    Duration::try_from_secs_f64(number.trim_end().parse::<f64>().ok()? * unit_seconds).ok()
+}
+
+fn text_of(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
+        millis if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
+}
+
+/// clap explains itself in a paragraph; ours is one line: its first paragraph, its tips, and where help is.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let mut words = Vec::new();
+    let mut help = "carbon --help".to_owned();
+    for line in text.lines().map(str::trim) {
+        if let Some(usage) = line.strip_prefix("Usage: ") {
+            let command = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
+            help = format!("{} --help", command.collect::<Vec<_>>().join(" "));
+        } else if !line.is_empty() && !line.starts_with("For more information") {
+            words.push(line.strip_prefix("error: ").unwrap_or(line));
+        }
+    }
+    format!("{}; try \"{help}\"", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Options, CliError> {
+        parse(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn message(line: &str) -> String {
+        parse_words(line).unwrap_err().message()
+    }
+
+    #[test]
+    fn durations_are_read() {
+        let cases = [
+            ("5s", Some(5_000_000_000)),
+            ("500ms", Some(500_000_000)),
+            ("1m", Some(60_000_000_000)),
+            ("1.1s", Some(1_100_000_000)),
+            ("2 h", Some(7_200_000_000_000)),
+            ("5", None),
+            ("", None),
+            ("s", None),
+            ("-5s", None),
+            ("+5s", None),
+            ("1e3s", None),
+            ("5 apples", None),
+            ("infs", None),
+            ("99999999999999999999999h", None),
+        ];
+        for (text, nanos) in cases {
+            assert_eq!(parse_duration(text).map(|duration| duration.as_nanos()), nanos, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_checked() {
+        let Options::Run(run) =
+            parse_words("carbon run -p thesis --pue 1.25 --accounting cpustat -- env -i --help").unwrap()
+        else {
+            panic!("not a run")
+        };
+        assert_eq!(run.command, ["env", "-i", "--help"]);
+        assert_eq!(run.project.as_deref(), Some("thesis"));
+        assert_eq!((run.measuring.pue, run.measuring.accounting), (Pue(1.25), Some(Rung::CpuStat)));
+        assert_eq!(run.measuring.interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn options_end_where_the_command_begins() {
+        let Options::Run(run) = parse_words("carbon run ls --quiet").unwrap() else { panic!("not a run") };
+        assert_eq!(run.command, ["ls", "--quiet"]);
+        assert!(!run.measuring.quiet);
+    }
+
+    #[test]
+    fn once_has_five_seconds_unless_told() {
+        let Options::Top(top) = parse_words("carbon top --once --format csv").unwrap() else {
+            panic!("not a top")
+        };
+        assert_eq!(top.once, Some(Duration::from_secs(5)));
+        let Options::Top(top) = parse_words("carbon top").unwrap() else { panic!("not a top") };
+        assert_eq!(top.once, None);
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do() {
+        let refused = [
+            "carbon",
+            "carbon tap",
+            "carbon run",
+            "carbon run --pue 0.9 -- true",
+            "carbon run --pue -1 -- true",
+            "carbon run --pue NaN -- true",
+            "carbon run --pue one -- true",
+            "carbon run --sysfs-root /dev/null -- true",
+            "carbon run --interval 1ms -- true",
+            "carbon run --interval 5 -- true",
+            "carbon run --interval 2m -- true",
+            "carbon run --format csv -- true",
+            "carbon run --accountin books -- true",
+            "carbon top --duration 5s",
+            "carbon top --format json",
+            "carbon top --output x",
+            "carbon top --once --limit 0",
+            "carbon top --max-cgroups 0",
+            "carbon doctor --format xml",
+        ];
+        let said: Vec<String> = refused.iter().map(|line| format!("$ {line}\n{}", message(line))).collect();
+        assert!(said.iter().all(|text| text.lines().count() == 2));
+        insta::assert_snapshot!(said.join("\n"));
+        assert!(check_project("").is_err());
+        assert!(check_project("a\nb").is_err());
+    }
+}

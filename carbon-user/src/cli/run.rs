@@ -1,0 +1,61 @@
+//! `carbon run`: measures one command and all that it starts.
+
+use super::error::CliError;
+use super::options::RunOptions;
+use super::output::{Layout, Output};
+use super::process::{Attendant, BeforeExec, Ended, Launch, supervise};
+
+/// What measures while the command runs.
+pub trait RunMeasurement: Attendant {
+    /// Takes the first edge and gives what enrols the child in the run. The last thing before the fork.
+    fn begin(&mut self) -> Result<Option<BeforeExec>, CliError>;
+
+    /// Whether carbon has to become the parent of orphans to see their CPU time.
+    fn adopts_orphans(&self) -> bool;
+
+    /// Takes the last edge and writes the report in the format of the options, newline at its end.
+    fn report(&mut self, ended: &Ended, options: &RunOptions, layout: Layout) -> Result<String, CliError>;
+}
+
+/// Runs the command of `options` and gives the status to exit with. What can fail is tried before the command is
+/// started: the report's file, then `open`.
+///
+/// A failure after the command has ended is an error only where the command itself was successful; else it is
+/// said, and the status is the command's.
+pub async fn run<M: RunMeasurement>(
+    options: &RunOptions,
+    open: impl FnOnce(&RunOptions) -> Result<M, CliError>,
+) -> Result<u8, CliError> {
+    let output = Output::open(options.output.as_deref(), Output::Stderr)?;
+    let mut measurement = open(options)?;
+    let launch = Launch {
+        command: &options.command,
+        adopt_orphans: measurement.adopts_orphans(),
+        before_exec: measurement.begin()?,
+        wait_all: options.wait_all,
+        interval: options.measuring.interval,
+    };
+    let ended = supervise(launch, &mut measurement).await?;
+    let status = ended.outcome.status();
+    match (write_report(&mut measurement, &ended, options, output), status) {
+        (Err(CliError::BrokenPipe) | Ok(()), _) => Ok(status),
+        (Err(error), 0) => Err(error),
+        (Err(error), _) => {
+            error.report();
+            Ok(status)
+        }
+    }
+}
+
+fn write_report(
+    measurement: &mut impl RunMeasurement,
+    ended: &Ended,
+    options: &RunOptions,
+    output: Output,
+) -> Result<(), CliError> {
+    let report = measurement.report(ended, options, output.layout())?;
+    if options.measuring.quiet && options.output.is_none() {
+        return Ok(());
+    }
+    output.write(&report)
+}

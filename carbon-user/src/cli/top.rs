@@ -1,0 +1,175 @@
+//! `carbon top`: energy by cgroup, live or once.
+
+use super::args::Format;
+use super::error::CliError;
+use super::live::Screen;
+use super::options::TopOptions;
+use super::output::{Layout, Output, layout};
+use super::progress::Progress;
+use crate::clock;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+/// What measures the machine, window by window. Opening it takes the first edge.
+pub trait TopMeasurement {
+    /// Takes an edge and with it closes a window.
+    fn tick(&mut self) -> Result<(), CliError>;
+
+    /// The last window as a table; before the first has closed, a line that says so.
+    fn live(&self, layout: Layout) -> String;
+
+    /// All windows since the first edge, newline at the end.
+    fn report(&self, format: Format, layout: Layout) -> Result<String, CliError>;
+}
+
+/// Runs until the time is over, or until it is told to end: Ctrl-C ends the live table, and with `--once` it ends
+/// the measurement early; the report covers the time that was measured.
+pub async fn top<M: TopMeasurement>(
+    options: &TopOptions,
+    open: impl FnOnce(&TopOptions) -> Result<M, CliError>,
+) -> Result<(), CliError> {
+    if let Some(duration) = options.once {
+        let output = Output::open(options.output.as_deref(), Output::Stdout)?;
+        let mut ends = Ends::handle()?;
+        let measurement = once(options, duration, open(options)?, &mut ends).await?;
+        let report = measurement.report(options.format, output.layout())?;
+        return output.write(&report);
+    }
+    if !io::stdout().is_terminal() {
+        return Err(CliError::CommandLine(
+            "the live table needs a terminal on standard output; add --once, or run it in a terminal".into(),
+        ));
+    }
+    let mut ends = Ends::handle()?;
+    live(options, open(options)?, &mut ends).await
+}
+
+async fn once<M: TopMeasurement>(
+    options: &TopOptions,
+    duration: Duration,
+    mut measurement: M,
+    ends: &mut Ends,
+) -> Result<M, CliError> {
+    let start_ns = clock::monotonic_ns();
+    let start = Instant::now();
+    let progress = Progress::begin(options.measuring.quiet, "measuring", duration);
+    let mut ticks = interval_at(start + options.measuring.interval, options.measuring.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let over = tokio::select! {
+            biased;
+            () = ends.next() => true,
+            () = sleep_until(start + duration) => true,
+            _ = ticks.tick() => false,
+        };
+        measurement.tick()?;
+        if over {
+            return Ok(measurement);
+        }
+        progress.at(Duration::from_nanos(clock::monotonic_ns().saturating_sub(start_ns)));
+    }
+}
+
+async fn live(
+    options: &TopOptions,
+    mut measurement: impl TopMeasurement,
+    ends: &mut Ends,
+) -> Result<(), CliError> {
+    let lost = |source| CliError::from_write("the terminal", source);
+    let interval = options.measuring.interval;
+    let mut resized = handle(SignalKind::window_change())?;
+    let mut screen = Screen::open(io::stdout()).map_err(lost)?;
+    let mut ticks = interval_at(Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let layout = layout(&io::stdout());
+        screen.draw(&measurement.live(layout), layout).map_err(lost)?;
+        tokio::select! {
+            biased;
+            () = ends.next() => return Ok(()),
+            _ = resized.recv() => {}
+            _ = ticks.tick() => measurement.tick()?,
+        }
+    }
+}
+
+/// The signals that ask for an end.
+struct Ends {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn handle() -> Result<Self, CliError> {
+        Ok(Self {
+            interrupt: handle(SignalKind::interrupt())?,
+            terminate: handle(SignalKind::terminate())?,
+            hang_up: handle(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+fn handle(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
+    signal(kind).map_err(|source| CliError::Start { action: "handle signals", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::options::{Options, parse};
+
+    /// Counts its windows.
+    struct Windows(u32);
+
+    impl TopMeasurement for Windows {
+        fn tick(&mut self) -> Result<(), CliError> {
+            self.0 += 1;
+            Ok(())
+        }
+
+        fn live(&self, _: Layout) -> String {
+            String::new()
+        }
+
+        fn report(&self, _: Format, _: Layout) -> Result<String, CliError> {
+            Ok(format!("{} windows\n", self.0))
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn once_closes_its_last_window_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("report");
+        let line = format!("carbon top --once --duration 250ms --interval 100ms --output {}", path.display());
+        let Options::Top(options) = parse(&line.split(' ').map(Into::into).collect::<Vec<_>>()).unwrap()
+        else {
+            panic!("not a top")
+        };
+        top(&options, |_| Ok(Windows(0))).await.unwrap();
+        // Two whole windows and the rest; one fewer where the machine is so busy that a tick came late.
+        let report = std::fs::read_to_string(&path).unwrap();
+        assert!(["2 windows\n", "3 windows\n"].contains(&report.as_str()), "{report}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_unwritable_report_is_refused_before_anything_is_opened() {
+        let line = "carbon top --once --output /nonexistent/report";
+        let Options::Top(options) = parse(&line.split(' ').map(Into::into).collect::<Vec<_>>()).unwrap()
+        else {
+            panic!("not a top")
+        };
+        let opened = |_: &TopOptions| -> Result<Windows, CliError> { panic!("opened") };
+        assert!(matches!(top(&options, opened).await, Err(CliError::Output { .. })));
+    }
+}

@@ -1,0 +1,28 @@
+//! The only place that reads a clock.
+
+#![expect(clippy::disallowed_methods, reason = "this is the place")]
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds of the monotonic clock: the one that edges of windows are taken by.
+pub fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+/// Nanoseconds of the boot-time clock, which goes on during suspend; its lead over the monotonic clock grows by
+/// the time suspended.
+pub fn boottime_ns() -> u64 {
+    nanoseconds(ClockId::Boottime)
+}
+
+/// The wall clock, for labels only: it may step.
+pub fn wall() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}

@@ -1,0 +1,221 @@
+//! From a hardware counter to energy since the start: wraps, resets and faults end here.
+//!
+//! The only place that subtracts readings of a counter. A step that cannot be true (more energy than the
+//! device can draw in the time) is never passed on, neither as a spike nor as a negative: that interval is lost
+//! and marked as a gap, and the next one is good again.
+
+use super::Reading;
+use crate::units::{Microjoules, Watts};
+use std::time::Duration;
+
+/// A counter is updated about once a millisecond, and the instant of an edge is not exactly that of the read:
+/// over short intervals this much time may seem to be missing.
+const EDGE_SLACK: Duration = Duration::from_millis(100);
+
+/// Intervals longer than this are checked for wraps that went unseen. Below it none can: the smallest range of
+/// RAPL counters is 65 kJ (2^32 units of 2^-16 J), 6.5 kW for 10 s.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// A cumulative energy counter in microjoules.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    /// The counter starts again at zero after this value; 0: not known.
+    range_uj: u64,
+    /// What the device cannot exceed.
+    max: Watts,
+    last: Option<Sample>,
+    total: Microjoules,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    raw_uj: u64,
+    read_ns: u64,
+    /// When the value was last seen to differ: a counter that stood still and then catches up is not a fault.
+    changed_ns: u64,
+}
+
+impl Counter {
+    /// A counter with `range_uj` as sysfs gives it (`max_energy_range_uj`, 0 where there is none), of a device
+    /// that cannot draw more than `max`.
+    ///
+    /// The hardware's own period is longer by its unit (61 uJ in 262 kJ on Intel), which sysfs does not show.
+    pub fn new(range_uj: u64, max: Watts) -> Self {
+        Self { range_uj, max, last: None, total: Microjoules::ZERO }
+    }
+
+    /// Takes a good reading of `raw_uj`; `total` of the result is the energy since the first one.
+    ///
+    /// A value that fell is a wrap where that means a plausible energy, else a reset. With an interval so long
+    /// that the counter may have wrapped more than once, the least possible energy is added and marked as a gap.
+    pub fn advance(&mut self, raw_uj: u64, monotonic_ns: u64) -> Reading {
+        let sample = Sample { raw_uj, read_ns: monotonic_ns, changed_ns: monotonic_ns };
+        let Some(last) = self.last.replace(sample) else {
+            return Reading { total: self.total, gap: false };
+        };
+        if raw_uj == last.raw_uj {
+            self.last = Some(Sample { changed_ns: last.changed_ns, ..sample });
+        }
+        let since_change = Duration::from_nanos(monotonic_ns.saturating_sub(last.changed_ns));
+        let since_read = Duration::from_nanos(monotonic_ns.saturating_sub(last.read_ns));
+        match self.step(last.raw_uj, raw_uj).filter(|step| *step <= self.limit(since_change)) {
+            Some(step) => {
+                self.total += step;
+                Reading { total: self.total, gap: self.may_have_wrapped_unseen(since_read) }
+            }
+            None => Reading { total: self.total, gap: true },
+        }
+    }
+
+    /// Whether a reading of exactly zero is no reading: a counter that has run passes through that value for
+    /// one unit in 2^32, but broken ones show it. To skip it costs nothing, as the next reading has its energy.
+    pub fn doubts(&self, raw_uj: u64) -> bool {
+        raw_uj == 0 && self.last.is_some_and(|last| last.raw_uj > 0)
+    }
+
+    /// The least energy that leads from one value to the other, if any does.
+    fn step(&self, from_uj: u64, to_uj: u64) -> Option<Microjoules> {
+        let step_uj = to_uj.checked_sub(from_uj).or_else(|| {
+            // Without a range a fall can only be a reset, and beyond its range a counter lies.
+            self.range_uj.checked_sub(from_uj).filter(|_| self.range_uj > 0)?.checked_add(to_uj)
+        });
+        step_uj.map(Microjoules)
+    }
+
+    /// The most energy that the device can use in `interval`.
+    fn limit(&self, interval: Duration) -> Microjoules {
+        self.max * interval.saturating_add(EDGE_SLACK)
+    }
+
+    fn may_have_wrapped_unseen(&self, interval: Duration) -> bool {
+        self.range_uj > 0 && interval > PAUSE && self.max * interval >= Microjoules(self.range_uj)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const RANGE: u64 = 262_143_328_850;
+
+    fn readings(counter: &mut Counter, raws: &[u64]) -> Vec<(u64, bool)> {
+        let step = |(index, raw): (usize, &u64)| {
+            let reading = counter.advance(*raw, index as u64 * SECOND);
+            (reading.total.0, reading.gap)
+        };
+        raws.iter().enumerate().map(step).collect()
+    }
+
+    #[test]
+    fn a_fall_is_a_wrap_where_that_is_plausible() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        let seen = readings(&mut counter, &[RANGE - 20_000_000, 30_000_000, 31_000_000]);
+        assert_eq!(seen, [(0, false), (50_000_000, false), (51_000_000, false)]);
+    }
+
+    #[test]
+    fn a_fall_from_the_middle_of_the_range_is_a_reset_and_loses_one_window() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        let seen = readings(&mut counter, &[5_000_000, 9_000_000, 1_000_000, 4_000_000]);
+        assert_eq!(seen, [(0, false), (4_000_000, false), (4_000_000, true), (7_000_000, false)]);
+    }
+
+    #[test]
+    fn without_a_range_every_fall_is_a_reset() {
+        let mut counter = Counter::new(0, Watts(1e9));
+        let seen = readings(&mut counter, &[7, 9, 8, 10]);
+        assert_eq!(seen, [(0, false), (2, false), (2, true), (4, false)]);
+    }
+
+    #[test]
+    fn a_zero_between_two_good_values_is_no_spike() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        let seen = readings(&mut counter, &[90_000_000_000, 0, 90_002_000_000, 90_003_000_000]);
+        assert_eq!(seen, [(0, false), (0, true), (0, true), (1_000_000, false)]);
+    }
+
+    #[test]
+    fn a_counter_that_stood_still_may_catch_up() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        let seen = readings(&mut counter, &[0, 50_000_000, 50_000_000, 50_000_000, 260_000_000]);
+        assert_eq!(seen.last(), Some(&(260_000_000, false)));
+    }
+
+    #[test]
+    fn a_failed_read_is_made_up_for_by_the_next() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        counter.advance(0, 0);
+        let later = counter.advance(450_000_000, 5 * SECOND);
+        assert_eq!(later, Reading { total: Microjoules(450_000_000), gap: false });
+    }
+
+    #[test]
+    fn after_a_long_pause_the_least_energy_is_marked_as_a_gap() {
+        let mut counter = Counter::new(65_532_610_987, Watts(400.0));
+        counter.advance(0, 0);
+        assert!(!counter.advance(1_000_000, 163 * SECOND).gap);
+        assert_eq!(
+            counter.advance(3_000_000, 327 * SECOND),
+            Reading { total: Microjoules(3_000_000), gap: true }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn wraps_at_any_range_reconstruct_the_sum(
+            range in 2u64..1 << 48,
+            start: u64,
+            parts in proptest::collection::vec(0.0f64..1.0, 1..60),
+        ) {
+            let mut counter = Counter::new(range, Watts(1e12));
+            let mut raw = start % range;
+            counter.advance(raw, 0);
+            let (mut sum, mut at) = (0, 0);
+            for part in parts {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "below 2^48")]
+                let step = ((part * range as f64) as u64).min(range - 1);
+                raw = (raw + step) % range;
+                sum += step;
+                at += SECOND;
+                let reading = counter.advance(raw, at);
+                prop_assert_eq!(reading, Reading { total: Microjoules(sum), gap: false });
+            }
+        }
+
+        #[test]
+        fn whatever_is_read_the_total_neither_falls_nor_jumps(
+            range in prop_oneof![Just(0), Just(RANGE), any::<u64>()],
+            raws in proptest::collection::vec(prop_oneof![any::<u64>(), 0..200_000_000u64, Just(RANGE)], 1..60),
+        ) {
+            let mut counter = Counter::new(range, Watts(100.0));
+            let (mut before, mut unchanged_s, mut last) = (0, 1, None);
+            for (index, raw) in raws.into_iter().enumerate() {
+                let reading = counter.advance(raw, index as u64 * SECOND);
+                prop_assert!(reading.total.0 >= before);
+                prop_assert!(reading.total.0 - before <= 100_000_000 * unchanged_s + 10_000_000);
+                unchanged_s = if last == Some(raw) { unchanged_s + 1 } else { 1 };
+                (before, last) = (reading.total.0, Some(raw));
+            }
+        }
+
+        #[test]
+        fn a_reset_loses_its_own_window_only(
+            steps in proptest::collection::vec(1u64..50_000_000, 3..40),
+            at in 1usize..38,
+            after in 0u64..1_000_000,
+        ) {
+            prop_assume!(at < steps.len());
+            let mut counter = Counter::new(RANGE, Watts(100.0));
+            let (mut raw, mut expected) = (10_000_000_000, 0);
+            counter.advance(raw, 0);
+            for (index, step) in steps.iter().enumerate() {
+                raw = if index == at { after } else { raw + step };
+                expected += if index == at { 0 } else { *step };
+                let reading = counter.advance(raw, (index as u64 + 1) * SECOND);
+                prop_assert_eq!(reading, Reading { total: Microjoules(expected), gap: index == at });
+            }
+        }
+    }
+}

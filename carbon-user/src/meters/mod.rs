@@ -1,0 +1,113 @@
+//! Energy meters: who can say how many joules a domain has used.
+//!
+//! A [`Meter`] is opened once, lists its domains, and gives for each a cumulative number of microjoules. What a
+//! counter does on its way (wrap, reset, a failed read) ends here. A broken domain never takes the others with
+//! it: each has its own result.
+
+pub mod counter;
+pub mod cpu_model;
+pub mod cpu_power;
+pub mod powercap;
+pub mod registry;
+
+pub use registry::{DomainHealth, MeterChoice, Meters, NoMeter};
+
+use crate::units::{CpuNanos, Microjoules};
+use crate::window::Domain;
+use std::fmt;
+use std::rc::Rc;
+
+/// The instant of a reading, and what a model needs to know of it. Meters that read hardware ignore the CPU time.
+#[derive(Clone, Copy, Debug)]
+pub struct Edge<'a> {
+    /// Monotonic time in nanoseconds.
+    pub monotonic_ns: u64,
+    /// Cumulative time with a task on the CPU, per package.
+    pub busy: &'a [CpuNanos],
+}
+
+/// What the caller does about a failed reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The device is gone and was expected to be able to go (hot-unplugged, driver unloaded).
+    Gone,
+    /// Try again at the next edge; the next good reading carries the energy of this window too.
+    Retry,
+    /// This domain stays off until the meters are opened anew.
+    Fatal,
+}
+
+/// Why a domain gave no reading.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct MeterError {
+    /// What to do about it.
+    pub kind: ErrorKind,
+    /// What failed, on what, and what to do.
+    pub message: String,
+}
+
+/// A good reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Energy since the first good reading.
+    pub total: Microjoules,
+    /// Energy since the last good reading is missing from `total`, nobody knows how much: the counter was reset, or
+    /// made a step that cannot be true, or was left alone for so long that it may have wrapped more than once.
+    pub gap: bool,
+}
+
+/// A source of energy readings.
+pub trait Meter: fmt::Debug {
+    /// Short name, such as `powercap`.
+    fn name(&self) -> &'static str;
+
+    /// What it measures. Fixed from opening on.
+    fn domains(&self) -> &[Rc<Domain>];
+
+    /// One result per domain, in the order of [`domains`](Self::domains), taken as close together as can be.
+    fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>>;
+}
+
+/// What opening found of a meter or of one of its domains, for `carbon doctor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterFinding {
+    /// The meter, such as `powercap`, or one domain of it, such as `powercap intel-rapl:0:0 (core)`.
+    pub name: String,
+    /// Whether it is used.
+    pub chosen: bool,
+    /// Why, or why not.
+    pub reason: String,
+    /// What to do about it; nothing where nothing can or need be done.
+    pub advice: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sysroot::SysRoot;
+    use std::path::Path;
+
+    /// A machine of `tests/fixtures/sys`.
+    pub(crate) fn fixture(machine: &str) -> SysRoot {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/sys").join(machine);
+        assert!(tree.is_dir(), "no machine {machine}");
+        SysRoot { sys: tree.join("sys"), proc: tree.join("proc") }
+    }
+
+    /// A copy of such a machine that a test may change.
+    pub(crate) fn fixture_copy(machine: &str) -> (tempfile::TempDir, SysRoot) {
+        fn copy(from: &Path, to: &Path) {
+            std::fs::create_dir_all(to).unwrap();
+            for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+                let (from, to) = (entry.path(), to.join(entry.file_name()));
+                if from.is_dir() { copy(&from, &to) } else { assert!(std::fs::copy(from, to).is_ok()) }
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let from = fixture(machine);
+        let root = SysRoot { sys: directory.path().join("sys"), proc: directory.path().join("proc") };
+        copy(&from.sys, &root.sys);
+        copy(&from.proc, &root.proc);
+        (directory, root)
+    }
+}

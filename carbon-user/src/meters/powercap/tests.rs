@@ -1,0 +1,129 @@
+use super::*;
+use crate::meters::tests::{fixture, fixture_copy};
+use crate::units::Microjoules;
+use std::fs;
+
+fn open(root: &SysRoot) -> (Option<Powercap>, Vec<MeterFinding>) {
+    Powercap::open(root, &Topology::read(root).unwrap(), &CpuPower::read(root))
+}
+
+fn read_at(meter: &mut Powercap, second: u64) -> Vec<Result<Reading, MeterError>> {
+    meter.read(&Edge { monotonic_ns: second * 1_000_000_000, busy: &[] })
+}
+
+#[test]
+fn a_client_has_a_package_and_its_memory() {
+    let (meter, findings) = open(&fixture("intel-client"));
+    let meter = meter.unwrap();
+    let [package, dram] = meter.domains() else { panic!("{:?}", meter.domains()) };
+    assert_eq!((package.kind, &*package.device), (DomainKind::Package, "package-0"));
+    assert_eq!((&*package.source, package.quality), ("powercap intel-rapl:0", Quality::Measured));
+    assert_eq!(package.idle_watts, Some(Watts(1.55 * 4.0)), "idle watts per thread of Kaby Lake (E3)");
+    assert_eq!((dram.kind, &*dram.device, dram.idle_watts), (DomainKind::Dram, "package-0", None));
+    assert_eq!((findings[0].chosen, &*findings[0].reason), (true, "reads intel-rapl:0, intel-rapl:0:2"));
+    assert_eq!(findings.iter().filter(|finding| finding.chosen).count(), 3);
+    assert_eq!(findings.len(), 1 + 6);
+}
+
+#[test]
+fn sockets_have_their_own_cpus_and_dies_share_them() {
+    let (meter, _) = open(&fixture("intel-two-socket"));
+    let packages: Vec<_> = meter.unwrap().domains().iter().map(|domain| domain.package.0).collect();
+    assert_eq!(packages, [0, 0, 1, 1]);
+    let (meter, _) = open(&fixture("intel-multi-die"));
+    let meter = meter.unwrap();
+    assert_eq!(meter.domains().len(), 8);
+    let idle: f64 = meter.domains().iter().filter_map(|domain| domain.idle_watts).map(|watts| watts.0).sum();
+    assert!((idle - 0.603 * 4.0).abs() < 1e-9, "four threads of Cascade Lake, whatever the dies: {idle}");
+}
+
+#[test]
+fn packages_need_not_be_numbered_from_zero() {
+    let (_directory, root) = fixture_copy("intel-two-socket");
+    for cpu in [1, 3, 5, 7] {
+        let id = root.sys.join(format!("devices/system/cpu/cpu{cpu}/topology/physical_package_id"));
+        fs::write(id, "3\n").unwrap();
+    }
+    let (meter, findings) = open(&root);
+    assert_eq!(meter.unwrap().domains().len(), 2, "package-1 has no CPU");
+    assert!(findings.iter().any(|finding| finding.reason == "no CPU of package 1 is online"));
+    fs::write(root.sys.join("class/powercap/intel-rapl:1/name"), "package-3\n").unwrap();
+    let (meter, _) = open(&root);
+    let packages: Vec<_> = meter.unwrap().domains().iter().map(|domain| domain.package.0).collect();
+    assert_eq!(packages, [0, 0, 1, 1]);
+}
+
+#[test]
+fn energy_is_counted_from_the_first_reading() {
+    let (_directory, root) = fixture_copy("amd-epyc");
+    let mut meter = open(&root).0.unwrap();
+    assert_eq!(read_at(&mut meter, 0)[0].as_ref().unwrap().total, Microjoules::ZERO);
+    let file = root.sys.join("class/powercap/intel-rapl:0/energy_uj");
+    fs::write(&file, "34600890123\n").unwrap();
+    assert_eq!(read_at(&mut meter, 1)[0].as_ref().unwrap().total, Microjoules(33_000_000));
+}
+
+#[test]
+fn one_broken_domain_leaves_the_others_and_comes_back() {
+    let (_directory, root) = fixture_copy("intel-two-socket");
+    let mut meter = open(&root).0.unwrap();
+    read_at(&mut meter, 0);
+    let file = root.sys.join("class/powercap/intel-rapl:0/energy_uj");
+    for (second, content) in
+        [(1, ""), (2, "<no counter>\n"), (3, "-5\n"), (4, "99999999999999999999999999\n"), (5, "0\n")]
+    {
+        fs::write(&file, content).unwrap();
+        let readings = read_at(&mut meter, second);
+        assert_eq!(readings[0].as_ref().unwrap_err().kind, ErrorKind::Retry, "{content:?}");
+        assert!(readings[1..].iter().all(Result::is_ok));
+    }
+    fs::write(&file, "1700000000\n").unwrap();
+    let reading = *read_at(&mut meter, 6)[0].as_ref().unwrap();
+    assert_eq!(reading, Reading { total: Microjoules(700_000_000), gap: false }, "all of the six seconds");
+    fs::remove_file(&file).unwrap();
+    let error = read_at(&mut meter, 7).remove(0).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Gone);
+    assert!(error.message.contains("intel-rapl:0/energy_uj: no such file"), "{error}");
+    fs::create_dir(&file).unwrap();
+    assert_eq!(read_at(&mut meter, 8).remove(0).unwrap_err().kind, ErrorKind::Retry);
+}
+
+#[test]
+fn errors_are_sorted_by_what_can_be_done() {
+    let file = Path::new("/sys/class/powercap/intel-rapl:0/energy_uj");
+    let kind = |errno: Errno| Failure::of(file, &io::Error::from(errno)).kind;
+    for errno in [Errno::NOENT, Errno::NODEV] {
+        assert_eq!(kind(errno), ErrorKind::Gone);
+    }
+    for errno in [Errno::IO, Errno::INVAL, Errno::NODATA, Errno::AGAIN] {
+        assert_eq!(kind(errno), ErrorKind::Retry);
+    }
+    for errno in [Errno::ACCESS, Errno::PERM] {
+        assert_eq!(kind(errno), ErrorKind::Fatal);
+    }
+    let error = MeterError::from(Failure::of(file, &io::Error::from(Errno::ACCESS)));
+    assert_eq!(
+        error.message,
+        "cannot read /sys/class/powercap/intel-rapl:0/energy_uj: permission denied; \
+         run as root or give CAP_DAC_READ_SEARCH"
+    );
+}
+
+#[test]
+fn without_a_package_that_can_be_read_there_is_no_meter() {
+    let (_directory, root) = fixture_copy("intel-client");
+    fs::write(root.sys.join("class/powercap/intel-rapl:0/energy_uj"), "").unwrap();
+    let (meter, findings) = open(&root);
+    assert!(meter.is_none(), "memory alone is no meter");
+    assert!(!findings[0].chosen && findings[0].reason.ends_with("energy_uj: it is empty"), "{findings:?}");
+
+    let (meter, findings) = open(&fixture("vm"));
+    assert!(meter.is_none());
+    assert!(findings[0].reason.ends_with("class/powercap: no such file or directory"), "{findings:?}");
+    assert!(findings[0].advice.is_some());
+
+    fs::remove_dir_all(root.sys.join(CLASS)).unwrap();
+    fs::create_dir_all(root.sys.join(CLASS).join("intel-rapl")).unwrap();
+    let (meter, findings) = open(&root);
+    assert!(meter.is_none() && findings[0].reason.ends_with("has no package zone"), "{findings:?}");
+}

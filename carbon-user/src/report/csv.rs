@@ -1,0 +1,44 @@
+//! Workloads as CSV, one row each, units in the names of the columns.
+
+use super::figures::printable;
+use super::top::Top;
+
+const HEADER: [&str; 11] = [
+    "name",
+    "kind",
+    "cgroup",
+    "cgroup_id",
+    "cpu_ns",
+    "dynamic_uj",
+    "dynamic_stddev_uj",
+    "static_uj",
+    "co2e_g",
+    "quality",
+    "duration_ns",
+];
+
+/// The workloads of `top`, most energy first, with a header.
+///
+/// # Errors
+/// None in practice: the text is made in memory.
+pub fn top(top: &Top) -> Result<String, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(HEADER)?;
+    for row in &top.workloads {
+        writer.write_record([
+            &printable(&row.name),
+            row.kind,
+            &printable(row.cgroup.as_deref().unwrap_or_default()),
+            &row.cgroup_id.map(|id| id.to_string()).unwrap_or_default(),
+            &row.cpu_ns.to_string(),
+            &row.dynamic_uj.to_string(),
+            &row.dynamic_stddev_uj.to_string(),
+            &row.static_uj.to_string(),
+            &row.grams.to_string(),
+            row.quality,
+            &top.duration_ns.to_string(),
+        ])?;
+    }
+    let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

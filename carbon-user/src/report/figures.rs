@@ -1,0 +1,138 @@
+//! Numbers as people read them: significant figures, intervals, sums that add up as printed.
+
+use crate::attribution::share;
+use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
+
+/// Significant figures of a modelled number: more would claim what is not known.
+pub const MODELLED: usize = 2;
+/// Significant figures of a number from a meter.
+pub const METERED: usize = 4;
+
+/// A name that others gave, without what could move the cursor or change colours on a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+/// How many figures a number of this quality is worth.
+pub fn of_quality(quality: &str) -> usize {
+    if quality == "modelled" { MODELLED } else { METERED }
+}
+
+/// Decimal places that show `figures` significant figures of `value`; negative where the last figure stands left
+/// of the point.
+fn places(value: f64, figures: usize) -> i32 {
+    let figures = i32::try_from(figures.max(1)).unwrap_or(1);
+    // The exponent of the rounded number, so that 9.99 with two figures is 10.
+    let scientific = format!("{value:.*e}", usize::try_from(figures - 1).unwrap_or(0));
+    let exponent = scientific.rsplit_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
+    figures - 1 - exponent
+}
+
+fn with_places(value: f64, places: i32) -> String {
+    if let Ok(places) = usize::try_from(places) {
+        format!("{value:.*}", places.min(9))
+    } else {
+        let step = 10_f64.powi(-places);
+        format!("{:.0}", (value / step).round() * step)
+    }
+}
+
+/// `value` with this many significant figures and no exponent; at most nine decimal places.
+pub fn significant(value: f64, figures: usize) -> String {
+    if !value.is_finite() {
+        return "unknown".to_owned();
+    }
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    with_places(value, places(value, figures))
+}
+
+/// The 90 % interval of an energy with this standard deviation: log-normal for a modelled one, which is wrong by a
+/// factor, else normal and not below zero.
+pub fn interval(value: f64, stddev: f64, quality: &str) -> (f64, f64) {
+    let half = SIGMAS_OF_90_PERCENT * stddev;
+    if quality == "modelled" && value > 0.0 {
+        let factor = (half / value).exp();
+        (value / factor, value * factor)
+    } else {
+        ((value - half).max(0.0), value + half)
+    }
+}
+
+/// The interval in words: from and to for a modelled number, plus-minus for others.
+pub fn spread(value: f64, stddev: f64, quality: &str) -> String {
+    if value <= 0.0 && stddev <= 0.0 {
+        return "0".to_owned();
+    }
+    let (low, high) = interval(value, stddev, quality);
+    if quality == "modelled" {
+        format!("{} to {}", significant(low, MODELLED), significant(high, MODELLED))
+    } else {
+        format!("\u{b1}{}", significant(SIGMAS_OF_90_PERCENT * stddev, 2))
+    }
+}
+
+/// Joules of a whole and its parts, all with the decimal places that the whole is worth, rounded together so that
+/// the printed parts add up to the printed whole.
+pub fn reconciled(whole_uj: u64, parts_uj: &[u64], figures: usize) -> (String, Vec<String>) {
+    #[expect(clippy::cast_precision_loss, reason = "a display value")]
+    let places = if whole_uj == 0 { 0 } else { places(whole_uj as f64 / 1e6, figures).min(6) };
+    let unit_uj = 10_u64.pow(u32::try_from(6 - places).unwrap_or(0).min(19));
+    let units = (whole_uj + unit_uj / 2) / unit_uj;
+    let weights: Vec<(usize, u64)> = parts_uj.iter().copied().enumerate().collect();
+    #[expect(clippy::cast_precision_loss, reason = "a display value")]
+    let text = |units: u64| with_places((u128::from(units) * u128::from(unit_uj)) as f64 / 1e6, places);
+    (text(units), share::split(units, &weights).into_iter().map(text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Microjoules;
+    use proptest::prelude::*;
+
+    #[test]
+    fn figures_are_significant() {
+        let cases = [
+            (0.0, 4, "0"),
+            (12.3456, 4, "12.35"),
+            (9.996, 2, "10"),
+            (99.96, 3, "100"),
+            (0.000_123_45, 2, "0.00012"),
+            (123_456.0, 2, "120000"),
+            (1e-12, 2, "0.000000000"),
+            (f64::NAN, 2, "unknown"),
+        ];
+        for (value, figures, expected) in cases {
+            assert_eq!(significant(value, figures), expected, "{value} {figures}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_told_by_its_bounds() {
+        let stddev = 12.0 * 1.7_f64.ln() / SIGMAS_OF_90_PERCENT;
+        assert_eq!(spread(12.0, stddev, "modelled"), "7.1 to 20");
+        assert_eq!(spread(12.0, 0.1, "measured"), "\u{b1}0.16");
+        assert_eq!(spread(0.0, 0.0, "measured"), "0");
+        assert!(interval(1.0, 5.0, "sampled").0.abs() < 1e-12);
+    }
+
+    #[test]
+    fn printed_parts_add_up() {
+        let (whole, parts) = reconciled(10_000_000, &[3_333_333, 3_333_333, 3_333_334], 2);
+        assert_eq!((whole.as_str(), parts.join("+").as_str()), ("10", "3+3+4"));
+        assert_eq!(reconciled(0, &[0, 0], 4).0, "0");
+        assert_eq!(reconciled(123_456_789_000_000, &[123_456_789_000_000], 2).1, ["120000000"]);
+    }
+
+    proptest! {
+        #[test]
+        fn printed_parts_always_add_up(parts in prop::collection::vec(0_u64..1_000_000_000_000, 1..5), modelled: bool) {
+            let figures = if modelled { MODELLED } else { METERED };
+            let (whole, parts) = reconciled(parts.iter().sum(), &parts, figures);
+            let exact = |text: &str| Microjoules::from_joules(text.parse().unwrap());
+            prop_assert_eq!(exact(&whole), parts.iter().map(|part| exact(part)).sum::<Microjoules>());
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is told to people and programs: one report value per command, from which table, JSON and CSV are made.
+//!
+//! The types here are the edge: what they serialise to is a promise (`docs/schema/`), so they are versioned and
+//! the inner types do not serialise. Sums are integers; grams are made of them by one multiplication each.
+
+pub mod csv;
+pub mod figures;
+mod process_rows;
+pub mod run;
+pub mod table;
+pub mod top;
+
+use crate::attribution::State;
+use crate::attribution::static_policy::StaticPolicy;
+use crate::attribution::totals::{DomainTotal, Totals, WorkloadTotal};
+use crate::sched::Rung;
+use crate::units::{Grams, Microjoules, Pue, Quality};
+use crate::window::Accounts;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Carbon intensity of electricity, with what must be said about it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Intensity {
+    /// Grams of CO2 equivalent per kilowatt-hour.
+    pub g_per_kwh: f64,
+    /// Country or region.
+    pub zone: String,
+    /// Year that it is the mean of.
+    pub year: u16,
+    /// What is counted, such as `lifecycle`.
+    pub boundary: String,
+    /// How it is counted, such as `location-based`.
+    pub basis: String,
+    /// Who says so.
+    pub source: String,
+}
+
+/// What a report says besides the sums.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    /// Name of the machine.
+    pub node: String,
+    /// First edge, by the wall clock.
+    pub start: Timestamp,
+    /// Last edge, by the wall clock.
+    pub end: Timestamp,
+    /// How CPU time was taken.
+    pub rung: Rung,
+    /// Who static energy is shown to.
+    pub policy: StaticPolicy,
+    /// What attribution carries, for what it says of the idle power.
+    pub state: &'a State,
+    /// Of the electricity.
+    pub intensity: Intensity,
+    /// Of the site.
+    pub pue: Pue,
+    /// What else must be said, such as why a better rung is not used. Sentences without a full stop.
+    pub notes: Vec<String>,
+}
+
+/// A domain's energy: `metered_uj = dynamic_uj + static_uj + lost_uj`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DomainRow {
+    /// What it is, such as `package`.
+    pub domain: &'static str,
+    /// Which one.
+    pub device: String,
+    /// What the meter showed.
+    pub metered_uj: u64,
+    /// Given to workloads.
+    pub dynamic_uj: u64,
+    /// By idle power.
+    pub static_uj: u64,
+    /// With no CPU time to give it to.
+    pub lost_uj: u64,
+    /// Of the meter.
+    pub quality: &'static str,
+    /// The meter or model.
+    pub source: String,
+    /// For a model: nine times in ten the truth is above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_uj: Option<u64>,
+    /// For a model: nine times in ten the truth is below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high_uj: Option<u64>,
+    /// Windows in which a fault hid some energy.
+    pub gaps: u64,
+    /// Windows at whose end it could not be read.
+    pub unread: u64,
+}
+
+/// CPU time outside workloads, summed over the online CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AccountsRow {
+    /// Idle.
+    pub idle_ns: u64,
+    /// Interrupts and time stolen by the hypervisor.
+    pub irq_steal_ns: u64,
+    /// In tasks, and not to be given to any workload.
+    pub missed_ns: u64,
+    /// Of workloads that did not fit in a full map.
+    pub overflow_ns: u64,
+    /// Context switches that were not seen.
+    pub missed_switches: u64,
+    /// Ends of cgroups and tasks that did not fit in the event buffer.
+    pub lost_events: u64,
+    /// Totals that fell and were held.
+    pub clamped: u64,
+}
+
+impl From<&Accounts> for AccountsRow {
+    fn from(accounts: &Accounts) -> Self {
+        Self {
+            idle_ns: accounts.idle_ns,
+            irq_steal_ns: accounts.irq_steal_ns,
+            missed_ns: accounts.missed_ns,
+            overflow_ns: accounts.overflow_ns,
+            missed_switches: accounts.missed_switches,
+            lost_events: accounts.lost_events,
+            clamped: accounts.clamped,
+        }
+    }
+}
+
+fn domain_rows(totals: &Totals) -> Vec<DomainRow> {
+    totals.domains().iter().map(domain_row).collect()
+}
+
+fn domain_row(total: &DomainTotal) -> DomainRow {
+    let domain = &total.domain;
+    let bound = |ratio: f64| Microjoules::from_joules(total.metered.joules() * ratio).0;
+    DomainRow {
+        domain: domain.kind.as_str(),
+        device: domain.device.clone(),
+        metered_uj: total.metered.0,
+        dynamic_uj: total.dynamic_energy.0,
+        static_uj: total.static_energy.0,
+        lost_uj: total.lost.0,
+        quality: domain.quality.as_str(),
+        source: domain.source.clone(),
+        low_uj: domain.bounds.map(|bounds| bound(bounds.low_ratio)),
+        high_uj: domain.bounds.map(|bounds| bound(bounds.high_ratio)),
+        gaps: total.gaps,
+        unread: total.unread,
+    }
+}
+
+/// Quality of what is derived from `total` and CPU time of `rung`: the lower of the two. Energy that no domain
+/// measures is not known at all, and counts as the lowest.
+fn quality_of(total: &WorkloadTotal, rung: Rung) -> Quality {
+    total.quality.map_or(Quality::Modelled, |quality| quality.min(rung.quality()))
+}
+
+/// Operational emissions: energy of the machine x PUE x intensity.
+fn grams_of(energy: Microjoules, context: &Context<'_>) -> Grams {
+    Grams(energy.kilowatt_hours() * context.pue.0 * context.intensity.g_per_kwh)
+}
+
+/// What went wrong or is left out, in words: nothing that lowers the numbers' worth stays unsaid.
+fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
+    let mut notes = context.notes.clone();
+    if totals.domains().iter().all(|total| total.metered == Microjoules::ZERO) {
+        notes.push("no domain gave any energy: joules and grams are unknown, not zero".to_owned());
+    }
+    for total in totals.domains() {
+        let name = &total.domain.device;
+        if let Some(reason) = &total.pending {
+            notes.push(format!("{name} could not be read at the end, so that energy is missing: {reason}"));
+        }
+        if total.gaps > 0 {
+            notes.push(format!(
+                "{name} hid some of its energy in {} windows: its counter was reset",
+                total.gaps
+            ));
+        }
+    }
+    for (domain, excess) in context.state.excess_static() {
+        notes.push(format!(
+            "P0 not identified: {} showed {} J less than its assumed idle power, so static energy is too high",
+            domain.device,
+            figures::significant(excess.joules(), figures::MODELLED),
+        ));
+    }
+    if totals.overflow_rows() > 0 {
+        notes.push("more workloads than are kept by name: the rest is summed in \"overflow\"".to_owned());
+    }
+    if totals.accounts().lost_events > 0 {
+        notes.push(format!(
+            "{} ends of cgroups or tasks were lost: their last CPU time is missing",
+            totals.accounts().lost_events
+        ));
+    }
+    notes
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A standard deviation to the whole microjoule, upwards.
+fn stddev_uj(total: &WorkloadTotal) -> u64 {
+    Microjoules::from_joules(total.uncertainty.stddev_uj().ceil() / 1e6).0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Reports as text for people: every number with its unit, quality and source always in sight.
+//!
+//! Names of cgroups and processes are given by others: control characters in them never reach the terminal.
+
+use super::figures::{METERED, of_quality, printable, reconciled, significant, spread};
+use super::run::Run;
+use super::top::{Top, WorkloadRow};
+use super::{AccountsRow, DomainRow, Intensity};
+use comfy_table::presets::NOTHING;
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+use std::fmt::Write;
+
+/// Processes listed at the end of a run.
+const PROCESSES_SHOWN: usize = 10;
+
+/// Narrowest column of names.
+const NAME_WIDTH_MIN: u16 = 16;
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal; lines are wrapped to it where known.
+    pub width: Option<u16>,
+    /// Bold headers. Only for a terminal.
+    pub color: bool,
+    /// Workloads shown, all where not set; the rest is summed in one line.
+    pub rows_max: Option<usize>,
+}
+
+/// The table of `carbon top`.
+pub fn top(top: &Top, style: Style) -> String {
+    let whole_uj: u64 = top.workloads.iter().map(WorkloadRow::energy_uj).sum();
+    let seconds = seconds(top.duration_ns);
+    let mut table =
+        empty_table(style, &["WORKLOAD", "CPU s", "W", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"]);
+    let shown = style.rows_max.unwrap_or(usize::MAX);
+    for row in top.workloads.iter().take(shown) {
+        let figures = of_quality(row.quality);
+        let joules = joules(row.energy_uj());
+        table.add_row([
+            printable(&row.name),
+            significant(self::seconds(row.cpu_ns), METERED),
+            significant(if seconds > 0.0 { joules / seconds } else { 0.0 }, figures),
+            significant(joules, figures),
+            spread(joules, self::joules(row.dynamic_stddev_uj), row.quality),
+            significant(row.grams, figures),
+            share(row.energy_uj(), whole_uj, figures),
+            row.quality.to_owned(),
+        ]);
+    }
+    arrange(&mut table, 1..=6, 0);
+    let mut text = trimmed(&table);
+    let hidden = top.workloads.get(shown.min(top.workloads.len())..).unwrap_or_default();
+    if !hidden.is_empty() {
+        let hidden_uj = hidden.iter().map(WorkloadRow::energy_uj).sum();
+        let figures = hidden.iter().map(|row| of_quality(row.quality)).min().unwrap_or(METERED);
+        line(
+            &mut text,
+            &format!("and {} more with {} J", hidden.len(), significant(joules(hidden_uj), figures)),
+        );
+    }
+    text.push('\n');
+    line(&mut text, &format!("{} s on {}", significant(seconds, METERED), printable(&top.node)));
+    energy_lines(&mut text, &top.domains, top.static_policy);
+    let cpu_ns = top.workloads.iter().map(|row| row.cpu_ns).sum();
+    line(&mut text, &accounts_line(cpu_ns, &top.accounts, top.accounting));
+    line(&mut text, &intensity_line(&top.intensity, top.pue));
+    note_lines(&mut text, &top.notes);
+    text
+}
+
+/// The summary at the end of `carbon run`.
+pub fn run(run: &Run, style: Style) -> String {
+    let figures = of_quality(run.quality);
+    let mut text = String::new();
+    line(
+        &mut text,
+        &format!(
+            "CPU time  {} s in {} s (accounting: {})",
+            significant(seconds(run.cpu_ns), METERED),
+            significant(seconds(run.duration_ns), METERED),
+            run.accounting
+        ),
+    );
+    let dynamic = joules(run.dynamic_uj);
+    line(
+        &mut text,
+        &format!(
+            "energy    {} J dynamic (90 %: {} J), {}",
+            significant(dynamic, figures),
+            spread(dynamic, joules(run.dynamic_stddev_uj), run.quality),
+            match run.static_policy {
+                "separate" => "static energy of the node not shared".to_owned(),
+                policy => format!(
+                    "{} J static (shared: {policy} to CPU time)",
+                    significant(joules(run.static_uj), figures)
+                ),
+            }
+        ),
+    );
+    line(&mut text, &format!("CO2e      {} g", significant(run.grams, figures)));
+    line(&mut text, &format!("quality   {}", run.quality));
+    energy_lines(&mut text, &run.domains, run.static_policy);
+    line(&mut text, &intensity_line(&run.intensity, run.pue));
+    note_lines(&mut text, &run.notes);
+    if !run.processes.is_empty() {
+        text.push('\n');
+        text.push_str(&process_table(run, style));
+    }
+    text
+}
+
+fn process_table(run: &Run, style: Style) -> String {
+    let figures = of_quality(run.quality);
+    let mut table = empty_table(style, &["PID", "PROCESS", "CPU s", "J"]);
+    for row in run.processes.iter().take(PROCESSES_SHOWN) {
+        table.add_row([
+            row.pid.to_string(),
+            printable(&row.comm),
+            significant(seconds(row.cpu_ns), METERED),
+            significant(joules(row.dynamic_uj), figures),
+        ]);
+    }
+    arrange(&mut table, [0, 2, 3], 1);
+    let mut text = trimmed(&table);
+    let hidden = run.processes.get(PROCESSES_SHOWN.min(run.processes.len())..).unwrap_or_default();
+    let hidden_count = hidden.len() as u64 + run.processes_other.count;
+    let hidden_uj = hidden.iter().map(|row| row.dynamic_uj).sum::<u64>() + run.processes_other.dynamic_uj;
+    let hidden_joules = significant(joules(hidden_uj), figures);
+    if hidden_count > 0 {
+        line(&mut text, &format!("and {hidden_count} more with {hidden_joules} J"));
+    } else if hidden_uj > 0 {
+        line(&mut text, &format!("and {hidden_joules} J of the run that no listed process has"));
+    }
+    text
+}
+
+/// One line a domain, in which the printed numbers add up.
+fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
+    for row in domains {
+        let figures = of_quality(row.quality);
+        let (metered, parts) =
+            reconciled(row.metered_uj, &[row.dynamic_uj, row.static_uj, row.lost_uj], figures);
+        let [dynamic, idle, lost] = &parts[..] else { continue };
+        let bounds = match (row.low_uj, row.high_uj) {
+            (Some(low), Some(high)) => format!(
+                " (90 %: {} to {} J)",
+                significant(joules(low), figures),
+                significant(joules(high), figures)
+            ),
+            _ => String::new(),
+        };
+        let verb = if row.quality == "modelled" { "modelled" } else { "metered" };
+        line(
+            text,
+            &format!(
+                "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({policy}) + {lost} J \
+                 lost; {}, {}",
+                printable(&row.device),
+                row.quality,
+                printable(&row.source)
+            ),
+        );
+    }
+}
+
+fn accounts_line(cpu_ns: u64, accounts: &AccountsRow, rung: &str) -> String {
+    let figure = |ns| significant(seconds(ns), METERED);
+    format!(
+        "CPU time ({rung}): {} s workloads, {} s idle, {} s interrupts and steal, {} s missed, {} s overflow, {} \
+         switches missed",
+        figure(cpu_ns),
+        figure(accounts.idle_ns),
+        figure(accounts.irq_steal_ns),
+        figure(accounts.missed_ns),
+        figure(accounts.overflow_ns),
+        accounts.missed_switches
+    )
+}
+
+fn intensity_line(intensity: &Intensity, pue: f64) -> String {
+    format!(
+        "CO2e at {} g/kWh ({} {}, {}, {}; {}), PUE {}",
+        significant(intensity.g_per_kwh, METERED),
+        printable(&intensity.zone),
+        intensity.year,
+        printable(&intensity.boundary),
+        printable(&intensity.basis),
+        printable(&intensity.source),
+        significant(pue, 3)
+    )
+}
+
+fn note_lines(text: &mut String, notes: &[String]) {
+    for note in notes {
+        line(text, &format!("note: {}", printable(note)));
+    }
+}
+
+fn line(text: &mut String, content: &str) {
+    // Writing to a String cannot fail.
+    writeln!(text, "{content}").unwrap_or_default();
+}
+
+fn empty_table(style: Style, header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header.iter().map(|name| {
+        let cell = Cell::new(name);
+        if style.color { cell.add_attribute(Attribute::Bold) } else { cell }
+    }));
+    if style.color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    match style.width {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table
+}
+
+/// Numbers stand right, and only `name` may be wrapped on a narrow terminal.
+fn arrange(table: &mut Table, numbers: impl IntoIterator<Item = usize>, name: usize) {
+    let narrow = matches!(table.content_arrangement(), ContentArrangement::Dynamic);
+    for (index, column) in table.column_iter_mut().enumerate().filter(|_| narrow) {
+        column.set_constraint(if index == name {
+            ColumnConstraint::LowerBoundary(Width::Fixed(NAME_WIDTH_MIN))
+        } else {
+            ColumnConstraint::ContentWidth
+        });
+    }
+    for index in numbers {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn trimmed(table: &Table) -> String {
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    text
+}
+
+fn share(part_uj: u64, whole_uj: u64, figures: usize) -> String {
+    if whole_uj == 0 {
+        return "0 %".to_owned();
+    }
+    format!("{} %", significant(100.0 * joules(part_uj) / joules(whole_uj), figures.min(3)))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a display value")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a display value")]
+fn joules(uj: u64) -> f64 {
+    uj as f64 / 1e6
+}

@@ -1,0 +1,244 @@
+use super::run::{Execution, Run};
+use super::table::{self, Style};
+use super::top::Top;
+use super::*;
+use crate::attribution::totals::Totals;
+use crate::attribution::{State, attribute};
+use crate::sched::{ProcessTime, Processes};
+use crate::units::{CgroupId, CpuNanos, PackageId, RunId, Watts};
+use crate::window::{Bounds, Class, Domain, DomainKind, DomainWindow, Usage, Window, WorkloadKey};
+use serde_json::Value;
+use std::path::Path;
+use std::rc::Rc;
+
+const RUN: RunId = RunId(7);
+const LONG: Style = Style { width: None, color: false, rows_max: None };
+
+fn domain(modelled: bool) -> Rc<Domain> {
+    Rc::new(Domain {
+        kind: DomainKind::Package,
+        device: "package-0".into(),
+        source: if modelled { "model: AMD Zen 3 (EPYC 3rd Gen)" } else { "powercap intel-rapl:0" }.into(),
+        quality: if modelled { Quality::Modelled } else { Quality::Measured },
+        bounds: modelled.then_some(Bounds { low_ratio: 1.0 / 1.7, high_ratio: 1.7 }),
+        package: PackageId(0),
+        idle_watts: Some(Watts(4.0)),
+    })
+}
+
+fn path_of(cgroup: CgroupId) -> Option<&'static str> {
+    match cgroup.0 {
+        1 => Some("/"),
+        20 => Some("/system.slice/ssh.service"),
+        21 => Some("/user.slice/build"),
+        22 => Some("/user.slice/batch/build"),
+        23 => Some("/user.slice/\u{1b}[31mred"),
+        _ => None,
+    }
+}
+
+fn key(cgroup: u64, class: Class, run: Option<RunId>) -> WorkloadKey {
+    WorkloadKey { cgroup: CgroupId(cgroup), class, run }
+}
+
+/// Five seconds in which everything that a report can name has run.
+fn window(domain: &Rc<Domain>) -> Window {
+    let mut usage = Usage::new(1);
+    for (key, ms) in [
+        (key(20, Class::Tasks, None), 12),
+        (key(21, Class::Tasks, None), 1_250),
+        (key(22, Class::Tasks, None), 300),
+        (key(23, Class::Tasks, None), 7),
+        (key(22, Class::Tasks, Some(RUN)), 4_000),
+        (key(1, Class::Tasks, None), 33),
+        (key(1, Class::KernelThreads, None), 41),
+        (key(99, Class::Tasks, None), 2),
+        (WorkloadKey::OVERFLOW, 5),
+    ] {
+        usage.push(key, &[CpuNanos(ms * 1_000_000)]);
+    }
+    let (usage, duration) = (Rc::new(usage), Duration::from_secs(5));
+    Window {
+        start_ns: 1,
+        duration,
+        edge_width: Duration::from_micros(410),
+        usage: Rc::clone(&usage),
+        accounts: Accounts { idle_ns: 4_310_000_000, irq_steal_ns: 40_000_000, ..Accounts::default() },
+        domains: vec![DomainWindow {
+            domain: Rc::clone(domain),
+            metered: Microjoules(61_234_567),
+            duration,
+            gap: false,
+            usage,
+        }],
+        unread: Vec::new(),
+    }
+}
+
+fn totals(modelled: bool, policy: StaticPolicy, state: &mut State) -> Totals {
+    let mut totals = Totals::default();
+    totals.add(&attribute(&window(&domain(modelled)), state, policy));
+    totals
+}
+
+fn context(state: &State, policy: StaticPolicy) -> Context<'_> {
+    Context {
+        node: "lab-1".into(),
+        start: "2025-03-01T10:00:00.25Z".parse().unwrap(),
+        end: "2025-03-01T10:00:05.25Z".parse().unwrap(),
+        rung: Rung::Books,
+        policy,
+        state,
+        intensity: Intensity {
+            g_per_kwh: 56.04,
+            zone: "FR".into(),
+            year: 2024,
+            boundary: "lifecycle".into(),
+            basis: "location-based, yearly average".into(),
+            source: "a table of the test".into(),
+        },
+        pue: Pue(1.2),
+        notes: vec!["a note of the caller".into()],
+    }
+}
+
+fn top(modelled: bool) -> Top {
+    let mut state = State::default();
+    let totals = totals(modelled, StaticPolicy::Separate, &mut state);
+    Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of)
+}
+
+fn run(modelled: bool, policy: StaticPolicy) -> Run {
+    let mut state = State::default();
+    let totals = totals(modelled, policy, &mut state);
+    let listed = (1..=13)
+        .map(|pid| ProcessTime { pid, comm: format!("cc{pid}"), cpu: CpuNanos(u64::from(pid) * 30_000_000) })
+        .collect();
+    let processes = Processes { listed, other_count: 2, other_cpu: CpuNanos(1_270_000_000) };
+    let execution = Execution {
+        command: vec!["make".into(), "-j4".into()],
+        exit_status: 0,
+        duration: Duration::from_millis(4_812),
+    };
+    let total = totals.sum_of(|key| key.run == Some(RUN));
+    Run::new(&context(&state, policy), execution, &totals, &total, &processes)
+}
+
+fn json(report: &impl Serialize) -> Value {
+    serde_json::to_value(report).unwrap()
+}
+
+#[test]
+fn top_is_printed() {
+    insta::assert_snapshot!("top_measured", table::top(&top(false), LONG));
+    insta::assert_snapshot!("top_modelled", table::top(&top(true), Style { rows_max: Some(3), ..LONG }));
+    insta::assert_snapshot!("top_narrow", table::top(&top(false), Style { width: Some(72), ..LONG }));
+    insta::assert_snapshot!("top_csv", csv::top(&top(false)).unwrap());
+    insta::assert_json_snapshot!("top_json", top(true));
+}
+
+#[test]
+fn run_is_printed() {
+    insta::assert_snapshot!("run_measured", table::run(&run(false, StaticPolicy::Proportional), LONG));
+    insta::assert_snapshot!("run_modelled", table::run(&run(true, StaticPolicy::Separate), LONG));
+    insta::assert_json_snapshot!("run_json", run(false, StaticPolicy::Proportional));
+}
+
+#[test]
+fn only_colour_brings_escapes() {
+    assert!(!table::top(&top(false), LONG).contains('\u{1b}'));
+    assert!(table::top(&top(false), Style { color: true, ..LONG }).contains('\u{1b}'));
+}
+
+#[test]
+fn workloads_and_domains_reconcile() {
+    let top = top(true);
+    let given: u64 = top.workloads.iter().map(|row| row.dynamic_uj).sum();
+    assert_eq!(given, top.domains[0].dynamic_uj);
+    assert_eq!(given + top.domains[0].static_uj + top.domains[0].lost_uj, top.domains[0].metered_uj);
+    // 3.6e12 uJ are a kilowatt-hour.
+    let grams: f64 = top.workloads.iter().map(|row| row.grams).sum();
+    assert!((grams - 41.234_567 / 3.6e6 * 1.2 * 56.04).abs() < 1e-9);
+    let run = run(true, StaticPolicy::Proportional);
+    let processes: u64 = run.processes.iter().map(|row| row.dynamic_uj).sum();
+    assert_eq!(processes + run.processes_other.dynamic_uj, run.dynamic_uj);
+}
+
+#[test]
+fn the_lower_quality_is_told() {
+    let mut state = State::default();
+    let totals = totals(false, StaticPolicy::Separate, &mut state);
+    let context = Context { rung: Rung::CpuStat, ..context(&state, StaticPolicy::Separate) };
+    let top = Top::new(&context, &totals, path_of);
+    assert!(top.workloads.iter().all(|row| row.quality == "sampled"));
+    assert_eq!(top.domains[0].quality, "measured");
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let mut state = State::default();
+    let mut totals = Totals::new(3);
+    let mut blind = window(&domain(false));
+    blind.domains.clear();
+    blind.unread.push((domain(false), "permission denied".into()));
+    blind.accounts.lost_events = 4;
+    totals.add(&attribute(&blind, &mut state, StaticPolicy::Separate));
+    let top = Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of);
+    insta::assert_snapshot!("notes", top.notes.join("\n"));
+    assert!(top.workloads.iter().all(|row| row.quality == "modelled" && row.dynamic_uj == 0));
+    for _ in 0..3 {
+        let mut starved = window(&domain(false));
+        starved.domains[0].metered = Microjoules(1_000_000);
+        starved.domains[0].gap = false;
+        totals.add(&attribute(&starved, &mut state, StaticPolicy::Separate));
+    }
+    let notes = Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of).notes;
+    assert!(
+        notes.iter().any(|note| note.starts_with("P0 not identified: package-0 showed 53 J")),
+        "{notes:?}"
+    );
+}
+
+/// Errors of `instance` against the schema in `docs/schema/`.
+fn errors(file: &str, instance: &Value) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(file);
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    jsonschema::meta::validate(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    validator.iter_errors(instance).map(|error| error.to_string()).collect()
+}
+
+#[test]
+fn json_keeps_its_schema() {
+    for modelled in [false, true] {
+        assert_eq!(errors("top-1.schema.json", &json(&top(modelled))), [""; 0]);
+        for policy in [StaticPolicy::Separate, StaticPolicy::Proportional] {
+            assert_eq!(errors("run-1.schema.json", &json(&run(modelled, policy))), [""; 0]);
+        }
+    }
+}
+
+/// The schema would see a key that is missing, renamed or of another type.
+#[test]
+fn the_schema_sees_every_missing_key() {
+    for (file, report) in [
+        ("top-1.schema.json", json(&top(true))),
+        ("run-1.schema.json", json(&run(true, StaticPolicy::Separate))),
+    ] {
+        for key in report.as_object().unwrap().keys() {
+            let mut broken = report.clone();
+            broken.as_object_mut().unwrap().remove(key);
+            assert!(!errors(file, &broken).is_empty(), "{file} without {key}");
+            broken[key] = json(&true);
+            assert!(!errors(file, &broken).is_empty(), "{file} with a wrong {key}");
+        }
+    }
+    for list in ["workloads", "domains"] {
+        let report = json(&top(false));
+        for key in report[list][0].as_object().unwrap().keys() {
+            let mut broken = report.clone();
+            broken[list][0].as_object_mut().unwrap().remove(key);
+            assert!(!errors("top-1.schema.json", &broken).is_empty(), "{list} without {key}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The report of `carbon top --once`, JSON schema `carbon.top/1`.
+
+use super::{AccountsRow, Context, DomainRow, Intensity};
+use super::{domain_rows, grams_of, nanoseconds, notes_of, quality_of, stddev_uj};
+use crate::attribution::totals::{Totals, WorkloadTotal};
+use crate::units::CgroupId;
+use crate::window::{Class, WorkloadKey};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+/// Name and version of the schema.
+pub const SCHEMA: &str = "carbon.top/1";
+
+/// Who used how much, over one or more windows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Top {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Name of the machine.
+    pub node: String,
+    /// First edge.
+    pub window_start: Timestamp,
+    /// Last edge.
+    pub window_end: Timestamp,
+    /// Length of all windows, by the monotonic clock.
+    pub duration_ns: u64,
+    /// How many windows were added up.
+    pub windows: u64,
+    /// Uncertainty of the edges: the longest that one took.
+    pub edge_width_ns: u64,
+    /// How CPU time was taken.
+    pub accounting: &'static str,
+    /// Who static energy is shown to.
+    pub static_policy: &'static str,
+    /// Energy of the machine.
+    pub domains: Vec<DomainRow>,
+    /// Energy of the workloads, most first.
+    pub workloads: Vec<WorkloadRow>,
+    /// CPU time outside workloads.
+    pub accounts: AccountsRow,
+    /// Of the electricity.
+    pub intensity: Intensity,
+    /// Of the site.
+    pub pue: f64,
+    /// What else must be said.
+    pub notes: Vec<String>,
+}
+
+/// A workload's part.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkloadRow {
+    /// Path of the cgroup below the root of its hierarchy; `null` where it is not known or there are several.
+    pub cgroup: Option<String>,
+    /// The kernel's id of the cgroup; `null` for the overflow.
+    pub cgroup_id: Option<u64>,
+    /// `cgroup`, `kernel` (kernel threads), `root` (processes in the root cgroup), `run` or `overflow`.
+    pub kind: &'static str,
+    /// Short name.
+    pub name: String,
+    /// CPU time.
+    pub cpu_ns: u64,
+    /// Energy caused by running.
+    pub dynamic_uj: u64,
+    /// Its standard deviation.
+    pub dynamic_stddev_uj: u64,
+    /// Share of the static energy; 0 under the policy `separate`.
+    pub static_uj: u64,
+    /// CO2 equivalent of `dynamic_uj + static_uj`.
+    pub grams: f64,
+    /// The lower of meter and CPU time.
+    pub quality: &'static str,
+}
+
+impl WorkloadRow {
+    /// Dynamic and static energy together, in microjoules.
+    pub fn energy_uj(&self) -> u64 {
+        self.dynamic_uj.saturating_add(self.static_uj)
+    }
+}
+
+impl Top {
+    /// The report of `totals`. `path_of` gives a cgroup's path below the root of its hierarchy, if it is known.
+    pub fn new<'p>(
+        context: &Context<'_>,
+        totals: &Totals,
+        path_of: impl Fn(CgroupId) -> Option<&'p str>,
+    ) -> Self {
+        let mut workloads: Vec<WorkloadRow> = totals
+            .workloads()
+            .map(|(key, total)| row(context, key, total, path_of(key.cgroup).map(str::to_owned)))
+            .collect();
+        tell_apart(&mut workloads);
+        workloads.sort_by(|left, right| {
+            let most_first = |row: &WorkloadRow| Reverse((row.energy_uj(), row.cpu_ns));
+            most_first(left).cmp(&most_first(right)).then_with(|| {
+                (&left.name, left.cgroup_id, left.kind).cmp(&(&right.name, right.cgroup_id, right.kind))
+            })
+        });
+        Self {
+            schema: SCHEMA,
+            node: context.node.clone(),
+            window_start: context.start,
+            window_end: context.end,
+            duration_ns: nanoseconds(totals.duration()),
+            windows: totals.windows(),
+            edge_width_ns: nanoseconds(totals.edge_width()),
+            accounting: context.rung.as_str(),
+            static_policy: context.policy.as_str(),
+            domains: domain_rows(totals),
+            workloads,
+            accounts: totals.accounts().into(),
+            intensity: context.intensity.clone(),
+            pue: context.pue.0,
+            notes: notes_of(context, totals),
+        }
+    }
+}
+
+fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Option<String>) -> WorkloadRow {
+    let (kind, name) = kind_and_name(key, path.as_deref());
+    let overflow = key == WorkloadKey::OVERFLOW;
+    WorkloadRow {
+        cgroup: path,
+        cgroup_id: (!overflow).then_some(key.cgroup.0),
+        kind,
+        name,
+        cpu_ns: total.cpu.0,
+        dynamic_uj: total.dynamic_energy.0,
+        dynamic_stddev_uj: stddev_uj(total),
+        static_uj: total.static_energy.0,
+        grams: grams_of(total.energy(), context).0,
+        quality: quality_of(total, context.rung).as_str(),
+    }
+}
+
+fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static str, String) {
+    if key == WorkloadKey::OVERFLOW {
+        return ("overflow", "overflow".to_owned());
+    }
+    if let Some(run) = key.run {
+        return ("run", format!("run {}", run.0));
+    }
+    if key.class == Class::KernelThreads {
+        return ("kernel", "kernel threads".to_owned());
+    }
+    if key.cgroup == CgroupId::ROOT || path == Some("/") {
+        return ("root", "root".to_owned());
+    }
+    let name = path.and_then(|path| path.rsplit('/').find(|part| !part.is_empty()));
+    ("cgroup", name.map_or_else(|| format!("cgroup {}", key.cgroup.0), str::to_owned))
+}
+
+/// Where two workloads have the same last component, the whole path is clearer.
+fn tell_apart(rows: &mut [WorkloadRow]) {
+    let mut uses: HashMap<String, usize> = HashMap::new();
+    for row in rows.iter() {
+        *uses.entry(row.name.clone()).or_default() += 1;
+    }
+    for row in rows.iter_mut().filter(|row| uses.get(&row.name).is_some_and(|uses| *uses > 1)) {
+        match (&row.cgroup, row.kind) {
+            (Some(path), "cgroup") => row.name.clone_from(path),
+            (Some(path), _) => row.name = format!("{} in {path}", row.name),
+            (None, _) => {}
+        }
+    }
+}

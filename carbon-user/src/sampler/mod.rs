@@ -1,0 +1,257 @@
+//! Takes the edges of windows and joins two of them into a [`Window`].
+//!
+//! An edge is one look at everything, as close together as can be: clock, scheduler time, meters, clock. The only
+//! state is what the next difference needs. A domain that cannot be read keeps its old baseline, of energy and of
+//! CPU time alike, so that the next good reading carries the whole span and nothing is lost.
+
+use crate::meters::{Edge, ErrorKind, Meter, MeterError, Reading};
+use crate::sched::{Accounting, Rung, SchedError};
+use crate::topology::Topology;
+use crate::units::{CpuNanos, Microjoules};
+use crate::window::{Domain, DomainWindow, SchedSnapshot, Usage, Window};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Rows kept for a domain that cannot be read, while cgroups come and go; the rest shares one row.
+const PENDING_ROWS_MAX: usize = 16_384;
+
+const FIRST_READING: &str = "first good reading: its energy is known from here on";
+const NO_LONGER_LISTED: &str = "the meter no longer lists it";
+
+/// Faults that were survived, since the sampler was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Edges at which the clock stood still or went back: the window has no length.
+    pub empty_windows: u64,
+    /// Totals of CPU time that fell and were held.
+    pub fallen_usage: u64,
+    /// Meters whose total fell: that window counts as a gap.
+    pub fallen_meters: u64,
+    /// Readings that failed.
+    pub unread: u64,
+}
+
+/// Where a domain's next difference starts.
+#[derive(Clone, Copy, Debug)]
+struct Baseline {
+    total: Microjoules,
+    at_ns: u64,
+    /// Number of the edge.
+    edge: u64,
+}
+
+/// A domain once seen, and its baseline if it could ever be read.
+#[derive(Debug)]
+struct Known {
+    domain: Rc<Domain>,
+    baseline: Option<Baseline>,
+}
+
+/// The latest edge.
+#[derive(Debug)]
+struct Latest {
+    at_ns: u64,
+    width_ns: u64,
+    books: SchedSnapshot,
+}
+
+/// Owns the sources and what the next window starts from.
+pub struct Sampler {
+    clock: Box<dyn FnMut() -> u64>,
+    accounting: Box<dyn Accounting>,
+    meters: Vec<Box<dyn Meter>>,
+    /// Time in tasks per package since the start, added up from differences: the books forget what has ended.
+    busy: Vec<CpuNanos>,
+    edges: u64,
+    latest: Option<Latest>,
+    known: Vec<Known>,
+    /// CPU time since edges that are older than the latest, for the domains that still start there.
+    pending: BTreeMap<u64, Rc<Usage>>,
+    faults: Faults,
+}
+
+impl fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sampler")
+            .field("accounting", &self.accounting)
+            .field("meters", &self.meters)
+            .field("edges", &self.edges)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sampler {
+    /// `clock` gives monotonic nanoseconds.
+    pub fn new(
+        clock: Box<dyn FnMut() -> u64>,
+        accounting: Box<dyn Accounting>,
+        meters: Vec<Box<dyn Meter>>,
+        topology: &Topology,
+    ) -> Self {
+        Self {
+            clock,
+            accounting,
+            meters,
+            busy: vec![CpuNanos::ZERO; topology.packages.max(1)],
+            edges: 0,
+            latest: None,
+            known: Vec::new(),
+            pending: BTreeMap::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// The source of scheduler time, for what is not of a window: names, runs, draining.
+    pub fn accounting(&mut self) -> &mut dyn Accounting {
+        self.accounting.as_mut()
+    }
+
+    /// How scheduler time is taken.
+    pub fn rung(&self) -> Rung {
+        self.accounting.rung()
+    }
+
+    /// Faults so far.
+    pub fn faults(&self) -> Faults {
+        self.faults
+    }
+
+    /// Takes an edge, and returns the window since the one before; nothing at the first.
+    ///
+    /// # Errors
+    /// Where scheduler time cannot be had. The edge then did not happen: the next window covers its time too.
+    pub fn edge(&mut self) -> Result<Option<Window>, SchedError> {
+        let at_ns = (self.clock)();
+        let mut books = self.accounting.snapshot()?;
+        let latest = self.latest.take();
+        let (usage, fallen) = self.grow(&mut books, latest.as_ref().map(|latest| &latest.books));
+        let readings = self.read_meters(at_ns);
+        let width_ns = (self.clock)().saturating_sub(at_ns);
+        self.edges += 1;
+        let (domains, unread) = self.join(at_ns, &usage, readings);
+        let window = latest.map(|latest| {
+            if at_ns <= latest.at_ns {
+                self.faults.empty_windows += 1;
+            }
+            let mut accounts = books.accounts.since(&latest.books.accounts);
+            accounts.clamped = accounts.clamped.saturating_add(fallen);
+            Window {
+                start_ns: latest.at_ns,
+                duration: Duration::from_nanos(at_ns.saturating_sub(latest.at_ns)),
+                edge_width: Duration::from_nanos(width_ns.max(latest.width_ns)),
+                usage,
+                accounts,
+                domains,
+                unread,
+            }
+        });
+        self.latest = Some(Latest { at_ns, width_ns, books });
+        Ok(window)
+    }
+
+    /// What was added to the books since the latest edge, and how many totals fell. The books come out with these
+    /// held.
+    fn grow(&mut self, books: &mut SchedSnapshot, before: Option<&SchedSnapshot>) -> (Rc<Usage>, u64) {
+        let Some(before) = before else {
+            return (Rc::new(Usage::new(self.busy.len())), 0);
+        };
+        let (grown, fallen) = books.usage.since(&before.usage);
+        if fallen > 0 {
+            self.faults.fallen_usage += fallen;
+            books.usage = std::mem::take(&mut books.usage).held_at(&before.usage);
+        }
+        for (busy, more) in self.busy.iter_mut().zip(grown.by_package()) {
+            *busy += more;
+        }
+        for since in self.pending.values_mut() {
+            *since = Rc::new(since.plus(&grown, PENDING_ROWS_MAX));
+        }
+        (Rc::new(grown), fallen)
+    }
+
+    /// One result per domain of every meter.
+    fn read_meters(&mut self, at_ns: u64) -> Vec<(Rc<Domain>, Result<Reading, MeterError>)> {
+        let edge = Edge { monotonic_ns: at_ns, busy: &self.busy };
+        let mut readings = Vec::new();
+        for meter in &mut self.meters {
+            let results = meter.read(&edge);
+            readings.extend(meter.domains().iter().cloned().zip(results));
+        }
+        readings
+    }
+
+    /// Differences of the readings against each domain's own baseline, and what has none.
+    fn join(
+        &mut self,
+        at_ns: u64,
+        usage: &Rc<Usage>,
+        readings: Vec<(Rc<Domain>, Result<Reading, MeterError>)>,
+    ) -> (Vec<DomainWindow>, Vec<(Rc<Domain>, String)>) {
+        let (mut domains, mut unread) = (Vec::new(), Vec::new());
+        let mut known = std::mem::take(&mut self.known);
+        let mut listed = Vec::with_capacity(known.len().max(readings.len()));
+        for (domain, result) in readings {
+            let place = known.iter().position(|known| *known.domain == *domain);
+            let before = place.and_then(|place| known.swap_remove(place).baseline);
+            let baseline = match result {
+                Ok(reading) => {
+                    match before {
+                        Some(before) => {
+                            domains.push(self.difference(&domain, before, reading, at_ns, usage));
+                        }
+                        None => unread.push((Rc::clone(&domain), FIRST_READING.to_owned())),
+                    }
+                    Some(Baseline { total: reading.total, at_ns, edge: self.edges })
+                }
+                Err(error) => {
+                    self.faults.unread += 1;
+                    unread.push((Rc::clone(&domain), error.message));
+                    before.filter(|_| error.kind == ErrorKind::Retry)
+                }
+            };
+            listed.push(Known { domain, baseline });
+        }
+        for gone in known.into_iter().filter(|known| known.baseline.is_some()) {
+            self.faults.unread += 1;
+            unread.push((gone.domain, NO_LONGER_LISTED.to_owned()));
+        }
+        self.known = listed;
+        self.keep_pending(usage);
+        (domains, unread)
+    }
+
+    fn difference(
+        &mut self,
+        domain: &Rc<Domain>,
+        before: Baseline,
+        reading: Reading,
+        at_ns: u64,
+        usage: &Rc<Usage>,
+    ) -> DomainWindow {
+        let fell = reading.total < before.total;
+        self.faults.fallen_meters += u64::from(fell);
+        DomainWindow {
+            domain: Rc::clone(domain),
+            metered: reading.total.saturating_sub(before.total),
+            duration: Duration::from_nanos(at_ns.saturating_sub(before.at_ns)),
+            gap: reading.gap || fell,
+            usage: Rc::clone(self.pending.get(&before.edge).unwrap_or(usage)),
+        }
+    }
+
+    /// Keeps CPU time since each edge that a domain still starts at, and drops the rest.
+    fn keep_pending(&mut self, usage: &Rc<Usage>) {
+        let starts: BTreeSet<u64> =
+            self.known.iter().filter_map(|known| known.baseline.map(|baseline| baseline.edge)).collect();
+        self.pending.retain(|edge, _| starts.contains(edge));
+        for edge in starts.into_iter().filter(|edge| *edge < self.edges) {
+            self.pending.entry(edge).or_insert_with(|| Rc::clone(usage));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

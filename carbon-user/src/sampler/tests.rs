@@ -1,0 +1,262 @@
+use super::*;
+use crate::sched::{Enrolment, Processes};
+use crate::units::{CgroupId, PackageId, Quality, RunId};
+use crate::window::{Accounts, DomainKind, WorkloadKey};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+struct FakeBooks(VecDeque<Result<SchedSnapshot, SchedError>>);
+
+impl Accounting for FakeBooks {
+    fn rung(&self) -> Rung {
+        Rung::Books
+    }
+    fn snapshot(&mut self) -> Result<SchedSnapshot, SchedError> {
+        self.0.pop_front().unwrap()
+    }
+    fn drain(&mut self) -> Result<(), SchedError> {
+        Ok(())
+    }
+    fn cgroup_path(&self, _: CgroupId) -> Option<&str> {
+        None
+    }
+    fn open_run(&mut self, _: RunId) -> Result<Enrolment, SchedError> {
+        Err(SchedError::NoSuch { what: "run" })
+    }
+    fn run_started(&mut self, _: RunId, _: u32) {}
+    fn run_alive(&mut self, _: RunId) -> Result<u64, SchedError> {
+        Ok(0)
+    }
+    fn run_settled(&mut self, _: RunId) -> Result<bool, SchedError> {
+        Ok(true)
+    }
+    fn run_processes(&self, _: RunId) -> Processes {
+        Processes::default()
+    }
+}
+
+type Script = VecDeque<Vec<Result<Reading, MeterError>>>;
+
+#[derive(Debug)]
+struct FakeMeter {
+    domains: Vec<Rc<Domain>>,
+    script: Script,
+    busy_seen: Rc<RefCell<Vec<Vec<CpuNanos>>>>,
+}
+
+impl Meter for FakeMeter {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+    fn domains(&self) -> &[Rc<Domain>] {
+        &self.domains
+    }
+    fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
+        self.busy_seen.borrow_mut().push(edge.busy.to_vec());
+        self.script.pop_front().unwrap()
+    }
+}
+
+fn domain(device: &str) -> Rc<Domain> {
+    Rc::new(Domain {
+        kind: DomainKind::Package,
+        device: device.into(),
+        source: "fake".into(),
+        quality: Quality::Measured,
+        bounds: None,
+        package: PackageId(0),
+        idle_watts: None,
+    })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "an entry of a script")]
+fn books(rows: &[(u64, u64)]) -> Result<SchedSnapshot, SchedError> {
+    let mut usage = Usage::new(1);
+    for (cgroup, nanos) in rows {
+        usage.push(WorkloadKey::cgroup(CgroupId(*cgroup)), &[CpuNanos(*nanos)]);
+    }
+    Ok(SchedSnapshot { usage, accounts: Accounts::default() })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "an entry of a script")]
+fn good(total: u64) -> Result<Reading, MeterError> {
+    Ok(Reading { total: Microjoules(total), gap: false })
+}
+
+fn bad(kind: ErrorKind) -> Result<Reading, MeterError> {
+    Err(MeterError { kind, message: "no answer".into() })
+}
+
+struct Bench {
+    sampler: Sampler,
+    now: Rc<Cell<u64>>,
+    busy_seen: Rc<RefCell<Vec<Vec<CpuNanos>>>>,
+}
+
+impl Bench {
+    /// Two domains, `a` and `b`.
+    fn new(snapshots: Vec<Result<SchedSnapshot, SchedError>>, script: Script) -> Self {
+        let now = Rc::new(Cell::new(0));
+        let clock = Rc::clone(&now);
+        let busy_seen = Rc::new(RefCell::new(Vec::new()));
+        let meter =
+            FakeMeter { domains: vec![domain("a"), domain("b")], script, busy_seen: Rc::clone(&busy_seen) };
+        let topology = Topology { package_of: vec![PackageId(0)], packages: 1, online: vec![1] };
+        let sampler = Sampler::new(
+            Box::new(move || {
+                // Each look at the clock costs 2 ns.
+                clock.set(clock.get() + 2);
+                clock.get() - 2
+            }),
+            Box::new(FakeBooks(snapshots.into())),
+            vec![Box::new(meter)],
+            &topology,
+        );
+        Self { sampler, now, busy_seen }
+    }
+
+    fn at(&mut self, ns: u64) -> Option<Window> {
+        self.now.set(ns);
+        self.sampler.edge().unwrap()
+    }
+}
+
+#[test]
+fn a_window_is_the_difference_of_two_edges() {
+    let mut bench = Bench::new(
+        vec![books(&[(1, 5)]), books(&[(1, 9), (2, 3)])],
+        [vec![good(100), good(0)], vec![good(160), good(7)]].into(),
+    );
+    assert!(bench.at(1_000).is_none());
+    let window = bench.at(3_500).unwrap();
+    assert_eq!((window.start_ns, window.duration), (1_000, Duration::from_nanos(2_500)));
+    assert_eq!(window.edge_width, Duration::from_nanos(2));
+    assert_eq!(window.usage.total(), CpuNanos(7));
+    let energies: Vec<u64> = window.domains.iter().map(|domain| domain.metered.0).collect();
+    assert_eq!(energies, [60, 7]);
+    assert!(window.unread.is_empty());
+    assert!(window.domains.iter().all(|domain| Rc::ptr_eq(&domain.usage, &window.usage)));
+    assert_eq!(bench.sampler.faults(), Faults::default());
+}
+
+#[test]
+fn a_failed_read_keeps_both_spans() {
+    let mut bench = Bench::new(
+        vec![books(&[]), books(&[(1, 5)]), books(&[(1, 5), (2, 20)]), books(&[(2, 50)]), books(&[(2, 50)])],
+        [
+            vec![good(0), good(0)],
+            vec![good(10), bad(ErrorKind::Retry)],
+            vec![good(20), bad(ErrorKind::Retry)],
+            vec![good(30), good(99)],
+            vec![good(40), good(100)],
+        ]
+        .into(),
+    );
+    bench.at(0);
+    let window = bench.at(100).unwrap();
+    assert_eq!((window.domains.len(), window.unread[0].1.as_str()), (1, "no answer"));
+    bench.at(200);
+    let window = bench.at(300).unwrap();
+    let [a, b] = &window.domains[..] else { panic!("two domains") };
+    assert_eq!(
+        (a.metered, a.duration, a.usage.total()),
+        (Microjoules(10), Duration::from_nanos(100), CpuNanos(30))
+    );
+    // The time of cgroup 1, which ended on the way, is in it.
+    assert_eq!(
+        (b.metered, b.duration, b.usage.total()),
+        (Microjoules(99), Duration::from_nanos(300), CpuNanos(55))
+    );
+    let window = bench.at(400).unwrap();
+    assert!(Rc::ptr_eq(&window.domains[1].usage, &window.usage));
+    assert_eq!(window.domains[1].metered, Microjoules(1));
+    assert_eq!(bench.sampler.faults().unread, 2);
+    assert!(bench.sampler.pending.is_empty());
+}
+
+#[test]
+fn domains_that_start_together_share_their_usage() {
+    let failed = || vec![bad(ErrorKind::Retry), bad(ErrorKind::Retry)];
+    let mut bench = Bench::new(
+        vec![books(&[]), books(&[(1, 5)]), books(&[(1, 8)]), books(&[(1, 9)])],
+        [vec![good(0), good(0)], failed(), failed(), vec![good(3), good(4)]].into(),
+    );
+    bench.at(0);
+    bench.at(100);
+    assert_eq!(bench.at(200).unwrap().unread.len(), 2);
+    let window = bench.at(300).unwrap();
+    assert!(Rc::ptr_eq(&window.domains[0].usage, &window.domains[1].usage));
+    assert_eq!(window.domains[0].usage.total(), CpuNanos(9));
+    assert_eq!(window.usage.total(), CpuNanos(1));
+}
+
+#[test]
+fn a_domain_that_went_for_good_starts_anew() {
+    let mut bench = Bench::new(
+        vec![books(&[]), books(&[(1, 5)]), books(&[(1, 8)]), books(&[(1, 9)])],
+        [
+            vec![good(0), bad(ErrorKind::Fatal)],
+            vec![bad(ErrorKind::Gone), good(1)],
+            vec![good(1_000), good(2)],
+            vec![good(1_001)],
+        ]
+        .into(),
+    );
+    bench.at(0);
+    let window = bench.at(100).unwrap();
+    assert_eq!((window.domains.len(), window.unread.len()), (0, 2));
+    let window = bench.at(200).unwrap();
+    assert_eq!((window.domains.len(), window.domains[0].metered), (1, Microjoules(1)));
+    assert_eq!(window.unread[0].1, FIRST_READING);
+    let window = bench.at(300).unwrap();
+    assert_eq!(window.domains[0].metered, Microjoules(1));
+    assert_eq!(window.unread[0].1, NO_LONGER_LISTED);
+}
+
+#[test]
+fn what_fell_is_counted_and_never_negative() {
+    let mut bench = Bench::new(
+        vec![books(&[(1, 10)]), books(&[(1, 4)]), books(&[(1, 12)])],
+        [vec![good(100), good(0)], vec![good(40), good(0)], vec![good(45), good(0)]].into(),
+    );
+    bench.at(100);
+    let window = bench.at(100).unwrap();
+    assert_eq!((window.duration, window.usage.total()), (Duration::ZERO, CpuNanos::ZERO));
+    assert_eq!((window.domains[0].metered, window.domains[0].gap), (Microjoules::ZERO, true));
+    assert_eq!(window.accounts.clamped, 1);
+    let window = bench.at(50).unwrap();
+    assert_eq!((window.duration, window.usage.total()), (Duration::ZERO, CpuNanos(2)));
+    assert_eq!((window.domains[0].metered, window.domains[0].gap), (Microjoules(5), false));
+    let faults = Faults { empty_windows: 2, fallen_usage: 1, fallen_meters: 1, unread: 0 };
+    assert_eq!(bench.sampler.faults(), faults);
+}
+
+#[test]
+fn busy_time_never_falls_when_a_cgroup_leaves_the_books() {
+    let pair = || vec![good(0), good(0)];
+    let mut bench = Bench::new(
+        vec![books(&[(1, 100)]), books(&[(1, 160), (2, 5)]), books(&[(2, 6)])],
+        [pair(), pair(), pair()].into(),
+    );
+    for edge in 0..3 {
+        bench.at(edge * 100);
+    }
+    let seen: Vec<u64> = bench.busy_seen.borrow().iter().map(|busy| busy[0].0).collect();
+    assert_eq!(seen, [0, 65, 66]);
+}
+
+#[test]
+fn an_edge_without_scheduler_time_did_not_happen() {
+    let failed = SchedError::Read { path: "x".into(), source: std::io::Error::other("gone") };
+    let mut bench = Bench::new(
+        vec![books(&[(1, 1)]), Err(failed), books(&[(1, 9)])],
+        [vec![good(0), good(0)], vec![good(8), good(0)]].into(),
+    );
+    bench.at(0);
+    bench.now.set(100);
+    assert!(bench.sampler.edge().is_err());
+    let window = bench.at(200).unwrap();
+    assert_eq!((window.duration, window.usage.total()), (Duration::from_nanos(200), CpuNanos(8)));
+    assert_eq!(window.domains[0].metered, Microjoules(8));
+}

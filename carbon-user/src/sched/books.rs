@@ -1,0 +1,383 @@
+//! Rung 1: the scheduler's own books.
+//!
+//! The kernel adds the time of every task to its cgroup, per CPU, whether anybody looks or not; an iterator reads
+//! the sums. Nothing is attached to the context switch. What runs now is booked up to its last tick.
+
+use super::apart::Apart;
+use super::enrol::Enrolment;
+use super::iterator::KernelIterator;
+use super::names::CgroupNames;
+use super::procstat::ProcStat;
+use super::records::Record;
+use super::runs::Processes;
+use super::tracer::{Ended, Tracer};
+use super::{Accounting, Limits, Rung, SchedError};
+use crate::clock;
+use crate::sysroot::SysRoot;
+use crate::topology::Topology;
+use crate::units::{CgroupId, CpuNanos, RunId};
+use crate::window::{Accounts, Class, SchedSnapshot, Usage, WorkloadKey};
+use carbon_ebpf::{PACKAGES_MAX, counter};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::fs::File;
+
+/// Removed cgroups kept until their last reference goes.
+const UNRELEASED_MAX: usize = 16_384;
+
+type Nanos = [u64; PACKAGES_MAX];
+
+/// The rung.
+#[derive(Debug)]
+pub struct Books {
+    root: SysRoot,
+    tracer: Tracer,
+    cgroups: KernelIterator,
+    ledger: Ledger,
+    apart: Apart,
+    rest: Rest,
+}
+
+impl Books {
+    /// Loads and attaches the programs, and takes the first look: everything is counted from here.
+    pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
+        let mut tracer = Tracer::open(root, topology, limits, false)?;
+        if !tracer.object.layout.has_books {
+            return Err(SchedError::Btf { what: "cgroup.rstat_base_cpu and cgroup.rstat_cpu".into() });
+        }
+        let path = tracer.mount.path.clone();
+        let top = File::open(&path)
+            .map_err(|source| SchedError::Read { path: path.display().to_string(), source })?;
+        let cgroups =
+            KernelIterator::over_cgroups(tracer.object.load_iterator("carbon_cgroups", "cgroup")?, &top)
+                .map_err(|source| SchedError::Call { call: "attaching the iterator over cgroups", source })?;
+        tracer.object.loaded();
+        let has_total = tracer.object.layout.has_total;
+        let mut books = Self {
+            root: root.clone(),
+            tracer,
+            cgroups,
+            ledger: Ledger::new(topology.packages.min(PACKAGES_MAX)),
+            apart: Apart::default(),
+            rest: Rest::begin(ProcStat::read(root)?, has_total),
+        };
+        let lost = books.look()?;
+        if lost > 0 {
+            return Err(SchedError::TooManyCgroups { lost });
+        }
+        books.ledger.begun = true;
+        Ok(books)
+    }
+
+    /// One pass over everything; returns how many rows did not fit.
+    fn look(&mut self) -> Result<u64, SchedError> {
+        let lost_before = self.tracer.object.counter(counter::ROWS_LOST)?;
+        self.tracer.drain();
+        self.cgroups.pass().map_err(|source| SchedError::Call { call: "visiting the cgroups", source })?;
+        self.tracer.visit_tasks()?;
+        self.ledger.pass += 1;
+        let Self { tracer: Tracer { object, runs, .. }, ledger, .. } = self;
+        object.drain_rows(|record| match record {
+            Record::Cgroup(cgroup, nanos) => ledger.live(CgroupId(cgroup), &nanos),
+            Record::Total(nanos) => ledger.total = nanos,
+            other => runs.observe(&other),
+        });
+        let lost = self.tracer.object.counter(counter::ROWS_LOST)?.saturating_sub(lost_before);
+        self.tracer.drain();
+        for ended in self.tracer.take_ended() {
+            self.ledger.ended(&ended);
+        }
+        self.ledger.lost_ends_ns = self.tracer.object.counter(counter::REMOVED_LOST_NS)?;
+        self.ledger.settle(self.tracer.kernel_threads(), lost == 0);
+        Ok(lost)
+    }
+
+    fn accounts(&mut self, lost_rows: u64) -> Result<Accounts, SchedError> {
+        let exec_ns = self.ledger.total.iter().sum();
+        let (idle_ns, irq_steal_ns) = self.rest.since_begin(&ProcStat::read(&self.root)?, exec_ns);
+        let lost_events = self.tracer.object.counter(counter::EVENTS_LOST)?;
+        Ok(Accounts {
+            idle_ns,
+            irq_steal_ns,
+            missed_ns: 0,
+            overflow_ns: self.ledger.overflow_ns,
+            missed_switches: 0,
+            lost_events: lost_events.saturating_add(lost_rows),
+            clamped: self.ledger.clamped,
+        })
+    }
+}
+
+impl Accounting for Books {
+    fn rung(&self) -> Rung {
+        Rung::Books
+    }
+
+    fn snapshot(&mut self) -> Result<SchedSnapshot, SchedError> {
+        let lost = self.look()?;
+        if lost > 0 {
+            log::warn!(
+                "{lost} cgroups did not fit in this snapshot; their time comes in the next one with room: give a larger --max-cgroups"
+            );
+        }
+        let accounts = self.accounts(lost)?;
+        let usage = self.apart.separate(self.ledger.usage(), self.tracer.runs.usage());
+        self.ledger.retire();
+        Ok(SchedSnapshot { usage, accounts })
+    }
+
+    fn drain(&mut self) -> Result<(), SchedError> {
+        self.tracer.drain();
+        Ok(())
+    }
+
+    fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str> {
+        let names: &CgroupNames = &self.tracer.names;
+        names.path(cgroup)
+    }
+
+    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
+        self.tracer.open_run(run)
+    }
+
+    fn run_started(&mut self, _run: RunId, _pid: u32) {}
+
+    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
+        self.tracer.object.run_alive(run)
+    }
+
+    fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {
+        self.tracer.run_settled(run)
+    }
+
+    fn run_processes(&self, run: RunId) -> Processes {
+        self.tracer.run_processes(run)
+    }
+}
+
+/// A cgroup's own time.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    nanos: Nanos,
+    pass: u64,
+    removed: bool,
+    released: bool,
+}
+
+/// What the books say, as totals that never fall. No kernel here: rows in, usage out.
+#[derive(Debug)]
+struct Ledger {
+    packages: usize,
+    entries: FxHashMap<CgroupId, Entry>,
+    /// Removed but not released, oldest first.
+    unreleased: VecDeque<CgroupId>,
+    pass: u64,
+    begun: bool,
+    /// Time of all tasks, as of the last pass.
+    total: Nanos,
+    total_begin: Option<Nanos>,
+    /// What cgroups other than the root have added since the beginning.
+    grown: Nanos,
+    /// The root cgroup: the machine's total less all cgroups, never falling.
+    root: Nanos,
+    kernel: Nanos,
+    kernel_begin: Option<CpuNanos>,
+    /// Kernel threads' time booked so far.
+    kernel_booked: u64,
+    /// Sum of the finals whose events were lost, and what was already booked of them.
+    lost_ends_ns: u64,
+    lost_booked_ns: u64,
+    overflow_ns: u64,
+    clamped: u64,
+}
+
+impl Ledger {
+    fn new(packages: usize) -> Self {
+        Self {
+            packages,
+            entries: FxHashMap::default(),
+            unreleased: VecDeque::new(),
+            pass: 0,
+            begun: false,
+            total: [0; PACKAGES_MAX],
+            total_begin: None,
+            grown: [0; PACKAGES_MAX],
+            root: [0; PACKAGES_MAX],
+            kernel: [0; PACKAGES_MAX],
+            kernel_begin: None,
+            kernel_booked: 0,
+            lost_ends_ns: 0,
+            lost_booked_ns: 0,
+            overflow_ns: 0,
+            clamped: 0,
+        }
+    }
+
+    /// A row of the iterator. A cgroup not known after the beginning is a new one, and began at zero.
+    fn live(&mut self, cgroup: CgroupId, nanos: &Nanos) {
+        let (begun, pass) = (self.begun, self.pass);
+        let entry = self.entries.entry(cgroup).or_insert_with(|| Entry {
+            nanos: if begun { [0; PACKAGES_MAX] } else { *nanos },
+            pass,
+            removed: false,
+            released: false,
+        });
+        entry.pass = pass;
+        for ((old, new), grown) in entry.nanos.iter_mut().zip(nanos).zip(&mut self.grown) {
+            self.clamped += u64::from(new < old);
+            *grown += new.saturating_sub(*old);
+            *old = (*old).max(*new);
+        }
+    }
+
+    /// A final. One of a cgroup that was dropped already adds nothing: its time was reported before.
+    fn ended(&mut self, ended: &Ended) {
+        if ended.released && !self.entries.contains_key(&ended.cgroup) {
+            return;
+        }
+        self.live(ended.cgroup, &ended.exec_ns);
+        let Some(entry) = self.entries.get_mut(&ended.cgroup) else { return };
+        entry.released |= ended.released;
+        if !entry.removed {
+            entry.removed = true;
+            self.unreleased.push_back(ended.cgroup);
+        }
+    }
+
+    /// After the rows and events of a pass: the root, kernel threads, and cgroups whose end was lost.
+    fn settle(&mut self, kernel_threads: CpuNanos, complete: bool) {
+        if complete {
+            self.vanished();
+        }
+        let begin = *self.total_begin.get_or_insert(self.total);
+        let mut lost_ns = self.overflow_ns;
+        let columns = self.total.iter().zip(&begin).zip(&self.grown).zip(&mut self.root);
+        for (((total, begin), grown), root) in columns {
+            // Cgroups are read a moment after the total: what they gained meanwhile is made good by the next pass.
+            let rest = total.saturating_sub(*begin).saturating_sub(*grown);
+            let lost_here = lost_ns.min(rest);
+            lost_ns -= lost_here;
+            *root = (*root).max(rest - lost_here);
+        }
+        self.book_kernel_threads(kernel_threads);
+    }
+
+    /// Kernel threads live in the root cgroup; their share of a package is that of the root's time there.
+    fn book_kernel_threads(&mut self, kernel_threads: CpuNanos) {
+        let begin = *self.kernel_begin.get_or_insert(kernel_threads);
+        let root: u64 = self.root.iter().sum();
+        let wanted = kernel_threads.saturating_sub(begin).0.min(root);
+        let added = wanted.saturating_sub(self.kernel_booked);
+        self.kernel_booked += added;
+        let free: Vec<u64> =
+            self.root.iter().zip(&self.kernel).map(|(root, kernel)| root.saturating_sub(*kernel)).collect();
+        let all: u64 = free.iter().sum();
+        let mut left = added.min(all);
+        for (kernel, free) in self.kernel.iter_mut().zip(&free) {
+            let share = u128::from(added) * u128::from(*free) / u128::from(all.max(1));
+            let share = u64::try_from(share).unwrap_or(0).min(left).min(*free);
+            *kernel += share;
+            left -= share;
+        }
+        for (kernel, root) in self.kernel.iter_mut().zip(&self.root) {
+            let share = left.min(root.saturating_sub(*kernel));
+            *kernel += share;
+            left -= share;
+        }
+    }
+
+    /// Cgroups that a complete pass did not see and whose removal was not reported: their event was lost, and what
+    /// they added since they were last seen is only in the sum of the lost.
+    fn vanished(&mut self) {
+        let pass = self.pass;
+        for (cgroup, entry) in &mut self.entries {
+            if !entry.removed && entry.pass != pass {
+                entry.removed = true;
+                entry.released = true;
+                self.unreleased.push_back(*cgroup);
+                self.lost_booked_ns += entry.nanos.iter().sum::<u64>();
+            }
+        }
+        self.overflow_ns = self.overflow_ns.max(self.lost_ends_ns.saturating_sub(self.lost_booked_ns));
+    }
+
+    /// Cumulative time of everything known.
+    fn usage(&self) -> Usage {
+        let mut usage = Usage::new(self.packages);
+        for (cgroup, entry) in &self.entries {
+            push(&mut usage, WorkloadKey::cgroup(*cgroup), &entry.nanos);
+        }
+        let mut tasks = self.root;
+        for (tasks, kernel) in tasks.iter_mut().zip(&self.kernel) {
+            *tasks -= (*kernel).min(*tasks);
+        }
+        push(&mut usage, WorkloadKey::cgroup(CgroupId::ROOT), &tasks);
+        let kernel = WorkloadKey { class: Class::KernelThreads, ..WorkloadKey::cgroup(CgroupId::ROOT) };
+        push(&mut usage, kernel, &self.kernel);
+        usage
+    }
+
+    /// Drops what was reported for the last time.
+    fn retire(&mut self) {
+        let Self { entries, unreleased, .. } = self;
+        let mut surplus = unreleased.len().saturating_sub(UNRELEASED_MAX);
+        unreleased.retain(|cgroup| {
+            let drop = surplus > 0 || entries.get(cgroup).is_none_or(|entry| entry.released);
+            if drop {
+                surplus = surplus.saturating_sub(1);
+                entries.remove(cgroup);
+            }
+            !drop
+        });
+    }
+}
+
+fn push(usage: &mut Usage, key: WorkloadKey, nanos: &Nanos) {
+    if nanos.iter().any(|nanos| *nanos > 0) {
+        usage.push(key, &nanos.map(CpuNanos));
+    }
+}
+
+/// Time outside tasks: idle as /proc/stat has it, and the rest of the wall clock.
+#[derive(Debug)]
+struct Rest {
+    begin: ProcStat,
+    has_total: bool,
+    last_ns: u64,
+    exec_begin_ns: Option<u64>,
+    /// CPUs times wall clock since the beginning, of CPUs that were online.
+    wall_ns: u64,
+    idle_ns: u64,
+    irq_steal_ns: u64,
+}
+
+impl Rest {
+    fn begin(begin: ProcStat, has_total: bool) -> Self {
+        Self {
+            begin,
+            has_total,
+            last_ns: clock::monotonic_ns(),
+            exec_begin_ns: None,
+            wall_ns: 0,
+            idle_ns: 0,
+            irq_steal_ns: 0,
+        }
+    }
+
+    /// Idle and irq + steal + switching since the beginning; neither falls.
+    fn since_begin(&mut self, now: &ProcStat, exec_ns: u64) -> (u64, u64) {
+        let now_ns = clock::monotonic_ns();
+        let passed = now_ns.saturating_sub(std::mem::replace(&mut self.last_ns, now_ns));
+        self.wall_ns = self.wall_ns.saturating_add(passed.saturating_mul(now.cpus.len() as u64));
+        let exec_begin = *self.exec_begin_ns.get_or_insert(exec_ns);
+        self.idle_ns = self.idle_ns.max(now.all.idle_ns.saturating_sub(self.begin.all.idle_ns));
+        let outside = if self.has_total {
+            let exec_ns = exec_ns.saturating_sub(exec_begin);
+            self.wall_ns.saturating_sub(exec_ns).saturating_sub(self.idle_ns)
+        } else {
+            now.all.irq_steal_ns.saturating_sub(self.begin.all.irq_steal_ns)
+        };
+        self.irq_steal_ns = self.irq_steal_ns.max(outside);
+        (self.idle_ns, self.irq_steal_ns)
+    }
+}

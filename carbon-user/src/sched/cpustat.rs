@@ -1,0 +1,249 @@
+//! Rung 3: the cgroups' `cpu.stat` files, where BPF may not be loaded.
+//!
+//! `usage_usec` of a cgroup holds its descendants', so its own is that less its children's; the time of a cgroup
+//! that was removed stays with its parent. The files do not split by CPU: on several packages a cgroup's time is
+//! split as the machine's was. A run gets a cgroup of its own, the only rung on which a process is moved.
+
+use super::enrol::Enrolment;
+use super::names::CgroupNames;
+use super::proc::thread_group;
+use super::procstat::ProcStat;
+use super::runs::{ProcessTime, Processes};
+use super::{Accounting, Rung, SchedError};
+use crate::sysroot::{CgroupMount, SysRoot};
+use crate::topology::Topology;
+use crate::units::{CgroupId, CpuNanos, RunId};
+use crate::window::{Accounts, SchedSnapshot, Usage, WorkloadKey};
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The rung.
+#[derive(Debug)]
+pub struct CpuStat {
+    root: SysRoot,
+    mount: CgroupMount,
+    names: CgroupNames,
+    package_of: Vec<usize>,
+    packages: usize,
+    begin: ProcStat,
+    last: ProcStat,
+    /// Own time of each cgroup when it was last read, in microseconds.
+    seen: HashMap<CgroupId, u64>,
+    totals: HashMap<CgroupId, Vec<CpuNanos>>,
+    runs: Vec<RunCgroup>,
+}
+
+/// A run's own cgroup; removed when it is dropped, if it is empty by then.
+#[derive(Debug)]
+struct RunCgroup {
+    run: RunId,
+    cgroup: CgroupId,
+    path: PathBuf,
+    processes: HashMap<u32, ProcessTime>,
+}
+
+impl Drop for RunCgroup {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.path) {
+            log::warn!(
+                "cannot remove {}: {error}; remove it when its processes have gone",
+                self.path.display()
+            );
+        }
+    }
+}
+
+impl CpuStat {
+    /// Finds the hierarchy and takes the first look.
+    pub fn open(root: &SysRoot, topology: &Topology) -> Result<Self, SchedError> {
+        let mount = root
+            .cgroup2()
+            .map_err(|source| SchedError::Read { path: "/proc/self/mountinfo".into(), source })?
+            .ok_or(SchedError::NoSuch { what: "mounted cgroup2 hierarchy" })?;
+        usage_usec(&mount.path).map_err(|source| SchedError::Read {
+            path: mount.path.join("cpu.stat").display().to_string(),
+            source,
+        })?;
+        let begin = ProcStat::read(root)?;
+        let mut this = Self {
+            root: root.clone(),
+            mount,
+            names: CgroupNames::default(),
+            package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
+            packages: topology.packages,
+            last: begin.clone(),
+            begin,
+            seen: HashMap::new(),
+            totals: HashMap::new(),
+            runs: Vec::new(),
+        };
+        this.seen = this.read()?;
+        Ok(this)
+    }
+
+    /// Own time of every cgroup, in microseconds.
+    fn read(&mut self) -> Result<HashMap<CgroupId, u64>, SchedError> {
+        let mut own = HashMap::new();
+        let top = self.mount.path.clone();
+        let prefix = self.mount.root.trim_end_matches('/').to_owned();
+        self.read_below(&top, &prefix, &mut own);
+        if own.is_empty() {
+            let source = io::Error::from(io::ErrorKind::NotFound);
+            return Err(SchedError::Read { path: top.join("cpu.stat").display().to_string(), source });
+        }
+        Ok(own)
+    }
+
+    /// Reads a directory and those below it; returns its inclusive time. One that vanishes meanwhile is no error:
+    /// its time is in its parent.
+    fn read_below(&mut self, directory: &Path, path: &str, own: &mut HashMap<CgroupId, u64>) -> u64 {
+        // Children first: what they gain before their parent is read is not lost but counted to the parent.
+        let mut below = 0_u64;
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let child = format!("{path}/{}", entry.file_name().to_string_lossy());
+                below = below.saturating_add(self.read_below(&entry.path(), &child, own));
+            }
+        }
+        let (Ok(usage), Ok(metadata)) = (usage_usec(directory), fs::metadata(directory)) else {
+            return below;
+        };
+        let cgroup = CgroupId(metadata.ino());
+        self.names.made(cgroup, if path.is_empty() { "/" } else { path });
+        own.insert(cgroup, usage.saturating_sub(below));
+        usage
+    }
+
+    /// Adds what each cgroup gained; splits it by package as the machine's busy time was.
+    fn add(&mut self, own: HashMap<CgroupId, u64>, stat: &ProcStat) {
+        let mut busy = vec![0_u128; self.packages];
+        for (cpu, times) in &stat.cpus {
+            let before =
+                self.last.cpus.iter().find(|(known, _)| known == cpu).map_or(0, |(_, times)| times.busy_ns);
+            let package = self.package_of.get(*cpu).copied().unwrap_or(0);
+            if let Some(busy) = busy.get_mut(package) {
+                *busy += u128::from(times.busy_ns.saturating_sub(before));
+            }
+        }
+        let all: u128 = busy.iter().sum();
+        if all == 0 {
+            busy = vec![1; self.packages];
+        }
+        let all: u128 = busy.iter().sum();
+        for (cgroup, usec) in &own {
+            let gained =
+                usec.saturating_sub(self.seen.get(cgroup).copied().unwrap_or(0)).saturating_mul(1000);
+            let row = self.totals.entry(*cgroup).or_insert_with(|| vec![CpuNanos::ZERO; busy.len()]);
+            let mut left = gained;
+            let last = busy.len().saturating_sub(1);
+            for (index, (nanos, weight)) in row.iter_mut().zip(&busy).enumerate() {
+                let part = u64::try_from(u128::from(gained) * weight / all).unwrap_or(0).min(left);
+                let part = if index == last { left } else { part };
+                *nanos += CpuNanos(part);
+                left -= part;
+            }
+        }
+        self.totals.retain(|cgroup, _| own.contains_key(cgroup));
+        // A parent that inherits a removed child's time must not lose it again: its own only grows.
+        self.seen = own;
+    }
+}
+
+impl Accounting for CpuStat {
+    fn rung(&self) -> Rung {
+        Rung::CpuStat
+    }
+
+    fn snapshot(&mut self) -> Result<SchedSnapshot, SchedError> {
+        let stat = ProcStat::read(&self.root)?;
+        let own = self.read()?;
+        self.add(own, &stat);
+        let idle_ns = stat.all.idle_ns.saturating_sub(self.begin.all.idle_ns);
+        let irq_steal_ns = stat.all.irq_steal_ns.saturating_sub(self.begin.all.irq_steal_ns);
+        self.last = stat;
+        let mut usage = Usage::new(self.packages);
+        for (cgroup, nanos) in &self.totals {
+            let run = self.runs.iter().find(|run| run.cgroup == *cgroup).map(|run| run.run);
+            usage.push(WorkloadKey { run, ..WorkloadKey::cgroup(*cgroup) }, nanos);
+        }
+        for run in &mut self.runs {
+            run.look(&self.root);
+        }
+        Ok(SchedSnapshot { usage, accounts: Accounts { idle_ns, irq_steal_ns, ..Accounts::default() } })
+    }
+
+    fn drain(&mut self) -> Result<(), SchedError> {
+        for run in &mut self.runs {
+            run.look(&self.root);
+        }
+        Ok(())
+    }
+
+    fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str> {
+        self.names.path(cgroup)
+    }
+
+    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
+        let own = self
+            .root
+            .read_proc("self/cgroup")
+            .ok()
+            .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::/").map(str::to_owned)))
+            .ok_or(SchedError::NoSuch { what: "cgroup2 entry in /proc/self/cgroup" })?;
+        let path = self.mount.path.join(own).join(format!("carbon-run-{}", run.0));
+        let failed = |source| SchedError::Read { path: path.display().to_string(), source };
+        fs::create_dir(&path).map_err(failed)?;
+        let cgroup = CgroupId(fs::metadata(&path).map_err(failed)?.ino());
+        self.runs.push(RunCgroup { run, cgroup, path: path.clone(), processes: HashMap::new() });
+        let procs = fs::OpenOptions::new().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
+        Ok(Enrolment::Cgroup { procs: procs.into() })
+    }
+
+    fn run_started(&mut self, _run: RunId, _pid: u32) {}
+
+    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
+        let Some(run) = self.runs.iter().find(|open| open.run == run) else { return Ok(0) };
+        Ok(run.pids().len() as u64)
+    }
+
+    fn run_settled(&mut self, _run: RunId) -> Result<bool, SchedError> {
+        Ok(true)
+    }
+
+    fn run_processes(&self, run: RunId) -> Processes {
+        let Some(run) = self.runs.iter().find(|open| open.run == run) else { return Processes::default() };
+        let listed: Vec<ProcessTime> = run.processes.values().cloned().collect();
+        let known: CpuNanos = listed.iter().map(|process| process.cpu).sum();
+        let all: CpuNanos = self.totals.get(&run.cgroup).into_iter().flatten().copied().sum();
+        // Processes that came and went between two looks are known by their sum only.
+        let other_cpu = all.saturating_sub(known);
+        Processes { listed, other_count: 0, other_cpu }
+    }
+}
+
+impl RunCgroup {
+    fn pids(&self) -> Vec<u32> {
+        let text = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    fn look(&mut self, root: &SysRoot) {
+        for pid in self.pids() {
+            if let Some(group) = thread_group(root, pid) {
+                self.processes.insert(pid, ProcessTime { pid, comm: group.comm, cpu: group.cpu });
+            }
+        }
+    }
+}
+
+/// First line of `cpu.stat`: time of the cgroup and its descendants.
+fn usage_usec(directory: &Path) -> io::Result<u64> {
+    let text = fs::read_to_string(directory.join("cpu.stat"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("usage_usec "))
+        .and_then(|number| number.trim().parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no usage_usec"))
+}

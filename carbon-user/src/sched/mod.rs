@@ -1,0 +1,271 @@
+//! Scheduler time: who ran, for how long, on which package.
+//!
+//! Four implementations of one interface, best first ([`Rung`]); the rest of the program does not know which one
+//! it has, but for the quality that it carries.
+
+mod apart;
+mod books;
+mod btf;
+mod cpustat;
+mod enrol;
+mod hook;
+mod iterator;
+mod layout;
+mod names;
+mod object;
+mod proc;
+mod procstat;
+mod records;
+mod runs;
+mod tracer;
+
+pub use books::Books;
+pub use cpustat::CpuStat;
+pub use enrol::Enrolment;
+pub use hook::Hook;
+pub use names::CgroupNames;
+pub use proc::Proc;
+pub use runs::{ProcessTime, Processes};
+
+use crate::sysroot::SysRoot;
+use crate::topology::Topology;
+use crate::units::{CgroupId, Quality, RunId};
+use crate::window::SchedSnapshot;
+use std::fmt;
+use std::io;
+
+/// How scheduler time is taken, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// The scheduler's own books, read by BPF iterators: exact, nothing on the hot path.
+    Books,
+    /// A BPF program on every context switch: exact, some nanoseconds a switch.
+    Hook,
+    /// The cgroups' `cpu.stat` files: exact per cgroup, no split by package, ends of cgroups are not seen.
+    CpuStat,
+    /// `/proc`: processes that live shorter than a window are lost.
+    Proc,
+}
+
+impl Rung {
+    /// All rungs, best first.
+    pub const ALL: [Self; 4] = [Self::Books, Self::Hook, Self::CpuStat, Self::Proc];
+
+    /// The word of `--accounting`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Books => "books",
+            Self::Hook => "hook",
+            Self::CpuStat => "cpustat",
+            Self::Proc => "proc",
+        }
+    }
+
+    /// Best quality of what is derived from it.
+    pub fn quality(self) -> Quality {
+        match self {
+            Self::Books | Self::Hook => Quality::Measured,
+            Self::CpuStat | Self::Proc => Quality::Sampled,
+        }
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A source of scheduler time.
+pub trait Accounting: fmt::Debug {
+    /// Which one it is.
+    fn rung(&self) -> Rung;
+
+    /// The books as they stand now, cumulative since it was opened.
+    fn snapshot(&mut self) -> Result<SchedSnapshot, SchedError>;
+
+    /// Takes what has happened out of the kernel's bounded buffers, between two snapshots.
+    fn drain(&mut self) -> Result<(), SchedError>;
+
+    /// Path of a cgroup below the root of its hierarchy, also of one that was removed since.
+    fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str>;
+
+    /// Opens a run; its first process enters it by what is given back.
+    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError>;
+
+    /// Tells the process id of the run's first process, once it has one.
+    fn run_started(&mut self, run: RunId, pid: u32);
+
+    /// Tasks of a run that are alive, zombies not counted where they can be told.
+    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError>;
+
+    /// Whether the final of every ended task of a run has arrived, so that a snapshot would hold them all.
+    fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError>;
+
+    /// The processes of a run, as of the last snapshot.
+    fn run_processes(&self, run: RunId) -> Processes;
+}
+
+/// Limits that can be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Cgroups that a snapshot has room for; by default four times those that there are, and at least 2,900.
+    pub cgroups_max: Option<u32>,
+    /// For tests that must see a wrong booking: every so many rows or switches go to a wrong key. 0 is never.
+    pub misbook_every: u64,
+}
+
+/// Which rung was tried, and why it is not used.
+#[derive(Debug)]
+pub struct Skipped {
+    /// The rung.
+    pub rung: Rung,
+    /// What is in its way.
+    pub error: SchedError,
+}
+
+/// Opens one rung.
+pub fn open(
+    rung: Rung,
+    root: &SysRoot,
+    topology: &Topology,
+    limits: Limits,
+) -> Result<Box<dyn Accounting>, SchedError> {
+    Ok(match rung {
+        Rung::Books => Box::new(Books::open(root, topology, limits)?),
+        Rung::Hook => Box::new(Hook::open(root, topology, limits)?),
+        Rung::CpuStat => Box::new(CpuStat::open(root, topology)?),
+        Rung::Proc => Box::new(Proc::open(root, topology)?),
+    })
+}
+
+/// Opens the best rung that this machine and this user allow, and says why not a better one.
+pub fn open_best(
+    root: &SysRoot,
+    topology: &Topology,
+    limits: Limits,
+) -> Result<(Box<dyn Accounting>, Vec<Skipped>), SchedError> {
+    let mut skipped = Vec::new();
+    for rung in Rung::ALL {
+        match open(rung, root, topology, limits) {
+            Ok(accounting) => return Ok((accounting, skipped)),
+            Err(error) if rung == Rung::Proc => return Err(error),
+            Err(error) => skipped.push(Skipped { rung, error }),
+        }
+    }
+    Err(SchedError::NoSuch { what: "accounting" })
+}
+
+/// Why scheduler time cannot be had. Each message says what failed and on what; [`SchedError::advice`] what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedError {
+    /// Something that a snapshot needs cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel's type information lacks something.
+    #[error("the kernel's type information (BTF) lacks {what}")]
+    Btf {
+        /// The field, or what is wrong with the information itself.
+        what: String,
+    },
+    /// The kernel refused a program or a map.
+    #[error("cannot load {what} into the kernel: {detail}")]
+    Load {
+        /// Which one.
+        what: &'static str,
+        /// What the kernel or its verifier said.
+        detail: String,
+        /// It is a matter of privilege.
+        denied: bool,
+    },
+    /// A map cannot be read or written.
+    #[error("cannot use the map {map}: {detail}")]
+    Map {
+        /// Which one.
+        map: &'static str,
+        /// What the kernel said.
+        detail: String,
+    },
+    /// A system call failed.
+    #[error("{call} failed: {source}")]
+    Call {
+        /// Which one.
+        call: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A kernel program ran and said no.
+    #[error("the kernel program {program} returned {code}")]
+    Refused {
+        /// Which one.
+        program: &'static str,
+        /// What it returned.
+        code: u32,
+    },
+    /// The machine has more CPUs than the programs have room for.
+    #[error("{cpus} possible CPUs, and the kernel programs have room for {most}")]
+    TooManyCpus {
+        /// How many there are.
+        cpus: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// More cgroups than the row buffer holds.
+    #[error("{lost} cgroups did not fit in the snapshot")]
+    TooManyCgroups {
+        /// How many.
+        lost: u64,
+    },
+    /// Something that this kernel or this build does not have.
+    #[error("there is no {what}")]
+    NoSuch {
+        /// What.
+        what: &'static str,
+    },
+}
+
+impl SchedError {
+    fn load(what: &'static str, error: impl std::error::Error + 'static) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut denied = false;
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<io::Error>() {
+                denied |= io.kind() == io::ErrorKind::PermissionDenied;
+            }
+            let text = error.to_string();
+            if !causes.iter().any(|known| known.contains(&text)) {
+                causes.push(text);
+            }
+            cause = error.source();
+        }
+        Self::Load { what, detail: causes.join(": "), denied }
+    }
+
+    fn map(map: &'static str, error: impl std::error::Error) -> Self {
+        Self::Map { map, detail: error.to_string() }
+    }
+
+    /// What the user can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run as root",
+            Self::Read { .. } => "see \"carbon doctor\" for what this machine offers",
+            Self::Btf { .. } => "use a kernel built with CONFIG_DEBUG_INFO_BTF, or a lower --accounting",
+            Self::Load { denied: true, .. } => {
+                "run as root, or give CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
+            }
+            Self::Load { .. } | Self::Refused { .. } | Self::Map { .. } | Self::Call { .. } => {
+                "see \"carbon doctor\", or choose a lower --accounting"
+            }
+            Self::TooManyCpus { .. } => "use --accounting cpustat",
+            Self::TooManyCgroups { .. } => "give a larger --max-cgroups",
+            Self::NoSuch { .. } => "choose another --accounting",
+        }
+    }
+}

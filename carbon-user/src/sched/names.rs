@@ -1,0 +1,92 @@
+//! Which path a cgroup id stands for, also after the cgroup has gone.
+
+use crate::sysroot::CgroupMount;
+use crate::units::CgroupId;
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Removed cgroups whose names are kept.
+const REMOVED_MAX: usize = 16_384;
+/// Depth of a walk: no deeper tree is made by any known runtime, and a loop cannot happen in cgroupfs.
+const DEPTH_MAX: usize = 64;
+
+/// Paths of cgroups by id, below the root of their hierarchy.
+#[derive(Debug, Default)]
+pub struct CgroupNames {
+    paths: HashMap<CgroupId, Box<str>>,
+    removed: VecDeque<CgroupId>,
+}
+
+impl CgroupNames {
+    /// Walks a mounted hierarchy: the inode number of a directory is its id. A directory that vanishes meanwhile
+    /// is no error. Returns how many cgroups it found.
+    pub fn walk(&mut self, mount: &CgroupMount) -> usize {
+        let prefix = mount.root.trim_end_matches('/').to_owned();
+        if let Ok(top) = fs::metadata(&mount.path) {
+            let path = if prefix.is_empty() { "/" } else { prefix.as_str() };
+            self.made(CgroupId(top.ino()), path);
+        }
+        self.walk_below(&mount.path, &prefix, 0) + 1
+    }
+
+    fn walk_below(&mut self, directory: &Path, path: &str, depth: usize) -> usize {
+        let Ok(entries) = fs::read_dir(directory) else { return 0 };
+        if depth > DEPTH_MAX {
+            return 0;
+        }
+        let mut found = 0;
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            let below = format!("{path}/{}", entry.file_name().to_string_lossy());
+            if let Ok(metadata) = entry.metadata() {
+                self.made(CgroupId(metadata.ino()), &below);
+                found += 1 + self.walk_below(&entry.path(), &below, depth + 1);
+            }
+        }
+        found
+    }
+
+    /// Notes a cgroup's path.
+    pub fn made(&mut self, cgroup: CgroupId, path: &str) {
+        self.paths.insert(cgroup, path.into());
+    }
+
+    /// Notes that a cgroup is gone; its name stays for a while.
+    pub fn gone(&mut self, cgroup: CgroupId) {
+        self.removed.push_back(cgroup);
+        if self.removed.len() > REMOVED_MAX
+            && let Some(oldest) = self.removed.pop_front()
+        {
+            self.paths.remove(&oldest);
+        }
+    }
+
+    /// The path, if it is known.
+    pub fn path(&self, cgroup: CgroupId) -> Option<&str> {
+        self.paths.get(&cgroup).map(AsRef::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_walked_and_names_outlive_their_cgroups_up_to_the_bound() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir_all(top.path().join("a/b")).unwrap();
+        let mount = CgroupMount { path: top.path().to_owned(), v1: None, root: "/".into() };
+        let mut names = CgroupNames::default();
+        assert_eq!(names.walk(&mount), 3);
+        let b = CgroupId(fs::metadata(top.path().join("a/b")).unwrap().ino());
+        assert_eq!(names.path(b), Some("/a/b"));
+        names.gone(b);
+        assert_eq!(names.path(b), Some("/a/b"));
+        for id in 0..REMOVED_MAX as u64 {
+            names.made(CgroupId(u64::MAX - id), "/x");
+            names.gone(CgroupId(u64::MAX - id));
+        }
+        assert_eq!(names.path(b), None);
+    }
+}

@@ -1,0 +1,319 @@
+//! The kernel programs, loaded: their constants set, their maps sized for this machine, attached as long as this
+//! process has the object.
+
+use super::SchedError;
+use super::btf::KernelTypes;
+use super::enrol::Enrolment;
+use super::layout::Layout;
+use super::records::{Record, decode};
+use crate::sysroot::SysRoot;
+use crate::topology::Topology;
+use crate::units::RunId;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+
+use aya::programs::{BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun};
+use aya::{Btf, Ebpf, EbpfLoader, Endianness};
+use aya_log::EbpfLogger;
+use carbon_ebpf::{CELLS, CPUS_MAX, PACKAGES_MAX, control, counter};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The object file that `cargo xtask ebpf` built from `carbon-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARBON_BPF_OBJECT"));
+
+/// Bytes of the event buffer: ends of cgroups and tasks between two drains. 6,000 ends of tasks.
+const EVENT_BYTES: u32 = 512 << 10;
+/// Least bytes of the row buffer: 2,900 cgroups on one package, or 3,200 tasks.
+const ROW_BYTES_MIN: u32 = 256 << 10;
+const ROW_BYTES_MAX: u32 = 64 << 20;
+
+/// How large the maps are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Cgroups that the row buffer has room for.
+    pub(super) cgroups: u32,
+    /// Exactly that, up to a page, and not a least size.
+    pub(super) exact: bool,
+    /// Whether the hook's overflow table is used.
+    pub(super) hook: bool,
+    /// See [`Limits::misbook_every`](super::Limits::misbook_every).
+    pub(super) misbook_every: u64,
+}
+
+/// The loaded object.
+pub(super) struct Object {
+    ebpf: Ebpf,
+    btf: Option<Btf>,
+    /// What was found of the kernel.
+    pub(super) layout: Layout,
+    rows: RingBuf<MapData>,
+    events: RingBuf<MapData>,
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+impl Object {
+    /// Finds the kernel's layout and creates maps; no program is loaded yet.
+    pub(super) fn open(root: &SysRoot, topology: &Topology, sizes: Sizes) -> Result<Self, SchedError> {
+        let layout = Layout::find(&KernelTypes::read(&root.sys)?)?;
+        let cpus = topology.package_of.len();
+        if cpus > CPUS_MAX {
+            return Err(SchedError::TooManyCpus { cpus, most: CPUS_MAX });
+        }
+        let packages = topology.packages.min(PACKAGES_MAX);
+        let machine = [
+            ("CPU_COUNT", cpus as u64),
+            ("PACKAGE_COUNT", packages as u64),
+            ("MISBOOK_EVERY", sizes.misbook_every),
+        ];
+        let constants: Vec<(&str, u64)> = layout.constants.iter().copied().chain(machine).collect();
+        let btf = Btf::parse_file(root.sys.join("kernel/btf/vmlinux"), Endianness::default())
+            .map_err(|error| SchedError::Btf { what: error.to_string() })?;
+        allow_locked_memory();
+        let mut loader = EbpfLoader::new();
+        loader.btf(Some(&btf));
+        for (name, value) in &constants {
+            loader.override_global(name, value, true);
+        }
+        loader.map_max_entries("ROWS", row_bytes(sizes, packages));
+        loader.map_max_entries("EVENTS", EVENT_BYTES);
+        if !sizes.hook {
+            loader.map_max_entries("CROWDED", 1);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| SchedError::load("the maps", error))?;
+        let log = EbpfLogger::init(&mut ebpf).ok();
+        let rows = ring(&mut ebpf, "ROWS")?;
+        let events = ring(&mut ebpf, "EVENTS")?;
+        let mut this = Self { ebpf, btf: Some(btf), layout, rows, events, log };
+        this.set_packages(topology)?;
+        Ok(this)
+    }
+
+    fn set_packages(&mut self, topology: &Topology) -> Result<(), SchedError> {
+        let mut cpus: Array<_, [u64; 2]> = self.map_mut("CPUS")?;
+        for (cpu, package) in (0_u32..).zip(&topology.package_of) {
+            let package = u64::from(package.0).min(PACKAGES_MAX as u64 - 1);
+            cpus.set(cpu, [0, package], 0).map_err(|error| SchedError::map("CPUS", error))?;
+        }
+        Ok(())
+    }
+
+    fn map_mut<'a, T>(&'a mut self, name: &'static str) -> Result<T, SchedError>
+    where
+        T: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>,
+    {
+        let map = self.ebpf.map_mut(name).ok_or(SchedError::NoSuch { what: name })?;
+        T::try_from(map).map_err(|error| SchedError::map(name, error))
+    }
+
+    fn map<'a, T>(&'a self, name: &'static str) -> Result<T, SchedError>
+    where
+        T: TryFrom<&'a aya::maps::Map, Error = aya::maps::MapError>,
+    {
+        let map = self.ebpf.map(name).ok_or(SchedError::NoSuch { what: name })?;
+        T::try_from(map).map_err(|error| SchedError::map(name, error))
+    }
+
+    /// Loads a program for a tracepoint with types.
+    pub(super) fn load(&mut self, program: &'static str, tracepoint: &str) -> Result<(), SchedError> {
+        let btf = self.btf.as_ref().ok_or(SchedError::NoSuch { what: "kernel types" })?;
+        let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
+        let hook: &mut BtfTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
+        hook.load(tracepoint, btf).map_err(|error| SchedError::load(program, error))
+    }
+
+    /// Attaches a program that is loaded, until the object is dropped.
+    pub(super) fn attach(&mut self, program: &'static str) -> Result<(), SchedError> {
+        let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
+        let hook: &mut BtfTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
+        hook.attach().map_err(|error| SchedError::load(program, error))?;
+        Ok(())
+    }
+
+    /// Loads a program that is only run on demand.
+    pub(super) fn load_on_demand(&mut self, program: &'static str) -> Result<(), SchedError> {
+        let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
+        let raw: &mut RawTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
+        raw.load().map_err(|error| SchedError::load(program, error))
+    }
+
+    /// Runs such a program, on a given CPU if one is named.
+    pub(super) fn run_on_demand(
+        &mut self,
+        program: &'static str,
+        cpu: Option<u32>,
+    ) -> Result<(), SchedError> {
+        let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
+        let raw: &mut RawTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
+        let options = RawTracePointRunOptions { cpu, ..RawTracePointRunOptions::default() };
+        let result = raw.test_run(options).map_err(|error| SchedError::load(program, error))?;
+        if result.return_value != 0 {
+            return Err(SchedError::Refused { program, code: result.return_value });
+        }
+        Ok(())
+    }
+
+    /// Loads an iterator's program and gives its descriptor.
+    pub(super) fn load_iterator(
+        &mut self,
+        program: &'static str,
+        over: &str,
+    ) -> Result<BorrowedFd<'_>, SchedError> {
+        let btf = self.btf.as_ref().ok_or(SchedError::NoSuch { what: "kernel types" })?;
+        let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
+        let iterator: &mut Iter = found.try_into().map_err(|error| SchedError::load(program, error))?;
+        iterator.load(over, btf).map_err(|error| SchedError::load(program, error))?;
+        let fd = iterator.fd().map_err(|error| SchedError::load(program, error))?;
+        Ok(fd.as_fd())
+    }
+
+    /// Frees what only loading needs: the parsed kernel types are megabytes.
+    pub(super) fn loaded(&mut self) {
+        self.btf = None;
+        release_free_memory();
+    }
+
+    /// Hands over what the iterators wrote since the last call.
+    pub(super) fn drain_rows(&mut self, mut take: impl FnMut(Record)) {
+        while let Some(item) = self.rows.next() {
+            if let Some(record) = decode(&item) {
+                take(record);
+            }
+        }
+    }
+
+    /// Hands over what happened since the last call.
+    pub(super) fn drain_events(&mut self, mut take: impl FnMut(Record)) {
+        while let Some(item) = self.events.next() {
+            if let Some(record) = decode(&item) {
+                take(record);
+            }
+        }
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
+    /// A word of the counter map: see [`carbon_ebpf::counter`].
+    pub(super) fn counter(&self, index: u32) -> Result<u64, SchedError> {
+        debug_assert!(index < counter::WORDS);
+        let counters: Array<_, u64> = self.map("COUNTERS")?;
+        counters.get(&index, 0).map_err(|error| SchedError::map("COUNTERS", error))
+    }
+
+    /// Sets a word of the counter map to zero before a pass that adds to it.
+    pub(super) fn clear_counter(&mut self, index: u32) -> Result<(), SchedError> {
+        let mut counters: Array<_, u64> = self.map_mut("COUNTERS")?;
+        counters.set(index, 0, 0).map_err(|error| SchedError::map("COUNTERS", error))
+    }
+
+    /// Sets a word of the control map: see [`carbon_ebpf::control`].
+    pub(super) fn set_control(&mut self, index: u32, value: u64) -> Result<(), SchedError> {
+        debug_assert!(index < control::WORDS);
+        let mut words: Array<_, u64> = self.map_mut("CONTROL")?;
+        words.set(index, value, 0).map_err(|error| SchedError::map("CONTROL", error))
+    }
+
+    /// Tasks of a run that the kernel has not freed yet.
+    pub(super) fn run_alive(&self, run: RunId) -> Result<u64, SchedError> {
+        let counts: HashMap<_, u64, [u64; 2]> = self.map("RUN_COUNTS")?;
+        match counts.get(&run.0, 0) {
+            Ok([alive, _]) => Ok(alive),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(0),
+            Err(error) => Err(SchedError::map("RUN_COUNTS", error)),
+        }
+    }
+
+    /// What the first process of a run needs to enter it.
+    pub(super) fn enrolment(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
+        let name = "carbon_enrol";
+        let found = self.ebpf.program_mut(name).ok_or(SchedError::NoSuch { what: name })?;
+        let raw: &mut RawTracePoint = found.try_into().map_err(|error| SchedError::load(name, error))?;
+        let fd = raw.fd().map_err(|error| SchedError::load(name, error))?;
+        let program =
+            fd.as_fd().try_clone_to_owned().map_err(|source| SchedError::Call { call: "dup", source })?;
+        Ok(Enrolment::Program { program, run: run.0 })
+    }
+
+    /// The hook's slots, one per possible CPU.
+    pub(super) fn slots(&self) -> Result<Vec<carbon_ebpf::Slot>, SchedError> {
+        let slots: PerCpuArray<_, [u64; 8]> = self.map("SLOTS")?;
+        let values = slots.get(&0, 0).map_err(|error| SchedError::map("SLOTS", error))?;
+        Ok(values.iter().map(|words| bytemuck::cast(*words)).collect())
+    }
+
+    /// Calls `take` with possible CPU, key and time of every cell of the hook.
+    pub(super) fn cells(&self, mut take: impl FnMut(usize, u64, u64)) -> Result<(), SchedError> {
+        let table: PerCpuArray<_, [u64; 2 * CELLS]> = self.map("CELL_TABLE")?;
+        let values = table.get(&0, 0).map_err(|error| SchedError::map("CELL_TABLE", error))?;
+        for (cpu, words) in values.iter().enumerate() {
+            for (key, exec_ns) in pairs(words).filter(|(key, _)| *key != 0) {
+                take(cpu, key, exec_ns);
+            }
+        }
+        let crowded: PerCpuHashMap<_, u64, u64> = self.map("CROWDED")?;
+        for entry in &crowded {
+            let (key, values) = entry.map_err(|error| SchedError::map("CROWDED", error))?;
+            for (cpu, exec_ns) in values.iter().enumerate() {
+                take(cpu, key, *exec_ns);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pairs(words: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+    words.chunks_exact(2).filter_map(|pair| match pair {
+        [key, value] => Some((*key, *value)),
+        _ => None,
+    })
+}
+
+fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, SchedError> {
+    let map = ebpf.take_map(name).ok_or(SchedError::NoSuch { what: name })?;
+    RingBuf::try_from(map).map_err(|error| SchedError::map(name, error))
+}
+
+/// A ring buffer's size must be a power of two of pages.
+fn row_bytes(sizes: Sizes, packages: usize) -> u32 {
+    let row = 8 + 16 + 8 * u32::try_from(packages).unwrap_or(1);
+    let least = if sizes.exact { 4096 } else { ROW_BYTES_MIN };
+    sizes.cgroups.saturating_mul(row).clamp(least, ROW_BYTES_MAX).next_power_of_two()
+}
+
+/// Before 5.11 maps counted as locked memory. Where the limit may not be raised, loading itself will tell.
+fn allow_locked_memory() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
+        log::debug!("the limit of locked memory stays as it is");
+    }
+}
+
+/// Gives freed heap back to the kernel, where the C library has kept it.
+#[expect(unsafe_code, reason = "malloc_trim has no safe form")]
+fn release_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer, and is safe to call from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_buffer_has_a_legal_size() {
+        let bytes = |cgroups, exact| row_bytes(Sizes { cgroups, exact, hook: false, misbook_every: 0 }, 1);
+        assert_eq!(bytes(0, false), ROW_BYTES_MIN);
+        assert_eq!(bytes(0, true), 4096);
+        assert_eq!(bytes(10_000, false), 512 << 10);
+        assert_eq!(bytes(u32::MAX, false), ROW_BYTES_MAX);
+    }
+}

@@ -1,0 +1,104 @@
+//! Records of the kernel programs, decoded from their bytes.
+
+use carbon_ebpf::{
+    CGROUP_RECORD_HEAD, COMM_LEN, CgroupRecord, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, TaskRecord, kind,
+};
+
+/// What a row or event buffer holds.
+#[derive(Debug, PartialEq)]
+pub(super) enum Record {
+    /// A live cgroup's own time.
+    Cgroup(u64, [u64; PACKAGES_MAX]),
+    /// Time of all tasks of the machine.
+    Total([u64; PACKAGES_MAX]),
+    /// A removed cgroup's time.
+    Removed(u64, [u64; PACKAGES_MAX]),
+    /// A removed cgroup's final time.
+    Released(u64, [u64; PACKAGES_MAX]),
+    /// A new cgroup and its path below the root of the hierarchy.
+    Made(u64, String),
+    /// A live task.
+    Task(TaskRecord),
+    /// A task's final.
+    Freed(TaskRecord),
+    /// A task that executed another program.
+    Exec(TaskRecord),
+}
+
+/// Decodes one record; `None` for one of an unknown kind or a wrong length.
+pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
+    let found: u64 = bytemuck::try_pod_read_unaligned(bytes.get(..8)?).ok()?;
+    match found {
+        kind::CGROUP | kind::TOTAL | kind::CGROUP_REMOVED | kind::CGROUP_RELEASED => {
+            let record: CgroupRecord = padded(bytes, CGROUP_RECORD_HEAD)?;
+            Some(match found {
+                kind::CGROUP => Record::Cgroup(record.cgroup, record.exec_ns),
+                kind::TOTAL => Record::Total(record.exec_ns),
+                kind::CGROUP_REMOVED => Record::Removed(record.cgroup, record.exec_ns),
+                _ => Record::Released(record.cgroup, record.exec_ns),
+            })
+        }
+        kind::CGROUP_MADE => {
+            let record: PathRecord = padded(bytes, PATH_RECORD_HEAD)?;
+            let path = record.path.get(..usize::try_from(record.length).ok()?)?;
+            Some(Record::Made(record.cgroup, String::from_utf8_lossy(path).into_owned()))
+        }
+        kind::TASK => Some(Record::Task(padded(bytes, size_of::<TaskRecord>())?)),
+        kind::TASK_FREED => Some(Record::Freed(padded(bytes, size_of::<TaskRecord>())?)),
+        kind::TASK_EXEC => Some(Record::Exec(padded(bytes, size_of::<TaskRecord>())?)),
+        _ => None,
+    }
+}
+
+/// A record of which only the first bytes were sent, at least `head` of them; the rest is zero.
+fn padded<T: bytemuck::Pod>(bytes: &[u8], head: usize) -> Option<T> {
+    if bytes.len() < head {
+        return None;
+    }
+    let mut record = T::zeroed();
+    let whole = bytemuck::bytes_of_mut(&mut record);
+    let length = bytes.len().min(whole.len());
+    whole.get_mut(..length)?.copy_from_slice(bytes.get(..length)?);
+    Some(record)
+}
+
+/// A command's name without the zero bytes that end it.
+pub(super) fn comm(bytes: &[u8; COMM_LEN]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(COMM_LEN);
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or(&[])).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_row_with_fewer_packages_is_padded() {
+        let bytes: Vec<u8> =
+            [kind::CGROUP, 42, 5, 6].iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
+        let mut expected = [0; PACKAGES_MAX];
+        expected[..2].copy_from_slice(&[5, 6]);
+        assert_eq!(decode(&bytes), Some(Record::Cgroup(42, expected)));
+        assert_eq!(decode(&bytes[..12]), None);
+    }
+
+    #[test]
+    fn a_path_is_cut_at_its_length() {
+        let mut bytes: Vec<u8> =
+            [kind::CGROUP_MADE, 7, 3].iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
+        bytes.extend(b"/ab\0rest");
+        assert_eq!(decode(&bytes), Some(Record::Made(7, "/ab".into())));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u64..12) {
+            let mut bytes = bytes;
+            if bytes.len() >= 8 {
+                bytes[..8].copy_from_slice(&kind.to_ne_bytes());
+            }
+            decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The one place that knows where `/proc`, `/sys` and the cgroup mounts are.
+//!
+//! Both roots can be set, for tests on fixture trees and for a container that mounts the host's.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel's file systems are mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SysRoot {
+    /// Usually `/sys`.
+    pub sys: PathBuf,
+    /// Usually `/proc`.
+    pub proc: PathBuf,
+}
+
+impl Default for SysRoot {
+    fn default() -> Self {
+        Self { sys: "/sys".into(), proc: "/proc".into() }
+    }
+}
+
+/// One mounted cgroup hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupMount {
+    /// Where it is mounted.
+    pub path: PathBuf,
+    /// `None` for cgroup2, else the controllers and names of the v1 hierarchy, such as `cpu,cpuacct`.
+    pub v1: Option<String>,
+    /// The directory of the hierarchy that is mounted here: `/` unless a private namespace or a bind mount
+    /// shows only a part.
+    pub root: String,
+}
+
+/// How a machine mounts its cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupLayout {
+    /// cgroup2 only.
+    V2,
+    /// cgroup2 beside v1 hierarchies.
+    Hybrid,
+    /// v1 hierarchies only.
+    V1,
+    /// Nothing mounted.
+    None,
+}
+
+impl SysRoot {
+    /// Reads a file below the sysfs root, without its trailing white space.
+    pub fn read_sys(&self, relative: impl AsRef<Path>) -> io::Result<String> {
+        read_trimmed(&self.sys.join(relative))
+    }
+
+    /// Reads a file below the procfs root, without its trailing white space.
+    pub fn read_proc(&self, relative: impl AsRef<Path>) -> io::Result<String> {
+        read_trimmed(&self.proc.join(relative))
+    }
+
+    /// The cgroup hierarchies that this process sees, from `self/mountinfo` (proc(5)); later mounts over the
+    /// same directory win.
+    pub fn cgroup_mounts(&self) -> io::Result<Vec<CgroupMount>> {
+        Ok(parse_cgroup_mounts(&self.read_proc("self/mountinfo")?))
+    }
+
+    /// The cgroup2 mount that shows the most of the hierarchy, if any.
+    pub fn cgroup2(&self) -> io::Result<Option<CgroupMount>> {
+        let mut mounts: Vec<_> =
+            self.cgroup_mounts()?.into_iter().filter(|mount| mount.v1.is_none()).collect();
+        mounts.sort_by_key(|mount| mount.root.len());
+        Ok(mounts.into_iter().next())
+    }
+
+    /// Numbers of the CPUs that are online.
+    pub fn online_cpus(&self) -> io::Result<Vec<u32>> {
+        parse_cpu_list(&self.read_sys("devices/system/cpu/online")?)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a list of CPUs"))
+    }
+
+    /// Number of CPUs that could ever come online: the width of per-CPU data.
+    pub fn possible_cpus(&self) -> io::Result<u32> {
+        parse_cpu_list(&self.read_sys("devices/system/cpu/possible")?)
+            .and_then(|cpus| cpus.last().map(|last| last.saturating_add(1)))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a list of CPUs"))
+    }
+}
+
+/// What kinds of hierarchy `mounts` holds.
+pub fn cgroup_layout(mounts: &[CgroupMount]) -> CgroupLayout {
+    match (mounts.iter().any(|mount| mount.v1.is_none()), mounts.iter().any(|mount| mount.v1.is_some())) {
+        (true, false) => CgroupLayout::V2,
+        (true, true) => CgroupLayout::Hybrid,
+        (false, true) => CgroupLayout::V1,
+        (false, false) => CgroupLayout::None,
+    }
+}
+
+fn read_trimmed(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path).map(|text| text.trim_end().to_owned())
+}
+
+/// Lines of mountinfo: `id parent major:minor root mount-point options [optional...] - type source super-options`.
+fn parse_cgroup_mounts(mountinfo: &str) -> Vec<CgroupMount> {
+    let mut mounts: Vec<CgroupMount> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let mut left = left.split(' ').skip(3);
+        let (Some(root), Some(path)) = (left.next(), left.next()) else { continue };
+        let mut right = right.split(' ');
+        let (Some(kind), Some(options)) = (right.next(), right.nth(1)) else { continue };
+        let path = PathBuf::from(unescape_mount(path));
+        mounts.retain(|mount| mount.path != path);
+        let v1 = match kind {
+            "cgroup2" => None,
+            "cgroup" => Some(
+                options
+                    .split(',')
+                    .filter(|option| {
+                        !matches!(*option, "rw" | "ro" | "xattr" | "clone_children" | "noprefix")
+                    })
+                    .collect::<Vec<_>>()
+                    .join(","),
+            ),
+            _ => continue,
+        };
+        mounts.push(CgroupMount { path, v1, root: unescape_mount(root) });
+    }
+    mounts
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape_mount(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+/// The kernel's list format: `0-3,8,10-11`.
+fn parse_cpu_list(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        if first > last || last > 65_535 {
+            return None;
+        }
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_are_read() {
+        assert_eq!(parse_cpu_list("0-2,5\n"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(parse_cpu_list("0"), Some(vec![0]));
+        assert_eq!(parse_cpu_list("3-1"), None);
+        assert_eq!(parse_cpu_list("0-4000000000"), None);
+        assert_eq!(parse_cpu_list("x"), None);
+    }
+
+    #[test]
+    fn a_hybrid_machine_is_recognised() {
+        let mounts = parse_cgroup_mounts(
+            "33 31 0:30 / /sys/fs/cgroup/cpu\\040x rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n\
+             22 27 0:21 / /proc rw,relatime - proc proc rw\n",
+        );
+        assert_eq!(cgroup_layout(&mounts), CgroupLayout::Hybrid);
+        assert_eq!(mounts[0].path, Path::new("/sys/fs/cgroup/cpu x"));
+        assert_eq!(mounts[0].v1.as_deref(), Some("cpu,cpuacct"));
+        assert_eq!(mounts[1].v1, None);
+        assert_eq!(cgroup_layout(&[]), CgroupLayout::None);
+    }
+
+    #[test]
+    fn a_later_mount_hides_an_earlier_one() {
+        let mounts =
+            parse_cgroup_mounts("1 0 0:1 / /c rw - cgroup c rw,cpu\n2 0 0:2 /a /c rw - cgroup2 c rw\n");
+        assert_eq!(mounts.len(), 1);
+        assert_eq!((mounts[0].v1.as_deref(), mounts[0].root.as_str()), (None, "/a"));
+    }
+}

@@ -1,0 +1,349 @@
+//! Books and hook against the kernel's own figures, each key by itself.
+//!
+//! The truth is cpu.stat and rusage, read at the same edges. What runs at an edge is booked up to its last tick by
+//! all of them, at instants a little apart: hence a tick per CPU beside half a per cent.
+
+use crate::support::{TestCgroup, alone, kernel_or_skip, load, root, topology};
+use carbon_user::sched::{Accounting, Limits, Rung, open};
+use carbon_user::units::{CgroupId, CpuNanos, RunId};
+use carbon_user::window::{Class, SchedSnapshot, Usage, WorkloadKey};
+use std::collections::HashMap;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+const RELATIVE: f64 = 0.005;
+/// `CONFIG_HZ` is at least 250 on kernels of today's distributions and clouds.
+const TICK_NS: f64 = 4e6;
+
+fn tolerance_ns(truth_ns: f64) -> f64 {
+    RELATIVE * truth_ns + TICK_NS * f64::from(topology().cpus_online())
+}
+
+/// One edge: what the kernel says before and after the snapshot, and the snapshot.
+struct Edge {
+    before: HashMap<CgroupId, u64>,
+    snapshot: SchedSnapshot,
+    after: HashMap<CgroupId, u64>,
+}
+
+fn edge(accounting: &mut dyn Accounting, cgroups: &[TestCgroup]) -> Edge {
+    let read = || cgroups.iter().map(|cgroup| (cgroup.id, cgroup.usage_usec())).collect();
+    Edge { before: read(), snapshot: accounting.snapshot().unwrap(), after: read() }
+}
+
+/// Time of a cgroup's processes in a difference, all packages and runs together.
+fn booked(usage: &Usage, cgroup: CgroupId) -> u64 {
+    let rows = usage.rows().filter(|(key, _)| key.cgroup == cgroup && key.class == Class::Tasks);
+    rows.map(|(_, nanos)| nanos.iter().map(|nanos| nanos.0).sum::<u64>()).sum()
+}
+
+/// Keys that disagree with cpu.stat by more than the tolerance, described.
+#[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
+fn disagreements(start: &Edge, end: &Edge, cgroups: &[TestCgroup]) -> Vec<String> {
+    let (grown, _) = end.snapshot.usage.since(&start.snapshot.usage);
+    let mut wrong = Vec::new();
+    for cgroup in cgroups {
+        let least = (end.before[&cgroup.id].saturating_sub(start.after[&cgroup.id]) * 1000) as f64;
+        let most = ((end.after[&cgroup.id] - start.before[&cgroup.id]) * 1000) as f64;
+        let ours = booked(&grown, cgroup.id) as f64;
+        println!(
+            "{}: {:.3} ms, cpu.stat {:.3} to {:.3}",
+            cgroup.path.display(),
+            ours / 1e6,
+            least / 1e6,
+            most / 1e6
+        );
+        if ours < least - tolerance_ns(least) || ours > most + tolerance_ns(most) {
+            wrong.push(format!("{}: {ours} ns, cpu.stat {least} to {most}", cgroup.path.display()));
+        }
+    }
+    wrong
+}
+
+fn open_rung(rung: Rung) -> Box<dyn Accounting> {
+    open(rung, &root(), &topology(), Limits::default()).unwrap()
+}
+
+/// A spinner, 5,000 processes of about a millisecond, threads, and a task that moves, all at once, seen by both
+/// rungs at once.
+#[test]
+fn every_key_agrees_with_cpu_stat() {
+    if !kernel_or_skip("every_key_agrees_with_cpu_stat") {
+        return;
+    }
+    let _alone = alone();
+    let cgroups: Vec<TestCgroup> = ["spin", "short", "threads", "from", "to"].map(TestCgroup::new).into();
+    let [spin, short, threads, from, to] = &cgroups[..] else { panic!() };
+    let mut rungs = [open_rung(Rung::Books), open_rung(Rung::Hook)];
+    let starts: Vec<Edge> = rungs.iter_mut().map(|rung| edge(rung.as_mut(), &cgroups)).collect();
+    let load = load().display();
+    let mut moving = from.start(&format!("exec {load} spin 4"));
+    let mut children = vec![
+        spin.start(&format!("exec {load} spin 10")),
+        short.start("i=0; while [ $i -lt 5000 ]; do /bin/true; i=$((i+1)); done"),
+        threads.start(&format!("exec {load} threads 3 1.5")),
+    ];
+    sleep(Duration::from_secs(4));
+    to.take_in(moving.id());
+    for child in children.iter_mut().chain([&mut moving]) {
+        assert!(child.wait().unwrap().success());
+    }
+    for (rung, start) in rungs.iter_mut().zip(&starts) {
+        println!("{}", rung.rung());
+        let end = edge(rung.as_mut(), &cgroups);
+        assert_eq!(disagreements(start, &end, &cgroups), Vec::<String>::new(), "{}", rung.rung());
+        let (grown, fallen) = end.snapshot.usage.since(&start.snapshot.usage);
+        assert_eq!(fallen, 0);
+        assert!(booked(&grown, from.id) > 100_000_000 && booked(&grown, to.id) > 100_000_000, "it did move");
+        let accounts = end.snapshot.accounts.since(&start.snapshot.accounts);
+        assert_eq!((accounts.overflow_ns, accounts.lost_events), (0, 0), "{accounts:?}");
+    }
+}
+
+/// The same comparison fails where every 50th row or switch is booked to a wrong key.
+#[test]
+fn a_wrong_booking_is_noticed() {
+    if !kernel_or_skip("a_wrong_booking_is_noticed") {
+        return;
+    }
+    let _alone = alone();
+    for rung in [Rung::Books, Rung::Hook] {
+        // A 50th of the rows is one of sixty short loads; a 50th of the switches is 2 % of each of four long ones.
+        let (count, seconds) = if rung == Rung::Books { (60, 0.02) } else { (4, 1.5) };
+        let cgroups: Vec<TestCgroup> =
+            (0..count).map(|index| TestCgroup::new(&format!("wrong-{index}"))).collect();
+        let limits = Limits { misbook_every: 50, ..Limits::default() };
+        let mut accounting = open(rung, &root(), &topology(), limits).unwrap();
+        let start = edge(accounting.as_mut(), &cgroups);
+        let mut children: Vec<_> = cgroups
+            .iter()
+            .map(|cgroup| cgroup.start(&format!("exec {} spin {seconds}", load().display())))
+            .collect();
+        for child in &mut children {
+            assert!(child.wait().unwrap().success());
+        }
+        let end = edge(accounting.as_mut(), &cgroups);
+        assert_ne!(disagreements(&start, &end, &cgroups), Vec::<String>::new(), "{rung}");
+    }
+}
+
+/// A cgroup that is made, used by 300 processes and removed between two snapshots has its time to the microsecond,
+/// and its name.
+#[test]
+fn a_removed_cgroup_keeps_its_time() {
+    if !kernel_or_skip("a_removed_cgroup_keeps_its_time") {
+        return;
+    }
+    let _alone = alone();
+    let mut rungs = [open_rung(Rung::Books), open_rung(Rung::Hook)];
+    let starts: Vec<SchedSnapshot> = rungs.iter_mut().map(|rung| rung.snapshot().unwrap()).collect();
+    let cgroup = TestCgroup::new("removed");
+    let mut child = cgroup.start("i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done");
+    assert!(child.wait().unwrap().success());
+    // The last steps of a process are taken after its parent has seen it end.
+    sleep(Duration::from_millis(100));
+    let truth_us = cgroup.usage_usec();
+    cgroup.remove();
+    for (rung, start) in rungs.iter_mut().zip(&starts) {
+        let (grown, _) = rung.snapshot().unwrap().usage.since(&start.usage);
+        let ours_us = booked(&grown, cgroup.id) / 1000;
+        println!("{}: {ours_us} us, cpu.stat {truth_us}", rung.rung());
+        match rung.rung() {
+            Rung::Books => assert!(ours_us.abs_diff(truth_us) <= 1, "{ours_us} us, cpu.stat {truth_us}"),
+            _ => assert!(
+                (booked(&grown, cgroup.id).abs_diff(truth_us * 1000) as f64)
+                    < tolerance_ns(truth_us as f64 * 1e3)
+            ),
+        }
+        let path = rung.cgroup_path(cgroup.id).unwrap().to_owned();
+        assert!(path.ends_with(&format!("carbon-test-{}-removed", std::process::id())), "{path}");
+        // Reported once: in the snapshot after its last.
+        let one = rung.snapshot().unwrap();
+        let (grown, _) = rung.snapshot().unwrap().usage.since(&one.usage);
+        assert_eq!(booked(&grown, cgroup.id), 0);
+    }
+}
+
+/// A dead process has its time to the microsecond of rusage, and so has the tree of a run: grandchildren in a
+/// session of their own, threads, and another program's name.
+#[test]
+fn a_run_has_the_time_of_its_tree() {
+    if !kernel_or_skip("a_run_has_the_time_of_its_tree") {
+        return;
+    }
+    let _alone = alone();
+    for rung in [Rung::Books, Rung::Hook] {
+        let mut accounting = open_rung(rung);
+        let start = accounting.snapshot().unwrap();
+        let run = RunId(7);
+        let enrolment = accounting.open_run(run).unwrap();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!(
+            "{load} spin 0.2; {load} threads 3 0.1; {load} orphan 0.3; i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done",
+            load = load().display()
+        ));
+        #[expect(unsafe_code, reason = "between fork and exec")]
+        // SAFETY: only system calls.
+        unsafe {
+            command.pre_exec(move || enrolment.enter());
+        }
+        let mut child = command.spawn().unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success());
+        for _ in 0..200 {
+            if accounting.run_alive(run).unwrap() == 0 {
+                break;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        assert!(accounting.run_settled(run).unwrap());
+        let (grown, _) = accounting.snapshot().unwrap().usage.since(&start.usage);
+        let ours: CpuNanos = grown
+            .rows()
+            .filter(|(key, _)| key.run == Some(run))
+            .flat_map(|(_, nanos)| nanos.iter().copied())
+            .sum();
+        let processes = accounting.run_processes(run);
+        let listed: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
+        assert_eq!(listed, ours, "the processes are the run");
+        let loads: Vec<f64> = processes
+            .listed
+            .iter()
+            .filter(|process| process.comm == "load")
+            .map(|process| process.cpu.seconds())
+            .collect();
+        println!("{rung}: {} processes, {} s, loads {loads:?}", processes.listed.len(), ours.seconds());
+        // spin, threads, and orphan's three processes of which one spins: each ends within a check of its target.
+        assert_eq!(loads.len(), 5);
+        assert!((loads.iter().sum::<f64>() - 0.8).abs() < 0.05, "{loads:?}");
+        assert!(processes.listed.iter().filter(|process| process.comm == "true").count() == 50);
+    }
+}
+
+/// One process alone: what its parent learns by wait4(2) is what the kernel's final says.
+#[test]
+fn a_dead_process_agrees_with_rusage() {
+    if !kernel_or_skip("a_dead_process_agrees_with_rusage") {
+        return;
+    }
+    let _alone = alone();
+    let mut accounting = open_rung(Rung::Books);
+    let run = RunId(9);
+    for _ in 0..20 {
+        accounting.snapshot().unwrap();
+        let enrolment = accounting.open_run(run).unwrap();
+        let mut command = Command::new(load());
+        command.args(["spin", "0.003"]);
+        #[expect(unsafe_code, reason = "between fork and exec")]
+        // SAFETY: only system calls.
+        unsafe {
+            command.pre_exec(move || enrolment.enter());
+        }
+        #[expect(clippy::zombie_processes, reason = "waited for by wait4")]
+        let child = command.spawn().unwrap();
+        let truth_us = rusage_us(child.id());
+        for _ in 0..100 {
+            if accounting.run_alive(run).unwrap() == 0 {
+                break;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        accounting.snapshot().unwrap();
+        let processes = accounting.run_processes(run);
+        let ours = processes.listed.iter().find(|process| process.pid == child.id()).unwrap();
+        assert!((ours.cpu.0 / 1000).abs_diff(truth_us) <= 2, "{} ns, rusage {truth_us} us", ours.cpu.0);
+    }
+}
+
+fn rusage_us(pid: u32) -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    let mut status = 0;
+    #[expect(unsafe_code, reason = "wait4 has no safe wrapper here")]
+    // SAFETY: both pointers are valid for the call; the structure was zeroed.
+    let usage = unsafe {
+        assert_eq!(libc::wait4(pid.cast_signed(), &raw mut status, 0, usage.as_mut_ptr()), pid.cast_signed());
+        usage.assume_init()
+    };
+    assert_eq!(status, 0);
+    let us = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec).unwrap();
+    us(usage.ru_utime) + us(usage.ru_stime)
+}
+
+/// Everything adds up to the CPUs' wall clock, and the hook's idle time is that of /proc/stat.
+#[test]
+#[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
+fn time_is_conserved_and_idle_agrees() {
+    if !kernel_or_skip("time_is_conserved_and_idle_agrees") {
+        return;
+    }
+    let _alone = alone();
+    for rung in [Rung::Books, Rung::Hook] {
+        let mut accounting = open_rung(rung);
+        let idle = || {
+            let stat = std::fs::read_to_string("/proc/stat").unwrap();
+            let ticks: Vec<u64> = stat
+                .lines()
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .skip(1)
+                .map(|field| field.parse().unwrap())
+                .collect();
+            (ticks[3] + ticks[4]) as f64 * 1e7
+        };
+        let cgroup = TestCgroup::new("half");
+        let (begin, idle_begin) = (std::time::Instant::now(), idle());
+        let start = accounting.snapshot().unwrap();
+        assert!(cgroup.start(&format!("exec {} spin 3", load().display())).wait().unwrap().success());
+        let end = accounting.snapshot().unwrap();
+        let wall = begin.elapsed().as_nanos() as f64 * f64::from(topology().cpus_online());
+        let idle = idle() - idle_begin;
+        let accounts = end.accounts.since(&start.accounts);
+        let (grown, _) = end.usage.since(&start.usage);
+        let slack = tolerance_ns(0.0) + 2e7 * f64::from(topology().cpus_online());
+        println!("{rung}: wall {wall} tasks {:?} {accounts:?} idle {idle}", grown.total());
+        assert!((accounts.idle_ns as f64 - idle).abs() < 0.005 * idle + slack);
+        let known = grown.total().0 + accounts.idle_ns + accounts.irq_steal_ns + accounts.missed_ns;
+        assert!((known as f64 - wall).abs() < 0.01 * wall + slack, "{known} of {wall}");
+        let kernel = WorkloadKey { class: Class::KernelThreads, ..WorkloadKey::cgroup(CgroupId::ROOT) };
+        assert!(grown.rows().any(|(key, _)| key == kernel), "kernel threads are apart");
+    }
+}
+
+/// Two copies at once, from edge to edge, agree within 0.1 % on a busy cgroup.
+#[test]
+#[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
+fn two_copies_agree() {
+    if !kernel_or_skip("two_copies_agree") {
+        return;
+    }
+    let _alone = alone();
+    let cgroup = TestCgroup::new("two");
+    let mut copies = [open_rung(Rung::Books), open_rung(Rung::Books)];
+    let starts: Vec<SchedSnapshot> = copies.iter_mut().map(|copy| copy.snapshot().unwrap()).collect();
+    assert!(cgroup.start(&format!("exec {} spin 2", load().display())).wait().unwrap().success());
+    let booked: Vec<f64> = copies
+        .iter_mut()
+        .zip(&starts)
+        .map(|(copy, start)| booked(&copy.snapshot().unwrap().usage.since(&start.usage).0, cgroup.id) as f64)
+        .collect();
+    assert!(booked[0] > 1.9e9);
+    assert!((booked[0] - booked[1]).abs() < 0.001 * booked[0], "{booked:?}");
+}
+
+/// A row buffer that is too small is an error that names the option, not a silent loss.
+#[test]
+fn a_full_row_buffer_is_said() {
+    if !kernel_or_skip("a_full_row_buffer_is_said") {
+        return;
+    }
+    let _alone = alone();
+    let cgroups: Vec<TestCgroup> = (0..200).map(|index| TestCgroup::new(&format!("full-{index}"))).collect();
+    let limits = Limits { cgroups_max: Some(1), ..Limits::default() };
+    let error = open(Rung::Books, &root(), &topology(), limits).unwrap_err();
+    drop(cgroups);
+    assert!(error.to_string().contains("did not fit"), "{error}");
+    assert!(error.advice().contains("--max-cgroups"), "{error}");
+}

@@ -1,0 +1,110 @@
+//! Cgroups, loads and the kernel's own truth, for tests on the real kernel.
+
+use carbon_user::sysroot::SysRoot;
+use carbon_user::topology::Topology;
+use carbon_user::units::CgroupId;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+/// One test on the kernel at a time: they share two CPUs and compare times.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Whether eBPF may be loaded here; says so in a line that is counted where it may not.
+pub(crate) fn kernel_or_skip(test: &str) -> bool {
+    let why = if !rustix::process::geteuid().is_root() {
+        "not root"
+    } else if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        "the kernel has no BTF"
+    } else if root().cgroup2().ok().flatten().is_none() {
+        "no cgroup2 is mounted"
+    } else {
+        return true;
+    };
+    println!("SKIPPED: {test}: {why}");
+    false
+}
+
+pub(crate) fn root() -> SysRoot {
+    SysRoot::default()
+}
+
+pub(crate) fn topology() -> Topology {
+    Topology::read(&root()).unwrap()
+}
+
+/// The load generator, compiled once.
+pub(crate) fn load() -> &'static Path {
+    static BINARY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BINARY.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("load");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/load.c");
+        let status = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&path).arg(source).status();
+        assert!(status.expect("a C compiler named cc").success());
+        (directory, path)
+    });
+    path
+}
+
+/// A cgroup that goes with its processes when it is dropped.
+#[derive(Debug)]
+pub(crate) struct TestCgroup {
+    pub(crate) path: PathBuf,
+    pub(crate) id: CgroupId,
+}
+
+impl TestCgroup {
+    pub(crate) fn new(name: &str) -> Self {
+        let top = root().cgroup2().unwrap().unwrap().path;
+        let path = top.join(format!("carbon-test-{}-{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        let id = CgroupId(fs::metadata(&path).unwrap().ino());
+        Self { path, id }
+    }
+
+    /// `usage_usec` of cpu.stat.
+    pub(crate) fn usage_usec(&self) -> u64 {
+        let text = fs::read_to_string(self.path.join("cpu.stat")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap().parse().unwrap()
+    }
+
+    /// Starts a shell command line in it.
+    pub(crate) fn start(&self, script: &str) -> Child {
+        let script = format!("echo $$ > {}/cgroup.procs && {script}", self.path.display());
+        Command::new("sh").arg("-c").arg(script).spawn().unwrap()
+    }
+
+    pub(crate) fn take_in(&self, pid: u32) {
+        fs::write(self.path.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    /// Removes it, waiting until its last process is out.
+    pub(crate) fn remove(&self) {
+        for _ in 0..500 {
+            match fs::remove_dir(&self.path) {
+                Ok(()) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        println!("cannot remove {}", self.path.display());
+    }
+}
+
+impl Drop for TestCgroup {
+    fn drop(&mut self) {
+        for pid in fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default().lines() {
+            if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        self.remove();
+    }
+}

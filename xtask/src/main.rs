@@ -1,0 +1,92 @@
+//! What the project does with itself: `cargo xtask ebpf|test|demo|bench|ci`.
+//!
+//! It depends on no other part of the workspace, so that it builds when they do not. Everything it runs is printed
+//! first, as a line that could be typed.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to a terminal")]
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod bench;
+mod cgroup;
+mod ci;
+mod demo;
+mod ebpf;
+mod load;
+mod machine;
+mod sh;
+#[path = "../../carbon-ebpf/source_hash.rs"]
+mod source_hash;
+mod test;
+mod toolchain;
+mod workspace;
+
+/// Builds, tests and shows Carbon.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the kernel programs into carbon-ebpf/prebuilt, finding or installing the toolchain for it.
+    Ebpf {
+        /// Build nothing; fail if the object is not the one of the present sources.
+        #[arg(long)]
+        check: bool,
+        /// Install nothing; say what is missing.
+        #[arg(long, conflicts_with = "check")]
+        no_install: bool,
+    },
+    /// Run all tests; those of the kernel part need root.
+    Test,
+    /// Build, load into the kernel, measure processes in several cgroups and print the report; needs root.
+    Demo,
+    /// What accounting costs, measured on this machine: ratios within one run; needs root.
+    Bench {
+        /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files.
+        #[arg(value_parser = ["switch", "snapshot"])]
+        what: String,
+        /// For `snapshot`: how many cgroups.
+        cgroups: Option<u32>,
+    },
+    /// What CI runs: formatting, lints, licences, documentation, the kernel programs from source, all tests.
+    Ci,
+    /// Work for the demo to measure.
+    #[command(hide = true)]
+    Load(load::Load),
+    /// Wait for the end of standard input, then end what runs below the cgroup and remove it.
+    #[command(hide = true)]
+    Sweep {
+        /// Directory of the cgroup.
+        cgroup: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Ebpf { check: true, .. } => ebpf::check(),
+        Task::Ebpf { no_install, .. } => ebpf::build(!no_install),
+        Task::Test => test::run(),
+        Task::Demo => demo::run(),
+        Task::Bench { what, cgroups } => bench::run(&what, cgroups),
+        Task::Ci => ci::run(),
+        Task::Load(load) => load.run(),
+        Task::Sweep { cgroup } => cgroup::sweep(&cgroup),
+    }
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask test`: all tests, and an honest account of what did not run.
+//!
+//! A test that cannot run here prints a line that begins with [`SKIPPED`] and passes. On a machine that could have
+//! run it, as root and with BTF, that counts as a failure.
+
+use crate::machine;
+use crate::sh::{Stopwatch, cargo, cmd};
+use anyhow::{Result, bail};
+
+/// What a test that cannot run prints at the start of a line, before the reason.
+const SKIPPED: &str = "SKIPPED:";
+
+/// The steps: how each is called, and cargo's arguments. One list of packages for all, so that the dependencies are
+/// built once.
+const STEPS: [(&str, &[&str]); 3] = [
+    ("unit tests", &["--lib", "--bins"]),
+    ("examples in the documentation", &["--doc"]),
+    // In one thread: tests that count what the whole machine did would see each other. All output is shown, since
+    // a passing test may say that it skipped.
+    ("the program and the kernel", &["--test", "carbon", "--", "--test-threads=1", "--show-output"]),
+];
+
+/// Runs every step even if one fails; fails at the end.
+pub(crate) fn run() -> Result<()> {
+    let begun = Stopwatch::start();
+    if !cmd("cc").arg("--version").succeeds() {
+        bail!(
+            "no C compiler `cc`, which links Rust programs. On Debian, as root: apt-get install gcc libc6-dev"
+        );
+    }
+    let lacks = machine::kernel_part_lacks();
+    if lacks.is_empty() {
+        eprintln!("xtask test: root and BTF are there: the kernel part is tested too");
+    } else {
+        eprintln!("xtask test: the kernel part is left out; missing: {}", lacks.join("; "));
+    }
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    for (name, args) in STEPS {
+        eprintln!("\n== {name}");
+        let passed_before = tally.passed;
+        let step = cargo().args(["test", "--workspace", "--no-fail-fast"]).args(args);
+        if let Err(error) = step.run_lines(|line| tally.read(line)) {
+            failures.push(format!("{name}: {error:#}"));
+        } else if tally.passed == passed_before && !args.contains(&"--doc") {
+            failures.push(format!("{name}: no test ran"));
+        }
+    }
+    let kernel = if lacks.is_empty() { "tested" } else { "NOT tested" };
+    println!(
+        "\nxtask test: {} passed, {} failed, {} ignored, {} skipped; kernel part {kernel}; {:.0} s",
+        tally.passed,
+        tally.failed,
+        tally.ignored,
+        tally.skipped.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    for line in &tally.skipped {
+        println!("  {line}");
+    }
+    if lacks.is_empty() && !tally.skipped.is_empty() {
+        failures.push(format!("{} skipped that this machine can run", tally.skipped.len()));
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+/// Counts over all test programs.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    skipped: Vec<String>,
+}
+
+impl Tally {
+    /// Takes in one line of a test program's output.
+    fn read(&mut self, line: &str) {
+        if line.starts_with(SKIPPED) {
+            self.skipped.push(line.to_owned());
+        } else if let Some(result) = line.strip_prefix("test result: ") {
+            let count = |word: &str| {
+                let part = result.split([';', '.']).find_map(|part| part.trim().strip_suffix(word));
+                part.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0)
+            };
+            self.passed += count(" passed");
+            self.failed += count(" failed");
+            self.ignored += count(" ignored");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_and_skips_are_counted() {
+        let mut tally = Tally::default();
+        for line in [
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+            "test a::skipped ... ok",
+            "SKIPPED: no root",
+            "  SKIPPED: within other text",
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ] {
+            tally.read(line);
+        }
+        let skipped = vec!["SKIPPED: no root".to_owned()];
+        assert_eq!(tally, Tally { passed: 15, failed: 2, ignored: 1, skipped });
+    }
+}
