@@ -1,6 +1,7 @@
 // Loads with a known shape, for tests: each prints nothing and uses CPU time in one way.
 //   spin SECONDS            one thread, busy until SECONDS of its own CPU time are used
 //   threads N SECONDS       N threads, each as above
+//   exec SECONDS            a thread busy as above that then executes `spin SECONDS`, while the first one waits
 //   orphan SECONDS          a grandchild in a session of its own, forked twice; the others end at once
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -21,6 +22,12 @@ static void *spin(void *unused) {
     return 0;
 }
 
+static void *execute(void *arguments) {
+    spin(0);
+    execv("/proc/self/exe", arguments);
+    _exit(3);
+}
+
 int main(int argc, char **argv) {
     if (argc == 3 && !strcmp(argv[1], "spin")) {
         target = atof(argv[2]);
@@ -33,6 +40,13 @@ int main(int argc, char **argv) {
         for (int i = 0; i < count; i++)
             if (pthread_create(&threads[i], 0, spin, 0)) return 1;
         for (int i = 0; i < count; i++) pthread_join(threads[i], 0);
+    } else if (argc == 3 && !strcmp(argv[1], "exec")) {
+        char *arguments[] = {"load", "spin", argv[2], 0};
+        pthread_t thread;
+        target = atof(argv[2]);
+        spin(0);
+        if (pthread_create(&thread, 0, execute, arguments)) return 1;
+        pthread_join(thread, 0);
     } else if (argc == 3 && !strcmp(argv[1], "orphan")) {
         target = atof(argv[2]);
         if (fork() == 0) {

@@ -169,10 +169,16 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
 
+/// All signals at their default: who runs the tests may ignore some, which a shell cannot then trap.
+const DEFAULT_SIGNALS: &str = "--default-signal";
+
 /// Starts a shell under carbon that says `ready`, and gives both once it has.
 fn start_ready(script: &str) -> (Child, std::process::ChildStdout) {
-    let mut child =
-        carbon(&["run", "--quiet", "--", "sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("env")
+        .args([DEFAULT_SIGNALS, env!("CARGO_BIN_EXE_carbon"), "run", "--quiet", "--", "sh", "-c", script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut ready = [0; 6];
     stdout.read_exact(&mut ready).unwrap();
@@ -236,7 +242,9 @@ fn a_stopped_command_goes_on() {
 /// Presses Ctrl-C on a terminal of its own once `command` says `ready` there, and gives what it says from then on,
 /// with the status.
 fn interrupted_on_a_terminal(command: &str) -> (String, Option<i32>) {
-    let line = format!("{} run --quiet -- {command}", env!("CARGO_BIN_EXE_carbon"));
+    // Without a shell in between, which the terminal would interrupt too.
+    let line =
+        format!("exec env {DEFAULT_SIGNALS} {} run --quiet -- {command}", env!("CARGO_BIN_EXE_carbon"));
     let mut script = Command::new("script")
         .args(["--quiet", "--return", "--command", &line, "/dev/null"])
         .stdin(Stdio::piped())

@@ -120,6 +120,7 @@ pub(crate) fn describe(task: u64, kind: u64, run: u64, record: &mut TaskRecord) 
     record.run = run;
     record.cgroup = task_cgroup_id(task);
     record.exec_ns = word(task + TASK_SUM_EXEC.load());
+    record.task = task;
     record.start_ns = word(task + TASK_START_TIME.load());
     record.tid = half(task + TASK_PID.load());
     record.tgid = half(task + TASK_TGID.load());

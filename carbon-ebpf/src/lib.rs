@@ -27,6 +27,9 @@ pub const CELLS: usize = 256;
 /// `task_struct.flags` of a kernel thread (`include/linux/sched.h`, the same from 2.6 to 7.3; no BTF has it).
 pub const PF_KTHREAD: u32 = 0x0020_0000;
 
+/// `task_struct.flags` of a task that exits (`include/linux/sched.h`, the same from 2.6 to 7.3).
+pub const PF_EXITING: u32 = 0x0000_0004;
+
 /// Bit of a [`Cell`]'s key that says kernel thread; the rest is the cgroup's id.
 pub const KEY_KERNEL_THREAD: u64 = 1 << 63;
 
@@ -61,6 +64,8 @@ pub mod kind {
     pub const TASK_FREED: u64 = 7;
     /// [`TaskRecord`](super::TaskRecord): a task executes another program.
     pub const TASK_EXEC: u64 = 8;
+    /// [`TaskRecord`](super::TaskRecord): a task of a run begins to exit: up to a tick before its final.
+    pub const TASK_EXIT: u64 = 9;
 }
 
 /// CPU time of a cgroup. Only the first `packages` words of `exec_ns` are sent.
@@ -107,7 +112,9 @@ pub struct TaskRecord {
     pub cgroup: u64,
     /// Its CPU time.
     pub exec_ns: u64,
-    /// When it began, monotonic: tells two tasks with the same id apart.
+    /// Address of its `task_struct`: the one thing that stays the same where a thread executes another program.
+    pub task: u64,
+    /// When it began, monotonic: tells two processes with the same id apart.
     pub start_ns: u64,
     /// Thread id.
     pub tid: u32,
@@ -135,10 +142,10 @@ pub struct RunMember {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct RunCounts {
-    /// Tasks that are not freed yet.
+    /// Tasks that have not begun to exit.
     pub alive: u64,
-    /// Tasks that ever belonged to it.
-    pub started: u64,
+    /// Tasks that are not freed yet.
+    pub unfreed: u64,
 }
 
 /// Words of the control map, written by userspace.
@@ -232,8 +239,8 @@ const _: () = {
     assert!(CGROUP_RECORD_HEAD == 16);
     assert!(size_of::<PathRecord>() == 24 + PATH_LEN);
     assert!(PATH_RECORD_HEAD == 24);
-    assert!(size_of::<TaskRecord>() == 72);
-    assert!(offset_of!(TaskRecord, tid) == 40 && offset_of!(TaskRecord, comm) == 56);
+    assert!(size_of::<TaskRecord>() == 80);
+    assert!(offset_of!(TaskRecord, tid) == 48 && offset_of!(TaskRecord, comm) == 64);
     assert!(size_of::<RunMember>() == 16);
     assert!(size_of::<RunCounts>() == 16);
     assert!(size_of::<Slot>() == 64);

@@ -2,7 +2,7 @@
 //! it executes anything. No process is moved, and while there is no run every event costs one look.
 //!
 //! The id is kept by thread group in a hash, which every supported kernel has; an entry lives until its last
-//! task is freed, so that a task's final always finds its run.
+//! task is freed, so that a task's final finds its run.
 
 use crate::books::{bytes_of, every_task};
 use crate::{kernel, maps};
@@ -56,9 +56,9 @@ fn started(run: u64) {
         // SAFETY: an element of the map.
         unsafe { maps::add(&raw mut (*counts).alive, 1) };
         // SAFETY: as above.
-        unsafe { maps::add(&raw mut (*counts).started, 1) };
+        unsafe { maps::add(&raw mut (*counts).unfreed, 1) };
     } else {
-        let _ = maps::RUN_COUNTS.insert(run, RunCounts { alive: 1, started: 1 }, 0);
+        let _ = maps::RUN_COUNTS.insert(run, RunCounts { alive: 1, unfreed: 1 }, 0);
     }
 }
 
@@ -92,6 +92,26 @@ pub(crate) fn carbon_exec(ctx: BtfTracePointContext) -> i32 {
         let mut record = TaskRecord::default();
         kernel::describe(task, kind::TASK_EXEC, run, &mut record);
         maps::send_event(bytes_of(&record));
+    }
+    0
+}
+
+/// A task of a run begins to exit: `(struct task_struct *, ...)`. What it has used by now is sent, since the program
+/// at its end may not be run: the task is freed in the context of whatever runs then, which a guard of the kernel or
+/// of a hypervisor may keep programs out of.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn carbon_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    let run = run_of(kernel::half(task + kernel::TASK_TGID.load()));
+    if run == 0 {
+        return 0;
+    }
+    let mut record = TaskRecord::default();
+    kernel::describe(task, kind::TASK_EXIT, run, &mut record);
+    maps::send_event(bytes_of(&record));
+    if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(run) {
+        // SAFETY: an element of the map.
+        unsafe { maps::add(&raw mut (*counts).alive, u64::MAX) };
     }
     0
 }
@@ -131,6 +151,6 @@ fn left(tgid: u32, run: u64) {
     }
     if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(run) {
         // SAFETY: an element of the map.
-        unsafe { maps::add(&raw mut (*counts).alive, u64::MAX) };
+        unsafe { maps::add(&raw mut (*counts).unfreed, u64::MAX) };
     }
 }

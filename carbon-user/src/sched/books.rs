@@ -143,7 +143,7 @@ impl Accounting for Books {
     fn run_started(&mut self, _run: RunId, _pid: u32) {}
 
     fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
-        self.tracer.object.run_alive(run)
+        Ok(self.tracer.object.run_counts(run)?.alive)
     }
 
     fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {

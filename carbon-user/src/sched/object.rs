@@ -10,11 +10,10 @@ use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::RunId;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-
 use aya::programs::{BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
-use carbon_ebpf::{CELLS, CPUS_MAX, PACKAGES_MAX, control, counter};
+use carbon_ebpf::{CELLS, CPUS_MAX, PACKAGES_MAX, RunCounts, control, counter};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -219,12 +218,12 @@ impl Object {
         words.set(index, value, 0).map_err(|error| SchedError::map("CONTROL", error))
     }
 
-    /// Tasks of a run that the kernel has not freed yet.
-    pub(super) fn run_alive(&self, run: RunId) -> Result<u64, SchedError> {
+    /// How many tasks a run has.
+    pub(super) fn run_counts(&self, run: RunId) -> Result<RunCounts, SchedError> {
         let counts: HashMap<_, u64, [u64; 2]> = self.map("RUN_COUNTS")?;
         match counts.get(&run.0, 0) {
-            Ok([alive, _]) => Ok(alive),
-            Err(aya::maps::MapError::KeyNotFound) => Ok(0),
+            Ok(words) => Ok(bytemuck::cast(words)),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(RunCounts::default()),
             Err(error) => Err(SchedError::map("RUN_COUNTS", error)),
         }
     }

@@ -23,6 +23,8 @@ pub(super) enum Record {
     Freed(TaskRecord),
     /// A task that executed another program.
     Exec(TaskRecord),
+    /// A task that begins to exit.
+    Exit(TaskRecord),
 }
 
 /// Decodes one record; `None` for one of an unknown kind or a wrong length.
@@ -46,6 +48,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
         kind::TASK => Some(Record::Task(padded(bytes, size_of::<TaskRecord>())?)),
         kind::TASK_FREED => Some(Record::Freed(padded(bytes, size_of::<TaskRecord>())?)),
         kind::TASK_EXEC => Some(Record::Exec(padded(bytes, size_of::<TaskRecord>())?)),
+        kind::TASK_EXIT => Some(Record::Exit(padded(bytes, size_of::<TaskRecord>())?)),
         _ => None,
     }
 }

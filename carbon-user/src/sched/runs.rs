@@ -6,11 +6,12 @@
 use super::records::{Record, comm};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use carbon_ebpf::TaskRecord;
+use carbon_ebpf::{PF_EXITING, TaskRecord};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 
-/// Ended processes of a run that are kept one by one: the largest by CPU time. The rest is summed.
+/// Ended processes of a run that are kept one by one: at least this many of the largest by CPU time, at most twice
+/// as many. The rest is summed.
 pub(super) const PROCESSES_MAX: usize = 16_384;
 
 /// A process of a run.
@@ -35,20 +36,76 @@ pub struct Processes {
     pub other_cpu: CpuNanos,
 }
 
+/// A process of a run, alive or ended.
 #[derive(Debug, Default)]
-struct Live {
+struct Process {
     comm: String,
     named_by_exec: bool,
     cpu: CpuNanos,
+    /// When its first thread began, which tells it from a later process with the same id; 0 where not seen yet.
+    start_ns: u64,
+    /// Its first thread has ended. Others may still follow: threads end and are freed in any order.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
 struct Run {
-    live: HashMap<u32, Live>,
-    /// Smallest first, so that the smallest makes room.
-    ended: BinaryHeap<Reverse<(CpuNanos, u32, String)>>,
+    processes: HashMap<u32, Process>,
+    /// How many of these have ended.
+    ended: usize,
+    /// Ended ones whose id another process has now.
+    replaced: Vec<ProcessTime>,
     other_count: u64,
     other_cpu: CpuNanos,
+}
+
+impl Run {
+    /// The process of a record, made where it is a new one.
+    fn process(&mut self, task: &TaskRecord) -> &mut Process {
+        if task.tid == task.tgid
+            && let Some(known) = self.processes.get(&task.tgid)
+            && known.ended
+            && known.start_ns != task.start_ns
+            && let Some(old) = self.processes.remove(&task.tgid)
+        {
+            self.ended -= 1;
+            self.replaced.push(ProcessTime { pid: task.tgid, comm: old.comm, cpu: old.cpu });
+        }
+        self.processes.entry(task.tgid).or_default()
+    }
+
+    /// Sums the smallest of the ended processes once there are twice as many as are kept: seldom, so that a
+    /// process costs no more than its place in a sort.
+    fn bound(&mut self) {
+        if self.ended + self.replaced.len() < 2 * PROCESSES_MAX {
+            return;
+        }
+        let mut sizes: Vec<CpuNanos> = self.replaced.iter().map(|process| process.cpu).collect();
+        sizes.extend(self.processes.values().filter(|process| process.ended).map(|process| process.cpu));
+        let (_, least, _) = sizes.select_nth_unstable_by_key(PROCESSES_MAX - 1, |cpu| Reverse(*cpu));
+        let least = *least;
+        let (mut count, mut cpu) = (0, CpuNanos::ZERO);
+        let mut keep = |size: CpuNanos| {
+            let keep = size > least;
+            if !keep {
+                count += 1;
+                cpu += size;
+            }
+            keep
+        };
+        self.replaced.retain(|process| keep(process.cpu));
+        self.processes.retain(|_, process| !process.ended || keep(process.cpu));
+        self.ended = self.processes.values().filter(|process| process.ended).count();
+        self.other_count += count;
+        self.other_cpu += cpu;
+    }
+}
+
+/// A task as it was last seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    exec_ns: u64,
+    exiting: bool,
 }
 
 /// All runs that are open.
@@ -56,8 +113,9 @@ struct Run {
 pub(super) struct RunTracker {
     package_of: Vec<usize>,
     packages: usize,
-    /// Total of a task when it was last seen, by thread id and start.
-    seen: HashMap<(u32, u64), u64>,
+    /// Total of a task when it was last seen, by its address: a thread that executes another program takes the id
+    /// and the start of its process's first thread.
+    seen: HashMap<u64, Seen>,
     runs: HashMap<RunId, Run>,
     usage: HashMap<(CgroupId, RunId), Vec<CpuNanos>>,
 }
@@ -91,7 +149,9 @@ impl RunTracker {
 
     /// Books what a task record says; records of tasks without a run are no business of this module.
     pub(super) fn observe(&mut self, record: &Record) {
-        let (Record::Task(task) | Record::Freed(task) | Record::Exec(task)) = record else { return };
+        let (Record::Task(task) | Record::Freed(task) | Record::Exec(task) | Record::Exit(task)) = record else {
+            return;
+        };
         let run = RunId(task.run);
         if task.run == 0 || !self.runs.contains_key(&run) {
             return;
@@ -107,55 +167,48 @@ impl RunTracker {
         }
         let leader = task.tid == task.tgid;
         let Some(run) = self.runs.get_mut(&run) else { return };
-        let process = run.live.entry(task.tgid).or_default();
+        let process = run.process(task);
         process.cpu += added;
+        if leader {
+            process.start_ns = task.start_ns;
+        }
         let exec = matches!(record, Record::Exec(_));
         if exec || process.comm.is_empty() || (leader && !process.named_by_exec) {
             process.comm = comm(&task.comm);
             process.named_by_exec = exec;
         }
-        if freed
-            && leader
-            && let Some(process) = run.live.remove(&task.tgid)
-        {
-            run.ended.push(Reverse((process.cpu, task.tgid, process.comm)));
-            if run.ended.len() > PROCESSES_MAX
-                && let Some(Reverse((cpu, _, _))) = run.ended.pop()
-            {
-                run.other_count += 1;
-                run.other_cpu += cpu;
-            }
+        if (freed || matches!(record, Record::Exit(_))) && leader && !process.ended {
+            process.ended = true;
+            run.ended += 1;
+            run.bound();
         }
     }
 
     /// CPU time that a task added since it was last seen. A total that fell (a record that overtook another one)
     /// adds nothing.
     fn added(&mut self, task: &TaskRecord, freed: bool) -> CpuNanos {
-        let key = (task.tid, task.start_ns);
-        let before = if freed {
-            self.seen.remove(&key).unwrap_or(0)
+        let exiting = task.flags & PF_EXITING != 0;
+        // What no longer exits is another task at the same address: the end of the first was not seen.
+        let known = self.seen.get(&task.task).filter(|seen| exiting || !seen.exiting).copied();
+        let before = known.unwrap_or_default().exec_ns;
+        if freed {
+            self.seen.remove(&task.task);
         } else {
-            let last = self.seen.entry(key).or_insert(0);
-            std::mem::replace(last, task.exec_ns.max(*last))
-        };
+            self.seen.insert(task.task, Seen { exec_ns: task.exec_ns.max(before), exiting });
+        }
         CpuNanos(task.exec_ns.saturating_sub(before))
     }
 
     /// The processes of a run so far.
     pub(super) fn processes(&self, run: RunId) -> Processes {
         let Some(run) = self.runs.get(&run) else { return Processes::default() };
-        let live = run.live.iter().map(|(pid, live)| ProcessTime {
+        let listed = run.processes.iter().map(|(pid, process)| ProcessTime {
             pid: *pid,
-            comm: live.comm.clone(),
-            cpu: live.cpu,
-        });
-        let ended = run.ended.iter().map(|Reverse((cpu, pid, comm))| ProcessTime {
-            pid: *pid,
-            comm: comm.clone(),
-            cpu: *cpu,
+            comm: process.comm.clone(),
+            cpu: process.cpu,
         });
         Processes {
-            listed: live.chain(ended).collect(),
+            listed: listed.chain(run.replaced.iter().cloned()).collect(),
             other_count: run.other_count,
             other_cpu: run.other_cpu,
         }
@@ -188,6 +241,7 @@ mod tests {
             exec_ns,
             cpu,
             start_ns: u64::from(tid),
+            task: u64::from(tid) << 12,
             comm,
             ..Default::default()
         }
@@ -218,16 +272,65 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_freed_after_its_leader_stays_in_its_process() {
+        let mut tracker = tracker();
+        tracker.observe(&Record::Freed(task(5, 5, 10, 0, "load")));
+        tracker.observe(&Record::Freed(task(6, 5, 20, 1, "load")));
+        let processes = tracker.processes(RunId(1)).listed;
+        assert_eq!(processes, [ProcessTime { pid: 5, comm: "load".into(), cpu: CpuNanos(30) }]);
+    }
+
+    #[test]
+    fn a_task_whose_final_never_came_is_not_taken_for_the_next_at_its_address() {
+        let mut tracker = tracker();
+        tracker.observe(&Record::Exit(TaskRecord { flags: PF_EXITING, ..task(5, 5, 100, 0, "first") }));
+        tracker.observe(&Record::Exec(TaskRecord { tid: 6, tgid: 6, ..task(5, 5, 30, 0, "second") }));
+        let mut cpu: Vec<u64> =
+            tracker.processes(RunId(1)).listed.iter().map(|process| process.cpu.0).collect();
+        cpu.sort_unstable();
+        assert_eq!(cpu, [30, 100]);
+    }
+
+    #[test]
+    fn a_process_id_used_again_is_another_process() {
+        let mut tracker = tracker();
+        tracker.observe(&Record::Freed(task(5, 5, 10, 0, "first")));
+        tracker.observe(&Record::Freed(TaskRecord { start_ns: 77, ..task(5, 5, 20, 0, "second") }));
+        let mut processes = tracker.processes(RunId(1)).listed;
+        processes.sort_by_key(|process| process.cpu);
+        let named: Vec<_> = processes.iter().map(|process| (process.comm.as_str(), process.cpu.0)).collect();
+        assert_eq!(named, [("first", 10), ("second", 20)]);
+    }
+
+    #[test]
+    fn a_thread_that_executes_a_program_keeps_its_own_total() {
+        let mut tracker = tracker();
+        let (leader, thread) = (task(5, 5, 500, 0, "sh"), task(6, 5, 200, 0, "sh"));
+        tracker.observe(&Record::Task(leader));
+        tracker.observe(&Record::Task(thread));
+        // It takes over the id and the start of the leader, which is freed under the thread's id.
+        tracker.observe(&Record::Exec(TaskRecord { task: thread.task, ..task(5, 5, 300, 0, "new") }));
+        tracker.observe(&Record::Freed(TaskRecord { tid: 6, exec_ns: 510, ..leader }));
+        tracker.observe(&Record::Freed(TaskRecord { task: thread.task, ..task(5, 5, 350, 0, "new") }));
+        let processes = tracker.processes(RunId(1)).listed;
+        assert_eq!(processes, [ProcessTime { pid: 5, comm: "new".into(), cpu: CpuNanos(860) }]);
+        assert!(tracker.seen.is_empty());
+    }
+
+    #[test]
     fn the_smallest_processes_make_room_and_stay_in_the_sum() {
         let mut tracker = tracker();
-        for tid in 1..=20_000_u32 {
+        let all = 3 * PROCESSES_MAX as u64;
+        for tid in 1..=u32::try_from(all).unwrap() {
             tracker.observe(&Record::Freed(task(tid, tid, u64::from(tid), 0, "x")));
         }
         let processes = tracker.processes(RunId(1));
-        assert_eq!(processes.listed.len(), PROCESSES_MAX);
+        let kept = processes.listed.len();
+        assert!((PROCESSES_MAX - 1..2 * PROCESSES_MAX).contains(&kept), "{kept}");
         let sum: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
-        assert_eq!((sum + processes.other_cpu).0, 20_000 * 20_001 / 2);
-        assert_eq!(processes.other_count, 20_000 - PROCESSES_MAX as u64);
-        assert!(processes.listed.iter().all(|process| process.pid > 3_616));
+        assert_eq!((sum + processes.other_cpu).0, all * (all + 1) / 2);
+        assert_eq!(processes.other_count + kept as u64, all);
+        let largest = processes.listed.iter().filter(|process| u64::from(process.pid) > all - PROCESSES_MAX as u64);
+        assert_eq!(largest.count(), PROCESSES_MAX);
     }
 }

@@ -79,6 +79,7 @@ impl Tracer {
         }
         object.load("carbon_fork", "sched_process_fork")?;
         object.load("carbon_exec", "sched_process_exec")?;
+        object.load("carbon_exit", "sched_process_exit")?;
         let tasks = KernelIterator::over_tasks(object.load_iterator("carbon_tasks", "task")?)
             .map_err(|source| SchedError::Call { call: "attaching the iterator over tasks", source })?;
         // Again, for those that were made between the first walk and the attachment.
@@ -146,6 +147,7 @@ impl Tracer {
         if !self.follows_runs {
             self.object.attach("carbon_fork")?;
             self.object.attach("carbon_exec")?;
+            self.object.attach("carbon_exit")?;
             self.follows_runs = true;
         }
         self.object.set_control(control::RUNS, 1)?;
@@ -153,12 +155,12 @@ impl Tracer {
         self.object.enrolment(run)
     }
 
-    /// Whether all tasks of a run that the kernel has not freed are still there to be seen.
+    /// Whether the final of every task of a run that has ended is here: it was freed, or is still there to be seen
+    /// as a zombie that nobody has waited for yet.
     pub(super) fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {
+        let counts = self.object.run_counts(run)?;
         self.drain();
-        let not_freed = self.object.run_alive(run)?;
-        if not_freed == 0 {
-            self.drain();
+        if counts.unfreed <= counts.alive {
             return Ok(true);
         }
         let mut seen = 0;
@@ -168,7 +170,7 @@ impl Tracer {
             seen += u64::from(matches!(&record, Record::Task(task) if task.run == run.0));
             runs.observe(&record);
         });
-        Ok(seen >= not_freed)
+        Ok(seen >= counts.unfreed)
     }
 
     /// The processes of a run.
