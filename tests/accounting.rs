@@ -40,7 +40,6 @@ fn booked(usage: &Usage, cgroup: CgroupId) -> u64 {
 }
 
 /// Keys that disagree with cpu.stat by more than the tolerance, described.
-#[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
 fn disagreements(start: &Edge, end: &Edge, cgroups: &[TestCgroup]) -> Vec<String> {
     let (grown, _) = end.snapshot.usage.since(&start.snapshot.usage);
     let mut wrong = Vec::new();
@@ -80,7 +79,7 @@ fn every_key_agrees_with_cpu_stat() {
     let starts: Vec<Edge> = rungs.iter_mut().map(|rung| edge(rung.as_mut(), &cgroups)).collect();
     let load = load().display();
     let mut moving = from.start(&format!("exec {load} spin 4"));
-    let mut children = vec![
+    let mut children = [
         spin.start(&format!("exec {load} spin 10")),
         short.start("i=0; while [ $i -lt 5000 ]; do /bin/true; i=$((i+1)); done"),
         threads.start(&format!("exec {load} threads 3 1.5")),
@@ -268,10 +267,11 @@ fn rusage_us(pid: u32) -> u64 {
     let mut status = 0;
     #[expect(unsafe_code, reason = "wait4 has no safe wrapper here")]
     // SAFETY: both pointers are valid for the call; the structure was zeroed.
-    let usage = unsafe {
-        assert_eq!(libc::wait4(pid.cast_signed(), &raw mut status, 0, usage.as_mut_ptr()), pid.cast_signed());
-        usage.assume_init()
-    };
+    let waited = unsafe { libc::wait4(pid.cast_signed(), &raw mut status, 0, usage.as_mut_ptr()) };
+    assert_eq!(waited, pid.cast_signed());
+    #[expect(unsafe_code, reason = "see above")]
+    // SAFETY: an rusage is integers only, zeroed above and filled by the call.
+    let usage = unsafe { usage.assume_init() };
     assert_eq!(status, 0);
     let us = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec).unwrap();
     us(usage.ru_utime) + us(usage.ru_stime)
@@ -279,7 +279,6 @@ fn rusage_us(pid: u32) -> u64 {
 
 /// Everything adds up to the CPUs' wall clock, and the hook's idle time is that of /proc/stat.
 #[test]
-#[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
 fn time_is_conserved_and_idle_agrees() {
     if !kernel_or_skip("time_is_conserved_and_idle_agrees") {
         return;
@@ -320,7 +319,6 @@ fn time_is_conserved_and_idle_agrees() {
 
 /// Two copies at once, from edge to edge, agree within 0.1 % on a busy cgroup.
 #[test]
-#[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
 fn two_copies_agree() {
     if !kernel_or_skip("two_copies_agree") {
         return;

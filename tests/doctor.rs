@@ -1,6 +1,7 @@
 //! Doctor on fixture machines, and on this one.
 
-use carbon_user::cli::doctor::{Diagnosis, Findings, MeterFinding, PerfEvents, RungFinding, diagnose};
+use carbon_user::cli::doctor::{Diagnosis, Findings, PerfEvents, RungFinding, diagnose};
+use carbon_user::meters::MeterFinding;
 use carbon_user::sched::Rung;
 use carbon_user::sysroot::SysRoot;
 use carbon_user::units::Quality;

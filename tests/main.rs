@@ -1,9 +1,18 @@
-//! Black-box tests: the real kernel, real cgroups, the real binary.
+//! Black box: the program, the real kernel, real cgroups. One program, so that it is linked once.
 
-#![expect(clippy::disallowed_methods, reason = "tests start programs and look at the clock")]
-#![expect(clippy::cast_precision_loss, reason = "times are compared as numbers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a test ends where something is not as it should be, starts programs and looks at the clock"
+)]
 
 mod accounting;
 mod doctor;
+mod measuring;
 mod run_process;
 mod support;

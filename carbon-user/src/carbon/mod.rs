@@ -11,7 +11,7 @@ use crate::units::{Grams, GramsPerKwh, Microjoules, Pue};
 pub const DEFAULT_PUE: Pue = Pue(1.0);
 
 /// Above this it is a typing error: the worst data centres that were ever published are at 3.
-const PUE_MAX: f64 = 10.0;
+pub const PUE_MAX: f64 = 10.0;
 
 /// A PUE that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]

@@ -1,72 +1,358 @@
-//! Opens what the commands measure with: the one place where the parts are put together.
+//! What the commands measure with: the one place where scheduler time, meters, attribution and carbon are put
+//! together.
 
-use super::args::Format;
-use super::doctor::Findings;
+use super::args::{Format, RunFormat};
+use super::doctor::{Findings, RungFinding};
 use super::error::CliError;
-use super::options::{RunOptions, TopOptions};
+use super::options::{Measuring, RunOptions, TopOptions};
 use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended};
 use super::run::RunMeasurement;
 use super::top::TopMeasurement;
+use crate::attribution::static_policy::StaticPolicy;
+use crate::attribution::totals::Totals;
+use crate::attribution::{State, attribute};
+use crate::carbon::Intensity;
+use crate::clock;
+use crate::meters::{MeterChoice, Meters};
+use crate::report::run::{Execution, Run};
+use crate::report::table::{self, Style};
+use crate::report::top::Top;
+use crate::report::{Context, csv};
+use crate::sampler::Sampler;
+use crate::sched::{self, Accounting, Enrolment, Limits, Opened, Rung, SchedError, Skipped};
 use crate::sysroot::SysRoot;
-use std::convert::Infallible;
+use crate::topology::Topology;
+use crate::units::{Pue, Quality, RunId};
+use jiff::Timestamp;
+use serde::Serialize;
 use std::time::Duration;
 
-/// CPU time by rusage alone: what is always to be had.
+/// The zone where none is given.
+const DEFAULT_ZONE: &str = "WORLD";
+
+/// RAPL's counters move once in about a millisecond (Intel SDM 3B, 17.9.3), so a shorter window is mostly its edges.
+const SHORT_WINDOW: Duration = Duration::from_millis(50);
+
+/// How long the last look waits for the finals of a run's tasks: the kernel frees them a moment after their end.
+const SETTLING_MAX: Duration = Duration::from_millis(300);
+const SETTLING_STEP: Duration = Duration::from_millis(5);
+
+/// How often `--wait-all` looks whether the tree has gone.
+const TREE_STEP: Duration = Duration::from_millis(20);
+
+/// From the kernel and the meters to sums of energy.
 #[derive(Debug)]
-pub struct ChildTimes;
-
-impl Attendant for ChildTimes {
-    fn tick(&mut self) {}
-
-    async fn tree_gone(&mut self) {}
+struct Engine {
+    sampler: Sampler,
+    state: State,
+    policy: StaticPolicy,
+    totals: Totals,
+    intensity: Intensity,
+    pue: Pue,
+    node: String,
+    start: Timestamp,
+    end: Timestamp,
+    notes: Vec<String>,
 }
 
-impl RunMeasurement for ChildTimes {
+impl Engine {
+    /// Opens everything and takes the first edge. `begin` is what is done with the accounting before that; where
+    /// it fails, a lower rung is tried.
+    fn open<T>(
+        measuring: &Measuring,
+        limits: Limits,
+        begin: impl Fn(&mut dyn Accounting) -> Result<T, SchedError>,
+    ) -> Result<(Self, T), CliError> {
+        let mut notes = Vec::new();
+        let intensity = intensity(measuring, &mut notes)?;
+        let topology = Topology::read(&measuring.root).map_err(|error| {
+            CliError::cannot_measure(anyhow::Error::new(error).context("cannot read the CPUs from sysfs"))
+        })?;
+        let meters = Meters::open(&measuring.root, &topology, measuring.meter)
+            .map_err(|error| CliError::measuring(error, "see \"carbon doctor\""))?;
+        let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
+        let mut sampler = Sampler::new(Box::new(clock::monotonic_ns), accounting, meters, &topology);
+        let start = clock::wall();
+        sampler.edge().map_err(cannot_account)?;
+        let engine = Self {
+            sampler,
+            state: State::default(),
+            policy: measuring.static_policy,
+            totals: Totals::default(),
+            intensity,
+            pue: measuring.pue,
+            node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            start,
+            end: start,
+            notes,
+        };
+        Ok((engine, outcome))
+    }
+
+    /// Closes a window and gives its sums; they are in the sums of all windows too.
+    fn window(&mut self) -> Result<Totals, SchedError> {
+        let mut totals = Totals::default();
+        if let Some(window) = self.sampler.edge()? {
+            let attributed = attribute(&window, &mut self.state, self.policy);
+            totals.add(&attributed);
+            self.totals.add(&attributed);
+        }
+        self.end = clock::wall();
+        Ok(totals)
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            node: self.node.clone(),
+            start: self.start,
+            end: self.end,
+            rung: self.sampler.rung(),
+            policy: self.policy,
+            state: &self.state,
+            intensity: self.intensity.clone(),
+            pue: self.pue,
+            notes: self.notes.clone(),
+        }
+    }
+
+    fn top(&self, totals: &Totals) -> Top {
+        Top::new(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup))
+    }
+}
+
+fn intensity(measuring: &Measuring, notes: &mut Vec<String>) -> Result<Intensity, CliError> {
+    let zone = measuring.zone.as_deref().unwrap_or_else(|| {
+        notes.push("no zone given, so the world's average: give --zone or CARBON_ZONE".to_owned());
+        DEFAULT_ZONE
+    });
+    Intensity::of(zone).map_err(|error| CliError::Zone { source: error })
+}
+
+fn accounting<T>(
+    measuring: &Measuring,
+    topology: &Topology,
+    limits: Limits,
+    begin: impl Fn(&mut dyn Accounting) -> Result<T, SchedError>,
+    notes: &mut Vec<String>,
+) -> Result<(Box<dyn Accounting>, T), CliError> {
+    let root = &measuring.root;
+    if let Some(rung) = measuring.accounting {
+        let mut accounting = sched::open(rung, root, topology, limits).map_err(cannot_account)?;
+        let outcome = begin(accounting.as_mut()).map_err(cannot_account)?;
+        return Ok((accounting, outcome));
+    }
+    let Opened { accounting, outcome, skipped } =
+        sched::open_best(root, topology, limits, begin).map_err(cannot_account)?;
+    // The hook and the books are worth the same; what lies below is worth a word.
+    if let Some(Skipped { rung, error }) = skipped.first().filter(|_| accounting.rung() > Rung::Hook) {
+        let used = accounting.rung();
+        notes.push(format!(
+            "CPU time is taken by {used}, since {rung} does not work here: {error}; {}",
+            error.advice()
+        ));
+    }
+    Ok((accounting, outcome))
+}
+
+fn cannot_account(error: SchedError) -> CliError {
+    let advice = error.advice();
+    CliError::measuring(error, advice)
+}
+
+/// One command and all that it starts.
+#[derive(Debug)]
+pub struct CommandMeter {
+    engine: Engine,
+    run: RunId,
+    enrolment: Option<Enrolment>,
+    failed_windows: u64,
+}
+
+/// For `carbon run`: opens a run, and takes the first edge.
+pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
+    let run = run_id();
+    let (engine, enrolment) =
+        Engine::open(&options.measuring, Limits::default(), |accounting| accounting.open_run(run))?;
+    Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
+}
+
+/// Not that of any other run on this machine: two programs with the same id do not run at the same time.
+fn run_id() -> RunId {
+    let milliseconds = clock::boottime_ns() / 1_000_000;
+    RunId(u64::from(std::process::id()) << 32 | (milliseconds & u64::from(u32::MAX)))
+}
+
+impl Attendant for CommandMeter {
+    fn started(&mut self, pid: u32) {
+        self.engine.sampler.accounting().run_started(self.run, pid);
+    }
+
+    fn tick(&mut self) {
+        // The next good window covers the time of a failed one.
+        if let Err(error) = self.engine.window() {
+            self.failed_windows += 1;
+            log::warn!("{error}; {}", error.advice());
+        }
+    }
+
+    async fn tree_gone(&mut self) {
+        loop {
+            match self.engine.sampler.accounting().run_alive(self.run) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    log::warn!("cannot tell whether the command's processes have gone: {error}");
+                    return;
+                }
+            }
+            tokio::time::sleep(TREE_STEP).await;
+        }
+    }
+}
+
+impl RunMeasurement for CommandMeter {
     fn begin(&mut self) -> Result<Option<BeforeExec>, CliError> {
-        Ok(None)
+        Ok(self.enrolment.take().map(|enrolment| -> BeforeExec { Box::new(move || enrolment.enter()) }))
     }
 
     fn adopts_orphans(&self) -> bool {
-        true
+        self.engine.sampler.rung() == Rung::Proc
     }
 
-    fn report(&mut self, ended: &Ended, _: &RunOptions, _: Layout) -> Result<String, CliError> {
-        let wall = Duration::from_nanos(ended.end_ns.saturating_sub(ended.start_ns));
-        let cpu = ended.children.user + ended.children.system;
-        Ok(format!("CPU time {:.6} s in {:.6} s\n", cpu.as_secs_f64(), wall.as_secs_f64()))
+    fn report(&mut self, ended: &Ended, options: &RunOptions, layout: Layout) -> Result<String, CliError> {
+        self.settle();
+        self.engine.window().map_err(cannot_account)?;
+        let Self { engine, run, .. } = self;
+        let duration = Duration::from_nanos(ended.end_ns.saturating_sub(ended.start_ns));
+        if duration < SHORT_WINDOW {
+            engine.notes.push(format!(
+                "the command ran for less than {} ms: a meter that is updated once a millisecond, and what else \
+                 the machine did just then, are a large part of so little energy",
+                SHORT_WINDOW.as_millis()
+            ));
+        }
+        let processes = engine.sampler.accounting().run_processes(*run);
+        let total = engine.totals.sum_of(|key| key.run == Some(*run));
+        let command = options.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let execution = Execution {
+            project: options.project.clone(),
+            command,
+            exit_status: i32::from(ended.outcome.status()),
+            duration,
+        };
+        let report = Run::new(&engine.context(), execution, &engine.totals, &total, &processes);
+        match options.format {
+            RunFormat::Table => Ok(table::run(&report, style(layout, None))),
+            RunFormat::Json => json(&report),
+        }
     }
 }
 
-/// For `carbon run`.
-pub fn open_run(_: &RunOptions) -> Result<ChildTimes, CliError> {
-    Ok(ChildTimes)
+impl CommandMeter {
+    /// Waits a moment for the finals of the tasks that have ended; says so where they do not come.
+    fn settle(&mut self) {
+        let begun_ns = clock::monotonic_ns();
+        loop {
+            match self.engine.sampler.accounting().run_settled(self.run) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    log::warn!("{error}");
+                    break;
+                }
+            }
+            let waited = Duration::from_nanos(clock::monotonic_ns().saturating_sub(begun_ns));
+            if waited > SETTLING_MAX {
+                self.engine.notes.push(
+                    "the kernel did not tell the final CPU time of every task: some are counted up to a tick before \
+                     their end"
+                        .to_owned(),
+                );
+                break;
+            }
+            std::thread::sleep(SETTLING_STEP);
+        }
+        if self.failed_windows > 0 {
+            let failed = self.failed_windows;
+            self.engine.notes.push(format!("{failed} windows could not be read and were joined to the next"));
+        }
+    }
 }
 
-/// The machine's windows.
+/// The whole machine.
 #[derive(Debug)]
-pub struct Machine(Infallible);
-
-impl TopMeasurement for Machine {
-    fn tick(&mut self) -> Result<(), CliError> {
-        match self.0 {}
-    }
-
-    fn live(&self, _: Layout) -> String {
-        match self.0 {}
-    }
-
-    fn report(&self, _: Format, _: Layout) -> Result<String, CliError> {
-        match self.0 {}
-    }
+pub struct Machine {
+    engine: Engine,
+    /// Of the last window.
+    last: Option<Totals>,
+    limit: Option<usize>,
 }
 
 /// For `carbon top`.
-pub fn open_top(_: &TopOptions) -> Result<Machine, CliError> {
-    Err(CliError::cannot_measure(anyhow::anyhow!("no accounting and no meter is built in")))
+pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
+    let limits = Limits { cgroups_max: options.cgroups_max, ..Limits::default() };
+    let (engine, ()) = Engine::open(&options.measuring, limits, |_| Ok(()))?;
+    Ok(Machine { engine, last: None, limit: options.limit })
 }
 
-/// For `carbon doctor`: what each rung and each meter says of this machine.
-pub fn findings(_: &SysRoot) -> Findings {
-    Findings { rungs: Vec::new(), meters: Vec::new() }
+impl TopMeasurement for Machine {
+    fn tick(&mut self) -> Result<(), CliError> {
+        self.last = Some(self.engine.window().map_err(cannot_account)?);
+        Ok(())
+    }
+
+    fn live(&self, layout: Layout) -> String {
+        let Some(last) = &self.last else { return "measuring the first window ...\n".to_owned() };
+        let top = self.engine.top(last);
+        // Below the rows: a header, what they sum to, and the notes.
+        let around = 6 + top.domains.len() + top.notes.len();
+        let fitting = layout.rows.map(|rows| usize::from(rows).saturating_sub(around).max(1));
+        table::top(&top, style(layout, self.limit.or(fitting)))
+    }
+
+    fn report(&self, format: Format, layout: Layout) -> Result<String, CliError> {
+        let top = self.engine.top(&self.engine.totals);
+        match format {
+            Format::Table => Ok(table::top(&top, style(layout, self.limit))),
+            Format::Json => json(&top),
+            Format::Csv => csv::top(&top).map_err(|error| unwritten(std::io::Error::other(error))),
+        }
+    }
+}
+
+fn style(layout: Layout, rows_max: Option<usize>) -> Style {
+    Style { width: layout.columns, color: layout.colours, rows_max }
+}
+
+fn json(report: &impl Serialize) -> Result<String, CliError> {
+    let mut text = serde_json::to_string_pretty(report).map_err(|error| unwritten(error.into()))?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn unwritten(source: std::io::Error) -> CliError {
+    CliError::from_write("memory", source)
+}
+
+/// For `carbon doctor`: what each rung and each meter says of this machine. Each rung is opened, and closed again.
+pub fn findings(root: &SysRoot) -> Findings {
+    let topology = match Topology::read(root) {
+        Ok(topology) => topology,
+        Err(error) => {
+            log::warn!("cannot read the CPUs from sysfs: {error}");
+            return Findings::default();
+        }
+    };
+    let rungs = Rung::ALL.map(|rung| {
+        let (available, reason, advice) = match sched::open(rung, root, &topology, Limits::default()) {
+            Ok(_) => (true, rung.description().to_owned(), None),
+            Err(error) => (false, error.to_string(), Some(error.advice().to_owned())),
+        };
+        RungFinding { rung, available, reason, advice }
+    });
+    let meters = Meters::open(root, &topology, MeterChoice::Auto);
+    let meters = meters.map(|meters| meters.findings().to_vec()).unwrap_or_default();
+    debug_assert!(meters.iter().all(|meter| meter.quality != Quality::Sampled));
+    Findings { rungs: rungs.into(), meters }
 }

@@ -11,6 +11,7 @@
 //! that env(1) and timeout(1) use, so that none is taken for the command's: 125, 126 for a command that cannot be
 //! executed, 127 for one that is not found. The mapping is here and nowhere else, by variant.
 
+use crate::carbon::UnknownZone;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -33,6 +34,12 @@ pub enum CliError {
         reason: String,
         /// What to give instead.
         advice: String,
+    },
+    /// A zone that is in no table.
+    #[error("--zone")]
+    Zone {
+        /// Which, and those with a similar name.
+        source: UnknownZone,
     },
     /// The report's file cannot be opened.
     #[error("cannot open {} for the report", .path.display())]
@@ -104,9 +111,14 @@ impl Invocation {
 }
 
 impl CliError {
+    /// For what keeps the program from measuring, with what to do about it.
+    pub fn measuring(source: impl Into<anyhow::Error>, advice: &str) -> Self {
+        Self::CannotMeasure { source: source.into(), advice: advice.to_owned() }
+    }
+
     /// For anything that keeps the program from measuring.
     pub fn cannot_measure(source: impl Into<anyhow::Error>) -> Self {
-        Self::CannotMeasure { source: source.into(), advice: "see \"carbon doctor\"".into() }
+        Self::measuring(source, "see \"carbon doctor\"")
     }
 
     /// A failed write: a reader that has gone is told apart.
@@ -127,7 +139,11 @@ impl CliError {
             (_, Invocation::Run) | (Self::Start { .. }, _) => 125,
             (Self::CannotMeasure { .. }, Invocation::Other) => 3,
             (
-                Self::CommandLine(_) | Self::Argument { .. } | Self::Output { .. } | Self::Write { .. },
+                Self::CommandLine(_)
+                | Self::Argument { .. }
+                | Self::Zone { .. }
+                | Self::Output { .. }
+                | Self::Write { .. },
                 Invocation::Other,
             ) => 2,
         }
@@ -142,7 +158,7 @@ impl CliError {
             Self::NotFound { .. } => Some("check its name and PATH, and the #! line if it is a script"),
             Self::NotExecutable { .. } => Some("check that it is a program with execute permission"),
             Self::Start { .. } => Some("check the limits on processes and memory (ulimit -a, pids.max)"),
-            Self::CommandLine(_) | Self::BrokenPipe => None,
+            Self::CommandLine(_) | Self::Zone { .. } | Self::BrokenPipe => None,
         }
     }
 

@@ -15,12 +15,19 @@ pub mod progress;
 pub mod run;
 mod signals;
 pub mod top;
+mod warnings;
 
 use error::CliError;
 use options::Options;
 
 /// Runs a command and gives the status to exit with.
 pub fn execute(options: &Options) -> Result<u8, CliError> {
+    warnings::say(match options {
+        Options::Run(options) => options.measuring.quiet,
+        // A live table has the whole screen: what a warning would say is in its notes.
+        Options::Top(options) => options.measuring.quiet || options.once.is_none(),
+        Options::Doctor(_) | Options::Shown => false,
+    });
     match options {
         Options::Run(options) => on_this_thread(run::run(options, engine::open_run)),
         Options::Top(options) => on_this_thread(top::top(options, engine::open_top)).map(|()| 0),

@@ -5,6 +5,9 @@ use super::args::{
     TopArgs,
 };
 use super::error::CliError;
+use crate::attribution::static_policy::StaticPolicy;
+use crate::carbon;
+use crate::meters::MeterChoice;
 use crate::sched::Rung;
 use crate::sysroot::SysRoot;
 use crate::units::Pue;
@@ -20,8 +23,6 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
 /// Longest `--once`: what takes longer wants the ledger of an agent.
 const DURATION_MAX: Duration = Duration::from_hours(24);
-/// Catches slips such as `12` for `1.2`; no limit of ISO/IEC 30134-2 itself.
-const PUE_MAX: f64 = 5.0;
 const PROJECT_CHARACTERS_MAX: usize = 128;
 
 /// A command, ready to run.
@@ -42,16 +43,16 @@ pub enum Options {
 pub struct Measuring {
     /// Where the electricity is used; not yet looked up.
     pub zone: Option<String>,
-    /// From 1 to 5.
+    /// Energy of the site over energy of its machines.
     pub pue: Pue,
     /// `None`: the best that works.
     pub accounting: Option<Rung>,
     /// Where joules come from.
-    pub meter: MeterArg,
+    pub meter: MeterChoice,
     /// Where sysfs and procfs are.
     pub root: SysRoot,
     /// What becomes of static energy.
-    pub static_policy: StaticArg,
+    pub static_policy: StaticPolicy,
     /// Length of a window.
     pub interval: Duration,
     /// No progress, no warnings.
@@ -88,8 +89,8 @@ pub struct TopOptions {
     pub output: Option<PathBuf>,
     /// Rows of the table.
     pub limit: Option<usize>,
-    /// Cgroups that can be accounted for at one time.
-    pub cgroups_max: u32,
+    /// Cgroups that a snapshot has room for, if set.
+    pub cgroups_max: Option<u32>,
 }
 
 /// `carbon doctor`, checked.
@@ -158,8 +159,8 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
     if let Some(rows) = limit.filter(|rows| !(1..=1_000_000).contains(rows)) {
         return Err(number("--limit", rows.to_string()));
     }
-    if !(1..=1_000_000).contains(&max_cgroups) {
-        return Err(number("--max-cgroups", max_cgroups.to_string()));
+    if let Some(cgroups) = max_cgroups.filter(|cgroups| !(1..=1_000_000).contains(cgroups)) {
+        return Err(number("--max-cgroups", cgroups.to_string()));
     }
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
@@ -180,7 +181,7 @@ fn doctor(args: DoctorArgs) -> DoctorOptions {
 fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
     // An environment variable that is set to nothing is not set.
     let given = |text: &String| !text.trim().is_empty();
-    let pue = shared.pue.filter(given).map_or(Ok(Pue(1.0)), |text| check_pue(&text))?;
+    let pue = shared.pue.filter(given).map_or(Ok(carbon::DEFAULT_PUE), |text| check_pue(&text))?;
     if !shared.sysfs_root.is_dir() {
         return Err(CliError::Argument {
             option: "--sysfs-root",
@@ -199,9 +200,16 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
             AccountingArg::CpuStat => Some(Rung::CpuStat),
             AccountingArg::Proc => Some(Rung::Proc),
         },
-        meter: shared.meter,
+        meter: match shared.meter {
+            MeterArg::Auto => MeterChoice::Auto,
+            MeterArg::Powercap => MeterChoice::Powercap,
+            MeterArg::Model => MeterChoice::Model,
+        },
         root: SysRoot { sys: shared.sysfs_root, ..SysRoot::default() },
-        static_policy: shared.static_policy,
+        static_policy: match shared.static_policy {
+            StaticArg::Separate => StaticPolicy::Separate,
+            StaticArg::Proportional => StaticPolicy::Proportional,
+        },
         interval: check_duration("--interval", &shared.interval, INTERVAL_MIN, INTERVAL_MAX)?,
         quiet: shared.quiet,
     })
@@ -209,11 +217,11 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
 
 fn check_pue(text: &str) -> Result<Pue, CliError> {
     match text.trim().parse::<f64>() {
-        Ok(ratio) if (1.0..=PUE_MAX).contains(&ratio) => Ok(Pue(ratio)),
+        Ok(ratio) if carbon::pue(ratio).is_ok() => Ok(Pue(ratio)),
         _ => Err(CliError::Argument {
             option: "--pue",
             value: text.into(),
-            reason: format!("not a number from 1 to {PUE_MAX}"),
+            reason: format!("not a number from 1 to {}", carbon::PUE_MAX),
             advice: "give the site's energy over its machines' energy, such as 1.2, here or in CARBON_PUE"
                 .into(),
         }),

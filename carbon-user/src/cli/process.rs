@@ -48,6 +48,9 @@ impl std::fmt::Debug for Launch<'_> {
 
 /// What is done while the command runs.
 pub trait Attendant {
+    /// Called once, when the command has its process id.
+    fn started(&mut self, pid: u32);
+
     /// Called at each interval; short, since signals wait for it.
     fn tick(&mut self);
 
@@ -121,6 +124,7 @@ pub async fn supervise(launch: Launch<'_>, attendant: &mut impl Attendant) -> Re
     let before = children_use();
     let start_ns = clock::monotonic_ns();
     let pid = start(launch)?;
+    attendant.started(number(pid));
     let mut family = Family { pid, adopt, outcome: None, childless: false };
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -147,7 +151,11 @@ pub async fn supervise(launch: Launch<'_>, attendant: &mut impl Attendant) -> Re
         user: after.user.saturating_sub(before.user),
         system: after.system.saturating_sub(before.system),
     };
-    Ok(Ended { pid: pid.as_raw_nonzero().get().unsigned_abs(), outcome, start_ns, end_ns, children })
+    Ok(Ended { pid: number(pid), outcome, start_ns, end_ns, children })
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
 }
 
 /// The command, and with `adopt` whatever else is carbon's child.
@@ -267,6 +275,10 @@ mod tests {
     }
 
     impl Attendant for Ticks {
+        fn started(&mut self, pid: u32) {
+            assert!(pid > 1);
+        }
+
         fn tick(&mut self) {
             self.seen += 1;
         }

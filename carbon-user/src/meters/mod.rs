@@ -10,9 +10,9 @@ pub mod cpu_power;
 pub mod powercap;
 pub mod registry;
 
-pub use registry::{DomainHealth, MeterChoice, Meters, NoMeter};
+pub use registry::{MeterChoice, Meters, NoMeter};
 
-use crate::units::{CpuNanos, Microjoules};
+use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::Domain;
 use std::fmt;
 use std::rc::Rc;
@@ -47,6 +47,13 @@ pub struct MeterError {
     pub message: String,
 }
 
+impl MeterError {
+    /// For a meter that gave fewer results than it has domains.
+    fn missing() -> Self {
+        Self { kind: ErrorKind::Retry, message: "the meter gave no result for it".to_owned() }
+    }
+}
+
 /// A good reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -76,6 +83,8 @@ pub struct MeterFinding {
     pub name: String,
     /// Whether it is used.
     pub chosen: bool,
+    /// What its numbers carry.
+    pub quality: Quality,
     /// Why, or why not.
     pub reason: String,
     /// What to do about it; nothing where nothing can or need be done.

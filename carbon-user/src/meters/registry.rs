@@ -3,9 +3,10 @@
 use super::cpu_model::CpuModel;
 use super::cpu_power::CpuPower;
 use super::powercap::Powercap;
-use super::{Edge, ErrorKind, Meter, MeterFinding, Reading};
+use super::{Edge, ErrorKind, Meter, MeterError, MeterFinding, Reading};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
+use crate::units::Quality;
 use crate::window::Domain;
 use std::rc::Rc;
 
@@ -41,25 +42,13 @@ fn advice(finding: &MeterFinding) -> String {
     finding.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default()
 }
 
-/// What has gone wrong with a domain since it was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DomainHealth {
-    /// Reads that failed.
-    pub failed_reads: u64,
-    /// Readings after a reset or a step that cannot be true.
-    pub gaps: u64,
-    /// The last failure, in words.
-    pub last_error: Option<String>,
-    /// Nothing is read from it any more.
-    pub off: bool,
-}
-
 /// The meters in use.
 #[derive(Debug)]
 pub struct Meters {
     opened: Vec<Box<dyn Meter>>,
     domains: Vec<Rc<Domain>>,
-    health: Vec<DomainHealth>,
+    /// By domain: why nothing is taken from it any more.
+    off: Vec<Option<MeterError>>,
     findings: Vec<MeterFinding>,
 }
 
@@ -81,13 +70,14 @@ impl Meters {
             (MeterChoice::Auto | MeterChoice::Model, None) => Box::new(CpuModel::new(topology, &power)),
         };
         findings.push(model_finding(&power, meter.name() == "model", choice));
-        Ok(Self::of(vec![meter], findings))
+        Ok(Self::new(vec![meter], findings))
     }
 
-    fn of(meters: Vec<Box<dyn Meter>>, findings: Vec<MeterFinding>) -> Self {
+    /// These meters, and what was found when they were chosen.
+    pub fn new(meters: Vec<Box<dyn Meter>>, findings: Vec<MeterFinding>) -> Self {
         let domains: Vec<_> = meters.iter().flat_map(|meter| meter.domains().iter().map(Rc::clone)).collect();
-        let health = vec![DomainHealth::default(); domains.len()];
-        Self { opened: meters, domains, health, findings }
+        let off = vec![None; domains.len()];
+        Self { opened: meters, domains, off, findings }
     }
 
     /// All domains of all meters. Fixed from opening on.
@@ -100,42 +90,28 @@ impl Meters {
         &self.findings
     }
 
-    /// What has gone wrong, in the order of [`domains`](Self::domains).
-    pub fn health(&self) -> &[DomainHealth] {
-        &self.health
-    }
-
-    /// One reading per domain, in the order of [`domains`](Self::domains); none where it failed or is off. The
-    /// next good one carries the energy of the failed ones too.
-    pub fn read(&mut self, edge: &Edge<'_>) -> Vec<Option<Reading>> {
+    /// One result per domain, in the order of [`domains`](Self::domains). After a failure that is to be tried again,
+    /// the next good reading carries the energy of the failed ones too; a domain that is gone, or whose failure is
+    /// final, keeps failing in the same way.
+    pub fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
         let mut readings = Vec::with_capacity(self.domains.len());
-        let mut health = self.health.iter_mut();
+        let mut off = self.off.iter_mut();
         for meter in &mut self.opened {
             let count = meter.domains().len();
             let mut results = meter.read(edge).into_iter();
-            for state in health.by_ref().take(count) {
-                let result = results.next();
-                readings.push(if state.off { None } else { result.and_then(|result| state.judge(result)) });
+            for off in off.by_ref().take(count) {
+                let result = results.next().unwrap_or_else(|| Err(MeterError::missing()));
+                readings.push(match off {
+                    Some(error) => Err(error.clone()),
+                    None => result.inspect_err(|error| {
+                        if error.kind != ErrorKind::Retry {
+                            *off = Some(error.clone());
+                        }
+                    }),
+                });
             }
         }
         readings
-    }
-}
-
-impl DomainHealth {
-    fn judge(&mut self, result: Result<Reading, super::MeterError>) -> Option<Reading> {
-        match result {
-            Ok(reading) => {
-                self.gaps += u64::from(reading.gap);
-                Some(reading)
-            }
-            Err(error) => {
-                self.failed_reads += 1;
-                self.off = matches!(error.kind, ErrorKind::Gone | ErrorKind::Fatal);
-                self.last_error = Some(error.message);
-                None
-            }
-        }
     }
 }
 
@@ -147,15 +123,14 @@ fn model_finding(power: &CpuPower, chosen: bool, choice: MeterChoice) -> MeterFi
     };
     let advice = chosen
         .then(|| format!("expect the truth within a factor of {:.1} either way", power.bounds.high_ratio));
-    MeterFinding { name: "model".to_owned(), chosen, reason, advice }
+    MeterFinding { name: "model".to_owned(), chosen, quality: Quality::Modelled, reason, advice }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meters::MeterError;
     use crate::meters::tests::{fixture, fixture_copy};
-    use crate::units::{Microjoules, PackageId, Quality};
+    use crate::units::{Microjoules, PackageId};
     use crate::window::DomainKind;
     use std::collections::VecDeque;
 
@@ -242,7 +217,7 @@ mod tests {
 
     #[test]
     fn failures_of_one_domain_are_its_own() {
-        let mut meters = Meters::of(
+        let mut meters = Meters::new(
             vec![
                 scripted(vec![
                     vec![bad(ErrorKind::Retry), Ok(good(1))],
@@ -257,30 +232,23 @@ mod tests {
             ],
             vec![],
         );
-        let mut read = || -> Vec<_> {
-            meters.read(&EDGE).into_iter().map(|reading| reading.map(|reading| reading.total.0)).collect()
+        let mut read = || -> Vec<Result<u64, ErrorKind>> {
+            let results = meters.read(&EDGE).into_iter();
+            results.map(|result| result.map(|reading| reading.total.0).map_err(|error| error.kind)).collect()
         };
-        assert_eq!(read(), [None, Some(1), Some(3)]);
-        assert_eq!(read(), [Some(2), None, None]);
-        assert_eq!(read(), [Some(4), None, None], "gone and fatal stay off");
-        let seen = |failed_reads, gaps, error: &str, off| DomainHealth {
-            failed_reads,
-            gaps,
-            last_error: Some(error.into()),
-            off,
-        };
-        let expected = [seen(1, 0, "Retry", false), seen(1, 0, "Gone", true), seen(1, 1, "Fatal", true)];
-        assert_eq!(meters.health(), expected);
+        assert_eq!(read(), [Err(ErrorKind::Retry), Ok(1), Ok(3)]);
+        assert_eq!(read(), [Ok(2), Err(ErrorKind::Gone), Err(ErrorKind::Fatal)]);
+        assert_eq!(read(), [Ok(4), Err(ErrorKind::Gone), Err(ErrorKind::Fatal)], "gone and fatal stay off");
     }
 
     #[test]
     fn a_counter_that_vanishes_stays_off() {
         let (_directory, root) = fixture_copy("intel-two-socket");
         let mut meters = Meters::open(&root, &Topology::read(&root).unwrap(), MeterChoice::Auto).unwrap();
-        assert!(meters.read(&EDGE).iter().all(Option::is_some));
+        assert!(meters.read(&EDGE).iter().all(Result::is_ok));
         std::fs::remove_file(root.sys.join("class/powercap/intel-rapl:1/energy_uj")).unwrap();
-        let present: Vec<_> = meters.read(&EDGE).iter().map(Option::is_some).collect();
+        let present: Vec<_> = meters.read(&EDGE).iter().map(Result::is_ok).collect();
         assert_eq!(present, [true, true, false, true]);
-        assert!(meters.health()[2].off);
+        assert!(meters.read(&EDGE)[2].is_err());
     }
 }

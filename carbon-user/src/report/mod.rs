@@ -13,6 +13,7 @@ pub mod top;
 use crate::attribution::State;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::{DomainTotal, Totals, WorkloadTotal};
+use crate::carbon;
 use crate::sched::Rung;
 use crate::units::{Grams, Microjoules, Pue, Quality};
 use crate::window::Accounts;
@@ -37,6 +38,19 @@ pub struct Intensity {
     pub source: String,
 }
 
+impl From<&carbon::Intensity> for Intensity {
+    fn from(intensity: &carbon::Intensity) -> Self {
+        Self {
+            g_per_kwh: intensity.g_per_kwh.0,
+            zone: intensity.zone.clone(),
+            year: intensity.year,
+            boundary: intensity.boundary.to_owned(),
+            basis: intensity.basis.to_owned(),
+            source: intensity.source.to_owned(),
+        }
+    }
+}
+
 /// What a report says besides the sums.
 #[derive(Clone, Debug)]
 pub struct Context<'a> {
@@ -53,7 +67,7 @@ pub struct Context<'a> {
     /// What attribution carries, for what it says of the idle power.
     pub state: &'a State,
     /// Of the electricity.
-    pub intensity: Intensity,
+    pub intensity: carbon::Intensity,
     /// Of the site.
     pub pue: Pue,
     /// What else must be said, such as why a better rung is not used. Sentences without a full stop.
@@ -153,9 +167,9 @@ fn quality_of(total: &WorkloadTotal, rung: Rung) -> Quality {
     total.quality.map_or(Quality::Modelled, |quality| quality.min(rung.quality()))
 }
 
-/// Operational emissions: energy of the machine x PUE x intensity.
+/// Operational emissions.
 fn grams_of(energy: Microjoules, context: &Context<'_>) -> Grams {
-    Grams(energy.kilowatt_hours() * context.pue.0 * context.intensity.g_per_kwh)
+    carbon::grams(energy, context.pue, context.intensity.g_per_kwh)
 }
 
 /// What went wrong or is left out, in words: nothing that lowers the numbers' worth stays unsaid.

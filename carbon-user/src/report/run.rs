@@ -16,6 +16,8 @@ pub const SCHEMA: &str = "carbon.run/1";
 /// How the command went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
+    /// The project that it is booked to.
+    pub project: Option<String>,
     /// Program and arguments.
     pub command: Vec<String>,
     /// As `carbon run` gives it on: 128 + n for a signal.
@@ -35,6 +37,8 @@ pub struct Run {
     pub window_start: Timestamp,
     /// Last edge.
     pub window_end: Timestamp,
+    /// The project that it is booked to; `null` where none was named.
+    pub project: Option<String>,
     /// Program and arguments.
     pub command: Vec<String>,
     /// As `carbon run` gave it on: 128 + n for a signal.
@@ -92,6 +96,7 @@ impl Run {
             node: context.node.clone(),
             window_start: context.start,
             window_end: context.end,
+            project: execution.project,
             command: execution.command,
             exit_status: execution.exit_status,
             duration_ns: nanoseconds(execution.duration),
@@ -109,7 +114,7 @@ impl Run {
             processes_other: other,
             domains: domain_rows(totals),
             accounts: totals.accounts().into(),
-            intensity: context.intensity.clone(),
+            intensity: (&context.intensity).into(),
             pue: context.pue.0,
             notes: notes_of(context, totals),
         }

@@ -5,7 +5,7 @@ use super::*;
 use crate::attribution::totals::Totals;
 use crate::attribution::{State, attribute};
 use crate::sched::{ProcessTime, Processes};
-use crate::units::{CgroupId, CpuNanos, PackageId, RunId, Watts};
+use crate::units::{CgroupId, CpuNanos, GramsPerKwh, PackageId, RunId, Watts};
 use crate::window::{Bounds, Class, Domain, DomainKind, DomainWindow, Usage, Window, WorkloadKey};
 use serde_json::Value;
 use std::path::Path;
@@ -89,13 +89,14 @@ fn context(state: &State, policy: StaticPolicy) -> Context<'_> {
         rung: Rung::Books,
         policy,
         state,
-        intensity: Intensity {
-            g_per_kwh: 56.04,
+        intensity: carbon::Intensity {
+            g_per_kwh: GramsPerKwh(56.04),
             zone: "FR".into(),
+            name: "France".into(),
             year: 2024,
-            boundary: "lifecycle".into(),
-            basis: "location-based, yearly average".into(),
-            source: "a table of the test".into(),
+            boundary: "lifecycle",
+            basis: "location-based, yearly average",
+            source: "a table of the test",
         },
         pue: Pue(1.2),
         notes: vec!["a note of the caller".into()],
@@ -116,6 +117,7 @@ fn run(modelled: bool, policy: StaticPolicy) -> Run {
         .collect();
     let processes = Processes { listed, other_count: 2, other_cpu: CpuNanos(1_270_000_000) };
     let execution = Execution {
+        project: Some("thesis".into()),
         command: vec!["make".into(), "-j4".into()],
         exit_status: 0,
         duration: Duration::from_millis(4_812),

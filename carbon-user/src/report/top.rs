@@ -111,7 +111,7 @@ impl Top {
             domains: domain_rows(totals),
             workloads,
             accounts: totals.accounts().into(),
-            intensity: context.intensity.clone(),
+            intensity: (&context.intensity).into(),
             pue: context.pue.0,
             notes: notes_of(context, totals),
         }

@@ -4,10 +4,10 @@
 //! state is what the next difference needs. A domain that cannot be read keeps its old baseline, of energy and of
 //! CPU time alike, so that the next good reading carries the whole span and nothing is lost.
 
-use crate::meters::{Edge, ErrorKind, Meter, MeterError, Reading};
+use crate::meters::{Edge, ErrorKind, MeterError, Meters, Reading};
 use crate::sched::{Accounting, Rung, SchedError};
 use crate::topology::Topology;
-use crate::units::{CpuNanos, Microjoules};
+use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Domain, DomainWindow, SchedSnapshot, Usage, Window};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,6 @@ use std::time::Duration;
 const PENDING_ROWS_MAX: usize = 16_384;
 
 const FIRST_READING: &str = "first good reading: its energy is known from here on";
-const NO_LONGER_LISTED: &str = "the meter no longer lists it";
 
 /// Faults that were survived, since the sampler was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,13 +41,6 @@ struct Baseline {
     edge: u64,
 }
 
-/// A domain once seen, and its baseline if it could ever be read.
-#[derive(Debug)]
-struct Known {
-    domain: Rc<Domain>,
-    baseline: Option<Baseline>,
-}
-
 /// The latest edge.
 #[derive(Debug)]
 struct Latest {
@@ -61,12 +53,13 @@ struct Latest {
 pub struct Sampler {
     clock: Box<dyn FnMut() -> u64>,
     accounting: Box<dyn Accounting>,
-    meters: Vec<Box<dyn Meter>>,
+    meters: Meters,
     /// Time in tasks per package since the start, added up from differences: the books forget what has ended.
     busy: Vec<CpuNanos>,
     edges: u64,
     latest: Option<Latest>,
-    known: Vec<Known>,
+    /// By domain; nothing where it could not be read yet, or never will be again.
+    baselines: Vec<Option<Baseline>>,
     /// CPU time since edges that are older than the latest, for the domains that still start there.
     pending: BTreeMap<u64, Rc<Usage>>,
     faults: Faults,
@@ -88,9 +81,10 @@ impl Sampler {
     pub fn new(
         clock: Box<dyn FnMut() -> u64>,
         accounting: Box<dyn Accounting>,
-        meters: Vec<Box<dyn Meter>>,
+        meters: Meters,
         topology: &Topology,
     ) -> Self {
+        let baselines = vec![None; meters.domains().len()];
         Self {
             clock,
             accounting,
@@ -98,13 +92,18 @@ impl Sampler {
             busy: vec![CpuNanos::ZERO; topology.packages.max(1)],
             edges: 0,
             latest: None,
-            known: Vec::new(),
+            baselines,
             pending: BTreeMap::new(),
             faults: Faults::default(),
         }
     }
 
-    /// The source of scheduler time, for what is not of a window: names, runs, draining.
+    /// Path of a cgroup below the root of its hierarchy, also of one that was removed since.
+    pub fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str> {
+        self.accounting.cgroup_path(cgroup)
+    }
+
+    /// The source of scheduler time, for what is not of a window: runs, draining.
     pub fn accounting(&mut self) -> &mut dyn Accounting {
         self.accounting.as_mut()
     }
@@ -175,12 +174,8 @@ impl Sampler {
     /// One result per domain of every meter.
     fn read_meters(&mut self, at_ns: u64) -> Vec<(Rc<Domain>, Result<Reading, MeterError>)> {
         let edge = Edge { monotonic_ns: at_ns, busy: &self.busy };
-        let mut readings = Vec::new();
-        for meter in &mut self.meters {
-            let results = meter.read(&edge);
-            readings.extend(meter.domains().iter().cloned().zip(results));
-        }
-        readings
+        let results = self.meters.read(&edge);
+        self.meters.domains().iter().cloned().zip(results).collect()
     }
 
     /// Differences of the readings against each domain's own baseline, and what has none.
@@ -191,34 +186,26 @@ impl Sampler {
         readings: Vec<(Rc<Domain>, Result<Reading, MeterError>)>,
     ) -> (Vec<DomainWindow>, Vec<(Rc<Domain>, String)>) {
         let (mut domains, mut unread) = (Vec::new(), Vec::new());
-        let mut known = std::mem::take(&mut self.known);
-        let mut listed = Vec::with_capacity(known.len().max(readings.len()));
-        for (domain, result) in readings {
-            let place = known.iter().position(|known| *known.domain == *domain);
-            let before = place.and_then(|place| known.swap_remove(place).baseline);
-            let baseline = match result {
+        let mut baselines = std::mem::take(&mut self.baselines);
+        for (baseline, (domain, result)) in baselines.iter_mut().zip(readings) {
+            match result {
                 Ok(reading) => {
-                    match before {
+                    let at = Baseline { total: reading.total, at_ns, edge: self.edges };
+                    match baseline.replace(at) {
                         Some(before) => {
                             domains.push(self.difference(&domain, before, reading, at_ns, usage));
                         }
-                        None => unread.push((Rc::clone(&domain), FIRST_READING.to_owned())),
+                        None => unread.push((domain, FIRST_READING.to_owned())),
                     }
-                    Some(Baseline { total: reading.total, at_ns, edge: self.edges })
                 }
                 Err(error) => {
                     self.faults.unread += 1;
-                    unread.push((Rc::clone(&domain), error.message));
-                    before.filter(|_| error.kind == ErrorKind::Retry)
+                    baseline.take_if(|_| error.kind != ErrorKind::Retry);
+                    unread.push((domain, error.message));
                 }
-            };
-            listed.push(Known { domain, baseline });
+            }
         }
-        for gone in known.into_iter().filter(|known| known.baseline.is_some()) {
-            self.faults.unread += 1;
-            unread.push((gone.domain, NO_LONGER_LISTED.to_owned()));
-        }
-        self.known = listed;
+        self.baselines = baselines;
         self.keep_pending(usage);
         (domains, unread)
     }
@@ -244,8 +231,7 @@ impl Sampler {
 
     /// Keeps CPU time since each edge that a domain still starts at, and drops the rest.
     fn keep_pending(&mut self, usage: &Rc<Usage>) {
-        let starts: BTreeSet<u64> =
-            self.known.iter().filter_map(|known| known.baseline.map(|baseline| baseline.edge)).collect();
+        let starts: BTreeSet<u64> = self.baselines.iter().flatten().map(|baseline| baseline.edge).collect();
         self.pending.retain(|edge, _| starts.contains(edge));
         for edge in starts.into_iter().filter(|edge| *edge < self.edges) {
             self.pending.entry(edge).or_insert_with(|| Rc::clone(usage));

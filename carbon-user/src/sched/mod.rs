@@ -61,6 +61,16 @@ impl Rung {
         }
     }
 
+    /// What it reads, in a few words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Books => "the scheduler's own books, by BPF iterators; nothing on the context switch",
+            Self::Hook => "a BPF program on every context switch",
+            Self::CpuStat => "the cgroups' cpu.stat files; removed cgroups and packages are not told apart",
+            Self::Proc => "the processes in /proc; those that live between two looks are lost",
+        }
+    }
+
     /// Best quality of what is derived from it.
     pub fn quality(self) -> Quality {
         match self {
@@ -124,6 +134,17 @@ pub struct Skipped {
     pub error: SchedError,
 }
 
+/// The rung that was opened.
+#[derive(Debug)]
+pub struct Opened<T> {
+    /// It.
+    pub accounting: Box<dyn Accounting>,
+    /// What was done with it first.
+    pub outcome: T,
+    /// Better ones that do not work, best first.
+    pub skipped: Vec<Skipped>,
+}
+
 /// Opens one rung.
 pub fn open(
     rung: Rung,
@@ -139,16 +160,22 @@ pub fn open(
     })
 }
 
-/// Opens the best rung that this machine and this user allow, and says why not a better one.
-pub fn open_best(
+/// Opens the best rung that this machine and this user allow for what `begin` does with it, such as opening a run,
+/// and says why not a better one.
+pub fn open_best<T>(
     root: &SysRoot,
     topology: &Topology,
     limits: Limits,
-) -> Result<(Box<dyn Accounting>, Vec<Skipped>), SchedError> {
+    begin: impl Fn(&mut dyn Accounting) -> Result<T, SchedError>,
+) -> Result<Opened<T>, SchedError> {
     let mut skipped = Vec::new();
     for rung in Rung::ALL {
-        match open(rung, root, topology, limits) {
-            Ok(accounting) => return Ok((accounting, skipped)),
+        let opened = open(rung, root, topology, limits).and_then(|mut accounting| {
+            let outcome = begin(accounting.as_mut())?;
+            Ok((accounting, outcome))
+        });
+        match opened {
+            Ok((accounting, outcome)) => return Ok(Opened { accounting, outcome, skipped }),
             Err(error) if rung == Rung::Proc => return Err(error),
             Err(error) => skipped.push(Skipped { rung, error }),
         }

@@ -2,7 +2,7 @@
 //!
 //! A process that begins and ends between two looks is lost, and what a process did after the last look too:
 //! *sampled*. A run is better off: what its processes used comes back to this process as they are waited for,
-//! since it adopts the run's orphans.
+//! where it adopts the run's orphans, as `carbon run` then does.
 
 use super::enrol::Enrolment;
 use super::names::CgroupNames;
@@ -264,12 +264,6 @@ impl Accounting for Proc {
     }
 
     fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
-        // Orphans of the run come back to this process, and with them what they used.
-        if let Err(error) = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)) {
-            log::warn!(
-                "cannot adopt the command's orphans ({error}): their time is counted while they are seen"
-            );
-        }
         let cgroup = self.cgroup_of(std::process::id());
         self.run = Some(Descent {
             run,

@@ -149,7 +149,8 @@ impl RunTracker {
 
     /// Books what a task record says; records of tasks without a run are no business of this module.
     pub(super) fn observe(&mut self, record: &Record) {
-        let (Record::Task(task) | Record::Freed(task) | Record::Exec(task) | Record::Exit(task)) = record else {
+        let (Record::Task(task) | Record::Freed(task) | Record::Exec(task) | Record::Exit(task)) = record
+        else {
             return;
         };
         let run = RunId(task.run);
@@ -230,14 +231,14 @@ mod tests {
         tracker
     }
 
-    fn task(tid: u32, tgid: u32, exec_ns: u64, cpu: u32, name: &str) -> TaskRecord {
+    fn task(tid: u32, process: u32, exec_ns: u64, cpu: u32, name: &str) -> TaskRecord {
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name.as_bytes());
         TaskRecord {
             run: 1,
             cgroup: 9,
             tid,
-            tgid,
+            tgid: process,
             exec_ns,
             cpu,
             start_ns: u64::from(tid),
@@ -330,7 +331,8 @@ mod tests {
         let sum: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
         assert_eq!((sum + processes.other_cpu).0, all * (all + 1) / 2);
         assert_eq!(processes.other_count + kept as u64, all);
-        let largest = processes.listed.iter().filter(|process| u64::from(process.pid) > all - PROCESSES_MAX as u64);
+        let largest =
+            processes.listed.iter().filter(|process| u64::from(process.pid) > all - PROCESSES_MAX as u64);
         assert_eq!(largest.count(), PROCESSES_MAX);
     }
 }

@@ -15,6 +15,7 @@ use super::args::RunFormat;
 use super::error::CliError;
 use super::options::DoctorOptions;
 use super::output::Output;
+use crate::meters::MeterFinding;
 use crate::sched::Rung;
 use crate::sysroot::SysRoot;
 use crate::units::Quality;
@@ -85,21 +86,6 @@ pub struct RungFinding {
     pub rung: Rung,
     /// Whether it works here.
     pub available: bool,
-    /// What was found.
-    pub reason: String,
-    /// What to do where it does not work.
-    pub advice: Option<String>,
-}
-
-/// What a source of joules says of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MeterFinding {
-    /// Its name, such as `powercap`.
-    pub name: String,
-    /// Whether it is the one that would be used.
-    pub chosen: bool,
-    /// What its numbers carry.
-    pub quality: Quality,
     /// What was found.
     pub reason: String,
     /// What to do where it does not work.

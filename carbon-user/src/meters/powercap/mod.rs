@@ -66,13 +66,31 @@ impl Powercap {
             let (reason, advice) = denied.unwrap_or_else(|| {
                 (format!("{} has no package zone", class.display()), Some(LOAD_DRIVER.to_owned()))
             });
-            findings.insert(0, MeterFinding { name: NAME.to_owned(), chosen: false, reason, advice });
+            findings.insert(
+                0,
+                MeterFinding {
+                    name: NAME.to_owned(),
+                    chosen: false,
+                    quality: Quality::Measured,
+                    reason,
+                    advice,
+                },
+            );
             return (None, findings);
         }
         let meter = Self::new(root, topology, power, &usable);
         let zones: Vec<_> = usable.iter().map(|(zone, _)| zone.folder.as_str()).collect();
         let reason = format!("reads {}", zones.join(", "));
-        findings.insert(0, MeterFinding { name: NAME.to_owned(), chosen: true, reason, advice: None });
+        findings.insert(
+            0,
+            MeterFinding {
+                name: NAME.to_owned(),
+                chosen: true,
+                quality: Quality::Measured,
+                reason,
+                advice: None,
+            },
+        );
         (Some(meter), findings)
     }
 
@@ -127,13 +145,19 @@ const LOAD_DRIVER: &str =
 
 fn no_class(root: &SysRoot, error: &io::Error) -> MeterFinding {
     let reason = format!("cannot read {}: {}", root.sys.join(CLASS).display(), describe(error));
-    MeterFinding { name: NAME.to_owned(), chosen: false, reason, advice: Some(LOAD_DRIVER.to_owned()) }
+    MeterFinding {
+        name: NAME.to_owned(),
+        chosen: false,
+        quality: Quality::Measured,
+        reason,
+        advice: Some(LOAD_DRIVER.to_owned()),
+    }
 }
 
 fn finding(zone: &str, outcome: Result<(), (String, Option<String>)>) -> MeterFinding {
     let chosen = outcome.is_ok();
     let (reason, advice) = outcome.err().unwrap_or_else(|| ("its counter can be read".to_owned(), None));
-    MeterFinding { name: format!("{NAME} {zone}"), chosen, reason, advice }
+    MeterFinding { name: format!("{NAME} {zone}"), chosen, quality: Quality::Measured, reason, advice }
 }
 
 /// The package of a zone that can be used, or the reason and the advice.

@@ -1,0 +1,389 @@
+//! `carbon run` and `carbon top` as a user calls them, against what the kernel says of the same work.
+
+use crate::support::{TestCgroup, alone, kernel_or_skip, load, topology};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn carbon(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE");
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A report, checked against its schema in docs.
+fn report(text: &[u8], schema: &str) -> Value {
+    let report: Value = serde_json::from_slice(text)
+        .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(text)));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(schema);
+    let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+    assert_eq!(errors, [""; 0]);
+    report
+}
+
+/// Runs a command under `carbon run` with these options; gives the report and the status.
+fn run(options: &[&str], command: &[&str]) -> (Value, Option<i32>) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("report.json");
+    let to_file = ["--format", "json", "--output", file.to_str().unwrap()];
+    let output = carbon(&[&["run"], options, &to_file, &["--"], command].concat()).output().unwrap();
+    let text = fs::read(&file).unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
+    (report(&text, "run-1.schema.json"), output.status.code())
+}
+
+fn top(options: &[&str]) -> Value {
+    let output = carbon(&[&["top", "--once", "--format", "json", "--zone", "FR"], options].concat());
+    let output = { output }.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    report(&output.stdout, "top-1.schema.json")
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no whole number"))
+}
+
+fn sum(rows: &Value, key: &str) -> u64 {
+    rows.as_array().unwrap().iter().map(|row| number(&row[key])).sum()
+}
+
+fn assert_reconciles(report: &Value) {
+    for domain in report["domains"].as_array().unwrap() {
+        let parts: u64 = ["dynamic_uj", "static_uj", "lost_uj"].iter().map(|key| number(&domain[key])).sum();
+        assert_eq!(number(&domain["metered_uj"]), parts, "{domain}");
+    }
+}
+
+/// Within half a per cent, and a tick of each CPU.
+fn assert_near(ours_ns: u64, truth_ns: u64, what: &str) {
+    let tolerance = truth_ns / 200 + 4_000_000 * u64::from(topology().cpus_online());
+    assert!(ours_ns.abs_diff(truth_ns) <= tolerance, "{what}: {ours_ns} ns, the kernel {truth_ns} ns");
+}
+
+/// A tree with a thread, short processes and a grandchild in a session of its own has, by each way of accounting,
+/// the CPU time of the cgroup that it runs in.
+#[test]
+fn a_run_has_the_cpu_time_that_the_kernel_counted() {
+    if !kernel_or_skip("a_run_has_the_cpu_time_that_the_kernel_counted") {
+        return;
+    }
+    let _alone = alone();
+    let load = load().display();
+    for accounting in ["auto", "books", "hook", "cpustat", "proc"] {
+        let cgroup = TestCgroup::new(&format!("run-{accounting}"));
+        let enter = format!("echo $$ > {}/cgroup.procs", cgroup.path.display());
+        // What is moved into a cgroup has left that of the run, by which this way counts.
+        let enter = if accounting == "cpustat" { "true" } else { &enter };
+        let script = format!(
+            "{enter}; {load} threads 2 0.2; {load} orphan 0.3; i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done; exit 5"
+        );
+        let options = ["--wait-all", "--project", "p", "--zone", "FR", "--accounting", accounting];
+        let (report, status) = run(&options, &["sh", "-c", &script]);
+        assert_eq!((status, &report["exit_status"]), (Some(5), &Value::from(5)));
+        let expected = if accounting == "auto" { "books" } else { accounting };
+        assert_eq!((&report["accounting"], &report["project"]), (&expected.into(), &"p".into()));
+        let cpu_ns = number(&report["cpu_ns"]);
+        println!("{accounting}: {cpu_ns} ns, cpu.stat {} us", cgroup.usage_usec());
+        if accounting == "cpustat" {
+            // Two threads, an orphan, and at least a third of a millisecond for each of the short ones.
+            assert!((730_000_000..1_500_000_000).contains(&cpu_ns), "{cpu_ns}");
+        } else {
+            // Start-up of the shell, before it was in the cgroup.
+            let outside_ns = 3_000_000;
+            assert_near(cpu_ns, cgroup.usage_usec() * 1000 + outside_ns, accounting);
+        }
+        assert_reconciles(&report);
+        let processes =
+            sum(&report["processes"], "dynamic_uj") + number(&report["processes_other"]["dynamic_uj"]);
+        assert_eq!(processes, number(&report["dynamic_uj"]));
+        assert!(report["grams"].as_f64().unwrap() > 0.0);
+        assert_eq!(report["intensity"]["zone"], "FR");
+    }
+}
+
+/// A cgroup's row agrees with its cpu.stat, and everything together is the CPUs' wall clock.
+#[test]
+fn top_has_each_cgroup_and_all_of_the_time() {
+    if !kernel_or_skip("top_has_each_cgroup_and_all_of_the_time") {
+        return;
+    }
+    let _alone = alone();
+    for accounting in ["books", "hook", "cpustat", "proc"] {
+        let cgroup = TestCgroup::new(&format!("top-{accounting}"));
+        let inner = cgroup.start(&format!("sleep 0.7; exec {} spin 1", load().display()));
+        let report = top(&["--duration", "3s", "--interval", "500ms", "--accounting", accounting]);
+        assert!({ inner }.wait().unwrap().success());
+        let name = cgroup.path.file_name().unwrap().to_str().unwrap();
+        let rows = report["workloads"].as_array().unwrap();
+        let ours: Vec<_> = rows.iter().filter(|row| row["name"] == name).collect();
+        assert_eq!(ours.len(), 1, "{rows:?}");
+        let truth_ns = cgroup.usage_usec() * 1000;
+        // In steps of 10 ms and without what ended between two looks, where only /proc is read.
+        let sampled_ns = if accounting == "proc" { 30_000_000 } else { 0 };
+        let cpu_ns = number(&ours[0]["cpu_ns"]);
+        println!("{accounting}: {cpu_ns} ns, cpu.stat {truth_ns} ns");
+        if cpu_ns.abs_diff(truth_ns) > sampled_ns {
+            assert_near(cpu_ns, truth_ns, accounting);
+        }
+        assert_reconciles(&report);
+        let attributed = sum(&report["workloads"], "dynamic_uj");
+        assert_eq!(attributed, sum(&report["domains"], "dynamic_uj"));
+        if ["books", "hook"].contains(&accounting) {
+            let accounts = &report["accounts"];
+            let other = ["idle_ns", "irq_steal_ns", "missed_ns", "overflow_ns"];
+            let known: u64 = other.iter().map(|key| number(&accounts[key])).sum::<u64>()
+                + sum(&report["workloads"], "cpu_ns");
+            let wall = number(&report["duration_ns"]) * u64::from(topology().cpus_online());
+            assert!(known.abs_diff(wall) < wall / 50, "{known} of {wall}: {accounts}");
+        }
+    }
+}
+
+/// A sysfs with this machine's processors and kernel types, and a powercap zone whose counter a test writes.
+struct PowercapTree {
+    directory: tempfile::TempDir,
+    counter: PathBuf,
+}
+
+impl PowercapTree {
+    fn new(energy_uj: u64, range_uj: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        for shared in ["devices", "kernel", "fs"] {
+            symlink(Path::new("/sys").join(shared), top.join(shared)).unwrap();
+        }
+        let zone = top.join("class/powercap/intel-rapl:0");
+        fs::create_dir_all(&zone).unwrap();
+        for (name, text) in [("name", "package-0".to_owned()), ("max_energy_range_uj", range_uj.to_string())]
+        {
+            fs::write(zone.join(name), text + "\n").unwrap();
+        }
+        let counter = zone.join("energy_uj");
+        fs::write(&counter, format!("{energy_uj}\n")).unwrap();
+        Self { directory, counter }
+    }
+
+    fn root(&self) -> &str {
+        self.directory.path().to_str().unwrap()
+    }
+
+    /// A command line that spins, and sets the counter.
+    fn set(&self, energy_uj: u64) -> String {
+        format!("{} spin 0.1; echo {energy_uj} > {}", load().display(), self.counter.display())
+    }
+}
+
+#[test]
+fn what_a_meter_counts_is_in_the_report_to_the_microjoule() {
+    if !kernel_or_skip("what_a_meter_counts_is_in_the_report_to_the_microjoule") {
+        return;
+    }
+    let _alone = alone();
+    let range = 262_143_328_850;
+    for (before, after, metered) in
+        [(1_000_000, 3_345_678, 2_345_678), (range - 1_000_000, 500_000, 1_500_000)]
+    {
+        let tree = PowercapTree::new(before, range);
+        let options = ["--sysfs-root", tree.root(), "--interval", "10s"];
+        let (report, _) = run(&options, &["sh", "-c", &tree.set(after)]);
+        let domain = &report["domains"][0];
+        assert_eq!(number(&domain["metered_uj"]), metered, "{domain}");
+        assert_eq!((&domain["quality"], &domain["domain"]), (&"measured".into(), &"package".into()));
+        assert_eq!(report["quality"], "measured");
+        assert_reconciles(&report);
+    }
+}
+
+#[test]
+fn a_meter_that_fails_on_the_way_is_named_and_hides_nothing() {
+    if !kernel_or_skip("a_meter_that_fails_on_the_way_is_named_and_hides_nothing") {
+        return;
+    }
+    let _alone = alone();
+    for (script, said) in
+        [("rm", "could not be read at the end"), ("echo nonsense >", "could not be read at the end")]
+    {
+        let tree = PowercapTree::new(1, 1_000_000_000);
+        let script = format!("{script} {}; {} spin 0.1", tree.counter.display(), load().display());
+        let (report, status) = run(&["--sysfs-root", tree.root()], &["sh", "-c", &script]);
+        assert_eq!(status, Some(0));
+        let notes = report["notes"].to_string();
+        assert!(notes.contains("package-0") && notes.contains(said), "{notes}");
+        assert!(notes.contains("unknown, not zero"), "{notes}");
+        assert!(number(&report["cpu_ns"]) > 90_000_000);
+    }
+    // One that cannot be read from the start: asked for, it is an error that says what to do.
+    let tree = PowercapTree::new(1, 1_000_000_000);
+    fs::remove_file(&tree.counter).unwrap();
+    let output =
+        carbon(&["top", "--once", "--meter", "powercap", "--sysfs-root", tree.root()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("--meter model"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_zone_that_is_in_no_table_is_refused() {
+    for (arguments, status) in
+        [(&["top", "--once", "--zone", "Frnace"][..], 2), (&["run", "--zone", "Frnace", "--", "true"], 125)]
+    {
+        let output = carbon(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(status));
+        let said = stderr(&output);
+        assert!(said.contains("unknown zone") && said.contains("France (FR)"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+/// The program as somebody who owns nothing here.
+fn as_nobody(arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("carbon");
+    fs::copy(env!("CARGO_BIN_EXE_carbon"), &copy).unwrap();
+    let ids = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    Command::new("setpriv").args(ids).arg(&copy).args(arguments).current_dir("/").output().unwrap()
+}
+
+#[test]
+fn without_privilege_a_run_is_measured_all_the_same() {
+    if !kernel_or_skip("without_privilege_a_run_is_measured_all_the_same") {
+        return;
+    }
+    let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+    let output = as_nobody(&["run", "--format", "json", "--", "sh", "-c", script]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = report(&output.stderr, "run-1.schema.json");
+    assert_eq!(report["accounting"], "proc");
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("since books does not work here") && notes.contains("run as root"), "{notes}");
+    assert!(number(&report["cpu_ns"]) > 10_000_000, "{report}");
+    for (forced, status) in [("books", 125), ("hook", 125)] {
+        let output = as_nobody(&["run", "--accounting", forced, "--", "true"]);
+        assert_eq!(output.status.code(), Some(status), "{forced}");
+        let said = stderr(&output);
+        assert!(said.contains("run as root, or give CAP_BPF") && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn more_cgroups_than_there_is_room_for_are_an_error_that_says_so() {
+    if !kernel_or_skip("more_cgroups_than_there_is_room_for_are_an_error_that_says_so") {
+        return;
+    }
+    let _alone = alone();
+    let _cgroups: Vec<_> = (0..200).map(|index| TestCgroup::new(&format!("full-{index}"))).collect();
+    let few = ["top", "--once", "--duration", "100ms", "--accounting", "books", "--max-cgroups", "1"];
+    let output = carbon(&few).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("give a larger --max-cgroups"), "{}", stderr(&output));
+}
+
+/// Programs of ours that the kernel holds.
+fn attached() -> usize {
+    let programs = aya::programs::loaded_programs().flatten();
+    programs.filter(|program| program.name_as_str().is_some_and(|name| name.starts_with("carbon_"))).count()
+}
+
+fn within_seconds(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        if done() {
+            return true;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+#[test]
+fn nothing_is_left_in_the_kernel_however_it_ends() {
+    if !kernel_or_skip("nothing_is_left_in_the_kernel_however_it_ends") {
+        return;
+    }
+    use rustix::process::{Pid, Signal, kill_process};
+    let _alone = alone();
+    let before = attached();
+    for accounting in ["books", "hook"] {
+        for signal in [None, Some(Signal::INT), Some(Signal::TERM), Some(Signal::KILL)] {
+            let duration = if signal.is_some() { "60s" } else { "300ms" };
+            let arguments = ["top", "--once", "--duration", duration, "--accounting", accounting];
+            let mut child = carbon(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            assert!(within_seconds(5, || attached() > before), "{accounting} loads its programs");
+            if let Some(signal) = signal {
+                // Until the first edge has been taken, an end is an end without a report.
+                sleep(Duration::from_millis(300));
+                kill_process(Pid::from_child(&child), signal).unwrap();
+            }
+            let status = child.wait().unwrap();
+            assert_eq!(status.success(), signal != Some(Signal::KILL), "{accounting} {signal:?}");
+            assert!(
+                within_seconds(5, || attached() == before),
+                "{accounting} {signal:?} left {}",
+                attached()
+            );
+        }
+    }
+}
+
+/// Two programs that watch the same work, begun and ended inside both windows, say the same.
+#[test]
+fn two_programs_at_once_agree() {
+    if !kernel_or_skip("two_programs_at_once_agree") {
+        return;
+    }
+    let _alone = alone();
+    let cgroup = TestCgroup::new("both");
+    let before = attached();
+    let one_has = {
+        let arguments = ["top", "--once", "--duration", "300ms"];
+        let child = carbon(&arguments).stdout(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_millis(250));
+        let one_has = attached() - before;
+        { child }.wait().unwrap();
+        one_has
+    };
+    assert!(within_seconds(5, || attached() <= before));
+    let arguments = ["top", "--once", "--duration", "4s", "--format", "json"];
+    let both: Vec<_> = (0..2).map(|_| carbon(&arguments).stdout(Stdio::piped()).spawn().unwrap()).collect();
+    assert!(within_seconds(3, || attached() >= before + 2 * one_has), "both have loaded");
+    sleep(Duration::from_millis(500));
+    assert!(cgroup.start(&format!("exec {} spin 1.5", load().display())).wait().unwrap().success());
+    let said: Vec<u64> = both
+        .into_iter()
+        .map(|child| {
+            let report = report(&child.wait_with_output().unwrap().stdout, "top-1.schema.json");
+            let rows = report["workloads"].as_array().unwrap().clone();
+            let row = rows.iter().find(|row| row["cgroup_id"] == cgroup.id.0).unwrap();
+            number(&row["cpu_ns"])
+        })
+        .collect();
+    println!("{said:?}");
+    assert!(said[0] > 1_450_000_000);
+    assert!(said[0].abs_diff(said[1]) < said[0] / 1000, "{said:?}");
+}
+
+#[test]
+fn the_live_table_is_drawn_and_ends_with_an_interrupt() {
+    if !kernel_or_skip("the_live_table_is_drawn_and_ends_with_an_interrupt") {
+        return;
+    }
+    let _alone = alone();
+    let line = format!("exec env --default-signal timeout -s INT 3 {} top", env!("CARGO_BIN_EXE_carbon"));
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("WORKLOAD") && text.contains("CPU time (books)"), "{text}");
+    assert!(text.trim_end().ends_with("\u{1b}[?25h"), "the cursor is back: {text:?}");
+}
