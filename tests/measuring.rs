@@ -1,6 +1,7 @@
 //! `carbon run` and `carbon top` as a user calls them, against what the kernel says of the same work.
 
 use crate::support::{TestCgroup, alone, kernel_or_skip, load, topology};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -287,7 +288,8 @@ fn more_cgroups_than_there_is_room_for_are_an_error_that_says_so() {
     assert!(stderr(&output).contains("give a larger --max-cgroups"), "{}", stderr(&output));
 }
 
-/// Programs of ours that the kernel holds.
+/// Programs of ours that the kernel holds. It lets go of a detached one only when no CPU can still be in it, which
+/// takes seconds on a busy machine.
 fn attached() -> usize {
     let programs = aya::programs::loaded_programs().flatten();
     programs.filter(|program| program.name_as_str().is_some_and(|name| name.starts_with("carbon_"))).count()
@@ -309,7 +311,6 @@ fn nothing_is_left_in_the_kernel_however_it_ends() {
     if !kernel_or_skip("nothing_is_left_in_the_kernel_however_it_ends") {
         return;
     }
-    use rustix::process::{Pid, Signal, kill_process};
     let _alone = alone();
     let before = attached();
     for accounting in ["books", "hook"] {
@@ -326,7 +327,7 @@ fn nothing_is_left_in_the_kernel_however_it_ends() {
             let status = child.wait().unwrap();
             assert_eq!(status.success(), signal != Some(Signal::KILL), "{accounting} {signal:?}");
             assert!(
-                within_seconds(5, || attached() == before),
+                within_seconds(30, || attached() <= before),
                 "{accounting} {signal:?} left {}",
                 attached()
             );
@@ -351,7 +352,7 @@ fn two_programs_at_once_agree() {
         { child }.wait().unwrap();
         one_has
     };
-    assert!(within_seconds(5, || attached() <= before));
+    assert!(within_seconds(30, || attached() <= before));
     let arguments = ["top", "--once", "--duration", "4s", "--format", "json"];
     let both: Vec<_> = (0..2).map(|_| carbon(&arguments).stdout(Stdio::piped()).spawn().unwrap()).collect();
     assert!(within_seconds(3, || attached() >= before + 2 * one_has), "both have loaded");
