@@ -12,6 +12,7 @@
 )]
 
 mod accounting;
+mod architecture;
 mod doctor;
 mod measuring;
 mod run_process;

@@ -1,10 +1,11 @@
-//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot`.
+//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|top`.
 //!
 //! `switch` compares programs on `sched_switch`: an empty one, the hook, a slot kept by the monotonic clock, and a
 //! sum by cgroup in bpftrace. A program's own run time is the kernel's `run_time_ns` over `run_cnt`; beside it the
 //! time that it adds to a ping-pong through two pipes on one CPU, which is noisier. `snapshot` compares reading the
 //! books with reading the cpu.stat files, for a number of cgroups. Variants alternate, so that what else the
-//! machine does falls on all of them.
+//! machine does falls on all of them. `top` is the whole program at rest: its CPU time for each window, by the
+//! scheduler's own figure, and its memory with that of its maps and programs.
 
 #![expect(
     clippy::disallowed_methods,
@@ -37,8 +38,9 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["switch"] => switch(),
         ["snapshot"] => snapshot(1_000),
+        ["top"] => top(),
         ["snapshot", count] => snapshot(count.parse().context("a number of cgroups")?),
-        _ => bail!("say switch or snapshot [CGROUPS]"),
+        _ => bail!("say switch, snapshot [CGROUPS] or top"),
     }
 }
 
@@ -47,16 +49,7 @@ enum Attached {
     Nothing,
     Program(#[expect(dead_code, reason = "held for its drop")] Ebpf),
     Hook(#[expect(dead_code, reason = "held for its drop")] Box<Hook>),
-    Peer(Child),
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        if let Self::Peer(child) = self {
-            let _gone = child.kill();
-            let _status = child.wait();
-        }
-    }
+    Peer(#[expect(dead_code, reason = "held for its drop")] Peer),
 }
 
 const VARIANTS: [(&str, &str); 5] = [
@@ -84,14 +77,12 @@ fn attach(variant: &str, btf: &Btf) -> Result<Option<Attached>> {
                 .spawn();
             let Ok(mut child) = started else { return Ok(None) };
             let mut first = [0; 9];
-            child
-                .stdout
-                .as_mut()
-                .context("its output")?
-                .read_exact(&mut first)
-                .context("bpftrace did not attach")?;
+            if child.stdout.as_mut().context("its output")?.read_exact(&mut first).is_err() {
+                child.wait()?;
+                return Ok(None);
+            }
             std::thread::sleep(Duration::from_millis(500));
-            Attached::Peer(child)
+            Attached::Peer(Peer(child))
         }
         other => {
             let mut ebpf = Ebpf::load(OBJECT)?;
@@ -167,7 +158,10 @@ fn switch() -> Result<()> {
     );
     for (index, (variant, _)) in VARIANTS.iter().enumerate() {
         if whole[index].is_empty() {
-            println!("{variant:10} not installed: apt-get install {variant}");
+            println!(
+                "{variant:10} not installed (apt-get install {variant}), or tracefs is not mounted (mount -t tracefs \
+                 tracefs /sys/kernel/tracing)"
+            );
             continue;
         }
         let added = median(&whole[index]) - median(&whole[0]);
@@ -262,4 +256,58 @@ fn snapshot(count: usize) -> Result<()> {
     println!("cpu.stat  {}", spread(&of_files));
     println!("cpu.stat / books  {:.1}", median(&of_files) / median(&of_books));
     Ok(())
+}
+
+/// Windows of `top` that are measured, of a second each.
+const WINDOWS: u32 = 20;
+
+fn top() -> Result<()> {
+    let seconds = WINDOWS + 4;
+    let child = Command::new(env!("CARGO_BIN_EXE_carbon"))
+        .args(["top", "--once", "--quiet", "--duration", &format!("{seconds}s"), "--output", "/dev/null"])
+        .spawn()?;
+    let mut child = Peer(child);
+    let pid = child.0.id();
+    // Loading the programs is not what is asked for.
+    std::thread::sleep(Duration::from_secs(2));
+    let before = exec_ns(pid)?;
+    std::thread::sleep(Duration::from_secs(WINDOWS.into()));
+    let each_ms = (exec_ns(pid)? - before) as f64 / 1e6 / f64::from(WINDOWS);
+    println!("carbon top, {WINDOWS} windows of 1 s:");
+    println!("CPU time   {each_ms:.2} ms a window, {:.3} % of one CPU", each_ms / 10.0);
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    for (key, what) in [("VmRSS:", "resident"), ("VmHWM:", "at most, while loading")] {
+        let kib = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or(" unknown").trim();
+        println!("memory     {kib} {what}");
+    }
+    println!("memory     {} kB of maps and programs in the kernel", kernel_memory(pid)? / 1024);
+    child.0.wait()?;
+    Ok(())
+}
+
+/// A child that does not outlive its owner.
+struct Peer(Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+/// CPU time of a process's main thread, in nanoseconds.
+fn exec_ns(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    text.split(' ').next().and_then(|number| number.parse().ok()).context("schedstat has no number")
+}
+
+/// Bytes of the BPF maps and programs that a process holds.
+fn kernel_memory(pid: u32) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+        bytes += line.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(bytes)
 }

@@ -49,8 +49,9 @@ enum Task {
     Demo,
     /// What accounting costs, measured on this machine: ratios within one run; needs root.
     Bench {
-        /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files.
-        #[arg(value_parser = ["switch", "snapshot"])]
+        /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `top`: the whole
+        /// program at rest.
+        #[arg(value_parser = ["switch", "snapshot", "top"])]
         what: String,
         /// For `snapshot`: how many cgroups.
         cgroups: Option<u32>,

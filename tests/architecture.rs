@@ -1,0 +1,138 @@
+//! What docs/ARCHITECTURE.md says of the sources, held against them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// In order of the data flow, as in the head of carbon-user/src/lib.rs.
+const MODULES: [&str; 13] = [
+    "clock",
+    "units",
+    "sysroot",
+    "topology",
+    "reference",
+    "window",
+    "sched",
+    "meters",
+    "sampler",
+    "attribution",
+    "carbon",
+    "report",
+    "cli",
+];
+
+/// A source file of carbon-user: its path below src, and its code without comments and unit tests.
+struct Source {
+    path: String,
+    code: String,
+}
+
+impl Source {
+    fn module(&self) -> &str {
+        self.path.split(['/', '.']).next().unwrap()
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+fn sources() -> Vec<Source> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let all: Vec<Source> = files(&top)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let code = code.collect::<Vec<_>>().join("\n");
+            Source { path: path.strip_prefix(&top).unwrap().to_str().unwrap().to_owned(), code }
+        })
+        .collect();
+    assert!(all.len() > 40, "only {} files found", all.len());
+    all
+}
+
+fn place(module: &str) -> usize {
+    MODULES.iter().position(|known| *known == module).unwrap_or_else(|| panic!("{module} is in no list"))
+}
+
+/// First words after `crate::` in the code.
+fn imports(code: &str) -> Vec<&str> {
+    let after = code.split("crate::").skip(1);
+    after.map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()).collect()
+}
+
+#[test]
+fn a_module_imports_only_what_stands_above_it() {
+    assert_eq!(imports("use crate::units::X;\nlet y = crate::clock::now();"), ["units", "clock"]);
+    for source in sources().iter().filter(|source| !["lib.rs", "main.rs"].contains(&source.path.as_str())) {
+        let own = place(source.module());
+        for import in imports(&source.code) {
+            assert!(place(import) <= own, "{}: crate::{import}", source.path);
+        }
+    }
+}
+
+/// Files in which one of the words stands.
+fn holding(words: &[&str]) -> Vec<String> {
+    let mut paths: Vec<String> = sources()
+        .into_iter()
+        .filter(|source| words.iter().any(|word| source.code.contains(word)))
+        .map(|source| source.path)
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
+    assert_eq!(holding(&["process::Command", "Command::new"]), ["cli/process.rs"]);
+    assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]), [""; 0]);
+}
+
+#[test]
+fn a_clock_is_read_in_one_place() {
+    assert_eq!(
+        holding(&["clock_gettime", "SystemTime::now", "Timestamp::now", "std::time::Instant"]),
+        ["clock.rs"]
+    );
+    // The pace of the loops is tokio's own time, which never enters a number.
+    let paced = holding(&["Instant::now"]);
+    assert_eq!(paced, holding(&["tokio::time::Instant::now", "use tokio::time::{Instant"]));
+}
+
+/// Code below the sampler has a window and nothing to read a counter with.
+#[test]
+fn nothing_after_the_window_reads_a_counter() {
+    for source in
+        sources().iter().filter(|source| ["attribution", "carbon", "report"].contains(&source.module()))
+    {
+        for word in ["snapshot(", "Sampler", "Accounting", "Meter>", "fs::", "File"] {
+            assert!(!source.code.contains(word), "{}: {word}", source.path);
+        }
+    }
+    let window = sources().into_iter().find(|source| source.path == "window.rs").unwrap();
+    for word in ["Cell", "Mutex", "Atomic"] {
+        assert!(!window.code.contains(word), "{word}: a window is made once");
+    }
+}
+
+#[test]
+fn unsafe_code_is_where_it_is_said_to_be() {
+    let found = holding(&["unsafe {"]);
+    let allowed =
+        |path: &str| path.starts_with("sched/") || ["cli/process.rs", "cli/signals.rs"].contains(&path);
+    assert!(found.iter().all(|path| allowed(path)), "{found:?}");
+}
+
+/// The programs know the kernel's fields by name only: each offset is a word that userspace fills in.
+#[test]
+fn no_kernel_offset_is_a_constant() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../carbon-ebpf/src/kernel.rs");
+    let text = fs::read_to_string(path).unwrap();
+    for field in ["TASK_SUM_EXEC", "CGROUP_KN", "CSS_PARENT", "CPUACCT_CPUUSAGE", "RSTAT_SUM_EXEC"] {
+        assert!(text.lines().any(|line| line.trim() == format!("{field};")), "{field} has a value");
+    }
+}
