@@ -2,11 +2,21 @@
 //   spin SECONDS            one thread, busy until SECONDS of its own CPU time are used
 //   threads N SECONDS       N threads, each as above
 //   exec SECONDS            a thread busy as above that then executes `spin SECONDS`, while the first one waits
+//   storm N SECONDS         for so long, N threads at a time that begin and end at once, each after a little work
+//   forks N SECONDS         the same with processes
+//   into CGROUP SECONDS     a child that begins in another cgroup (CLONE_INTO_CGROUP) and spins there
+//   thread TID-FILE SECONDS a thread that writes its id to the file and spins, while the first one waits
 //   orphan SECONDS          a grandchild in a session of its own, forked twice; the others end at once
 #define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/sched.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +30,25 @@ static void *spin(void *unused) {
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
     } while (used.tv_sec + used.tv_nsec / 1e9 < target);
     return 0;
+}
+
+static void *nothing(void *unused) {
+    for (volatile int i = 0; i < 200; i++) {}
+    return unused;
+}
+
+static void *tell(void *file) {
+    FILE *out = fopen(file, "w");
+    if (!out) _exit(4);
+    fprintf(out, "%ld\n", syscall(SYS_gettid));
+    fclose(out);
+    return spin(0);
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec / 1e9;
 }
 
 static void *execute(void *arguments) {
@@ -46,6 +75,38 @@ int main(int argc, char **argv) {
         target = atof(argv[2]);
         spin(0);
         if (pthread_create(&thread, 0, execute, arguments)) return 1;
+        pthread_join(thread, 0);
+    } else if (argc == 4 && !strcmp(argv[1], "storm")) {
+        int count = atoi(argv[2]);
+        pthread_t threads[64];
+        if (count > 64) return 2;
+        for (double end = now() + atof(argv[3]); now() < end;) {
+            for (int i = 0; i < count; i++)
+                if (pthread_create(&threads[i], 0, nothing, 0)) return 1;
+            for (int i = 0; i < count; i++) pthread_join(threads[i], 0);
+        }
+    } else if (argc == 4 && !strcmp(argv[1], "forks")) {
+        int count = atoi(argv[2]);
+        for (double end = now() + atof(argv[3]); now() < end;) {
+            for (int i = 0; i < count; i++)
+                if (vfork() == 0) _exit(0);
+            while (wait(0) > 0) {}
+        }
+    } else if (argc == 4 && !strcmp(argv[1], "into")) {
+        target = atof(argv[3]);
+        struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+        args.cgroup = open(argv[2], O_RDONLY | O_DIRECTORY);
+        long child = syscall(SYS_clone3, &args, sizeof args);
+        if (child < 0) return 1;
+        if (child == 0) {
+            spin(0);
+            _exit(0);
+        }
+        wait(0);
+    } else if (argc == 4 && !strcmp(argv[1], "thread")) {
+        pthread_t thread;
+        target = atof(argv[3]);
+        if (pthread_create(&thread, 0, tell, argv[2])) return 1;
         pthread_join(thread, 0);
     } else if (argc == 3 && !strcmp(argv[1], "orphan")) {
         target = atof(argv[2]);

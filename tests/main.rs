@@ -16,4 +16,5 @@ mod architecture;
 mod doctor;
 mod measuring;
 mod run_process;
+mod stress;
 mod support;

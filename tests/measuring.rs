@@ -275,19 +275,6 @@ fn without_privilege_a_run_is_measured_all_the_same() {
     }
 }
 
-#[test]
-fn more_cgroups_than_there_is_room_for_are_an_error_that_says_so() {
-    if !kernel_or_skip("more_cgroups_than_there_is_room_for_are_an_error_that_says_so") {
-        return;
-    }
-    let _alone = alone();
-    let _cgroups: Vec<_> = (0..200).map(|index| TestCgroup::new(&format!("full-{index}"))).collect();
-    let few = ["top", "--once", "--duration", "100ms", "--accounting", "books", "--max-cgroups", "1"];
-    let output = carbon(&few).output().unwrap();
-    assert_eq!(output.status.code(), Some(3));
-    assert!(stderr(&output).contains("give a larger --max-cgroups"), "{}", stderr(&output));
-}
-
 /// Programs of ours that the kernel holds. It lets go of a detached one only when no CPU can still be in it, which
 /// takes seconds on a busy machine.
 fn attached() -> usize {

@@ -53,7 +53,7 @@ pub(crate) fn load() -> &'static Path {
     path
 }
 
-/// A cgroup that goes with its processes when it is dropped.
+/// A cgroup that goes with its processes and the cgroups directly below it when it is dropped.
 #[derive(Debug)]
 pub(crate) struct TestCgroup {
     pub(crate) path: PathBuf,
@@ -103,6 +103,11 @@ impl Drop for TestCgroup {
         for pid in fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default().lines() {
             if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
                 let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        for below in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let _busy = fs::remove_dir(below.path());
             }
         }
         self.remove();

@@ -4,8 +4,11 @@
 use crate::{kernel, maps};
 use aya_ebpf::{
     EbpfContext,
+    bindings::seq_file,
     cty::c_void,
-    helpers::generated::{bpf_get_current_task, bpf_map_lookup_percpu_elem, bpf_probe_read_kernel_str},
+    helpers::generated::{
+        bpf_get_current_task, bpf_map_lookup_percpu_elem, bpf_probe_read_kernel_str, bpf_seq_write,
+    },
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
@@ -109,6 +112,32 @@ fn record_bytes(record: &CgroupRecord) -> &[u8] {
     unsafe { core::slice::from_raw_parts(bytes, CGROUP_RECORD_HEAD + 8 * packages) }
 }
 
+/// Whether the pass takes the cgroup that it has come to: not those of earlier passes, and not more than there is
+/// room for. The kernel cannot go on with a walk over cgroups that stopped half-way, so userspace begins it again.
+#[inline(always)]
+fn in_turn() -> bool {
+    let Some(seen) = maps::counter_word(counter::CGROUPS_SEEN) else { return false };
+    // SAFETY: an element of the map, which only this program writes during a pass.
+    let index = unsafe {
+        let index = *seen;
+        *seen = index + 1;
+        index
+    };
+    index.wrapping_sub(maps::control(control::ROWS_FROM)) < kernel::ROWS_MAX.load()
+}
+
+/// Tells the reader of an iterator's file that a row was written: with one byte for each, its read comes back in
+/// time to take the rows out of their buffer.
+#[inline(always)]
+unsafe fn tell(context: *mut c_void) {
+    let byte = 1u8;
+    // SAFETY: `struct bpf_iter_meta { struct seq_file *seq; ... }` is what the context points at first.
+    unsafe {
+        let meta = *context.cast::<*const *mut seq_file>();
+        bpf_seq_write(*meta, (&raw const byte).cast(), 1);
+    }
+}
+
 /// The object of an iterator's context, `{ meta, object, ... }`: a typed pointer, null after the last one.
 #[inline(always)]
 unsafe fn iterated(context: *mut c_void) -> *const u8 {
@@ -123,6 +152,9 @@ pub(crate) extern "C" fn carbon_cgroups(context: *mut c_void) -> i32 {
     // SAFETY: `struct bpf_iter__cgroup { meta; cgroup; }`.
     let cgroup = unsafe { iterated(context) };
     if cgroup.is_null() {
+        return 0;
+    }
+    if !in_turn() {
         return 0;
     }
     // Plain loads through typed pointers: a helper call for each would be a third of the cost of a row.
@@ -171,6 +203,8 @@ pub(crate) extern "C" fn carbon_tasks(context: *mut c_void) -> i32 {
         let mut record = TaskRecord::default();
         kernel::describe(task, kind::TASK, run, &mut record);
         maps::send_row(bytes_of(&record));
+        // SAFETY: an iterator's context.
+        unsafe { tell(context) };
     }
     0
 }

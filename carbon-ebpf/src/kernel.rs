@@ -26,6 +26,10 @@ constants! {
     /// Books every so many rows or switches to a wrong key, so that tests can see that they notice. 0, as it is
     /// outside tests, lets the verifier remove the branch.
     MISBOOK_EVERY;
+    /// Rows that one pass over the cgroups may write.
+    ROWS_MAX;
+    /// Bytes of the event buffer.
+    EVENT_BYTES;
     /// `bpf_array.pptrs`.
     BPF_ARRAY_PPTRS;
     /// `cgroup.kn`.

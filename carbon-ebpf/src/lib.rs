@@ -146,6 +146,30 @@ pub struct RunCounts {
     pub alive: u64,
     /// Tasks that are not freed yet.
     pub unfreed: u64,
+    /// CPU time of those that are.
+    pub freed_ns: u64,
+}
+
+/// What ends of tasks are summed by where there are too many to be told one by one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct SumKey {
+    /// Run.
+    pub run: u64,
+    /// Id of the cgroup.
+    pub cgroup: u64,
+    /// Name, ended by a zero byte.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A sum over ended tasks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TaskSum {
+    /// How many.
+    pub tasks: u64,
+    /// Their CPU time.
+    pub exec_ns: u64,
 }
 
 /// Words of the control map, written by userspace.
@@ -154,8 +178,12 @@ pub mod control {
     pub const RUNS: u32 = 0;
     /// Not zero: report every task, not only those of runs.
     pub const EVERY_TASK: u32 = 1;
+    /// Cgroups that a pass leaves out at its beginning: earlier passes of the same snapshot had them.
+    pub const ROWS_FROM: u32 = 2;
+    /// Monotonic time at which the last pass over the tasks ended: a task that began later is in no row.
+    pub const TASKS_PASSED_NS: u32 = 3;
     /// Words of the map.
-    pub const WORDS: u32 = 2;
+    pub const WORDS: u32 = 4;
 }
 
 /// Words of the counter map, written by the programs.
@@ -182,8 +210,12 @@ pub mod counter {
     pub const SCRATCH: u32 = 9;
     /// Bookings, counted only where a test has some of them go wrong.
     pub const BOOKINGS: u32 = 10;
+    /// Cgroups that the pass has come by.
+    pub const CGROUPS_SEEN: u32 = 11;
+    /// Ends of tasks that went to a sum, since the event buffer was half full or more.
+    pub const TASKS_SUMMED: u32 = 12;
     /// Words of the map.
-    pub const WORDS: u32 = 11;
+    pub const WORDS: u32 = 13;
 }
 
 /// What runs on a CPU now, on the rung that hooks the switch. One cache line.
@@ -242,7 +274,9 @@ const _: () = {
     assert!(size_of::<TaskRecord>() == 80);
     assert!(offset_of!(TaskRecord, tid) == 48 && offset_of!(TaskRecord, comm) == 64);
     assert!(size_of::<RunMember>() == 16);
-    assert!(size_of::<RunCounts>() == 16);
+    assert!(size_of::<RunCounts>() == 24);
+    assert!(size_of::<SumKey>() == 32);
+    assert!(size_of::<TaskSum>() == 16);
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Cell>() == 16);
     assert!(size_of::<Cells>() == 16 * CELLS);

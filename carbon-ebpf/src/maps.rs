@@ -2,13 +2,15 @@
 //!
 //! Sizes given here are least ones: userspace sets those that depend on the machine before the object is loaded.
 
+use crate::kernel;
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use carbon_ebpf::{
-    CPUS_MAX, Cells, CpuEntry, PATH_RECORD_HEAD, PathRecord, RunCounts, RunMember, Slot, control, counter,
+    CPUS_MAX, Cells, CpuEntry, PATH_RECORD_HEAD, PathRecord, RunCounts, RunMember, Slot, SumKey, TaskRecord,
+    TaskSum, control, counter,
 };
 
 /// Words that userspace sets: see [`carbon_ebpf::control`].
@@ -42,6 +44,10 @@ pub(crate) static MEMBERS: HashMap<u32, RunMember> = HashMap::with_max_entries(1
 /// Runs.
 #[map]
 pub(crate) static RUN_COUNTS: HashMap<u64, RunCounts> = HashMap::with_max_entries(1_024, 0);
+
+/// Ends of tasks that could not be told one by one.
+#[map]
+static SUMS: HashMap<SumKey, TaskSum> = HashMap::with_max_entries(1_024, 0);
 
 /// What runs on each CPU, for the hook.
 #[map]
@@ -109,6 +115,32 @@ pub(crate) fn send_event(bytes: &[u8]) -> bool {
         count(counter::EVENTS_LOST, 1);
     }
     sent
+}
+
+/// Whether the event buffer is half full or more: what comes often then goes to sums, and the rest of the room is
+/// left to the ends of cgroups and of long-lived tasks.
+#[inline(always)]
+pub(crate) fn crowded() -> bool {
+    EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= kernel::EVENT_BYTES.load() / 2
+}
+
+/// Adds an ended task to the sum of its name; counts its time as lost where there are too many names.
+#[inline(always)]
+pub(crate) fn sum(record: &TaskRecord) {
+    count(counter::TASKS_SUMMED, 1);
+    let key = SumKey { run: record.run, cgroup: record.cgroup, comm: record.comm };
+    if SUMS.get_ptr_mut(key).is_none() {
+        // It fails where another CPU was quicker, or where the map is full: the look below tells.
+        let _ = SUMS.insert(key, TaskSum::default(), u64::from(BPF_NOEXIST));
+    }
+    let Some(sum) = SUMS.get_ptr_mut(key) else {
+        count(counter::TASKS_LOST_NS, record.exec_ns);
+        return;
+    };
+    // SAFETY: an element of the map.
+    unsafe { add(&raw mut (*sum).tasks, 1) };
+    // SAFETY: as above.
+    unsafe { add(&raw mut (*sum).exec_ns, record.exec_ns) };
 }
 
 /// Whether exactly one event was lost so far: the moment to say so.

@@ -58,7 +58,7 @@ fn started(run: u64) {
         // SAFETY: as above.
         unsafe { maps::add(&raw mut (*counts).unfreed, 1) };
     } else {
-        let _ = maps::RUN_COUNTS.insert(run, RunCounts { alive: 1, unfreed: 1 }, 0);
+        let _ = maps::RUN_COUNTS.insert(run, RunCounts { alive: 1, unfreed: 1, freed_ns: 0 }, 0);
     }
 }
 
@@ -88,7 +88,9 @@ pub(crate) fn carbon_fork(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn carbon_exec(ctx: BtfTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
-    if let Some(run) = reported(task) {
+    if let Some(run) = reported(task)
+        && !maps::crowded()
+    {
         let mut record = TaskRecord::default();
         kernel::describe(task, kind::TASK_EXEC, run, &mut record);
         maps::send_event(bytes_of(&record));
@@ -106,9 +108,11 @@ pub(crate) fn carbon_exit(ctx: BtfTracePointContext) -> i32 {
     if run == 0 {
         return 0;
     }
-    let mut record = TaskRecord::default();
-    kernel::describe(task, kind::TASK_EXIT, run, &mut record);
-    maps::send_event(bytes_of(&record));
+    if !maps::crowded() {
+        let mut record = TaskRecord::default();
+        kernel::describe(task, kind::TASK_EXIT, run, &mut record);
+        maps::send_event(bytes_of(&record));
+    }
     if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(run) {
         // SAFETY: an element of the map.
         unsafe { maps::add(&raw mut (*counts).alive, u64::MAX) };
@@ -126,19 +130,21 @@ pub(crate) fn carbon_free(ctx: BtfTracePointContext) -> i32 {
     let Some(run) = reported(task) else { return 0 };
     let mut record = TaskRecord::default();
     kernel::describe(task, kind::TASK_FREED, run, &mut record);
-    if !maps::send_event(bytes_of(&record)) {
-        maps::count(counter::TASKS_LOST_NS, record.exec_ns);
+    // What no row can have told is as well told by a sum.
+    let short_lived = record.start_ns > maps::control(control::TASKS_PASSED_NS);
+    if (short_lived && maps::crowded()) || !maps::send_event(bytes_of(&record)) {
+        maps::sum(&record);
     }
     if run != 0 {
-        left(record.tgid, run);
+        left(&record);
     }
     0
 }
 
 /// Takes a freed task out of its run.
 #[inline(always)]
-fn left(tgid: u32, run: u64) {
-    if let Some(member) = maps::MEMBERS.get_ptr_mut(tgid) {
+fn left(record: &TaskRecord) {
+    if let Some(member) = maps::MEMBERS.get_ptr_mut(record.tgid) {
         // SAFETY: an element of the map.
         let tasks = unsafe { &raw mut (*member).tasks };
         // SAFETY: as above.
@@ -146,11 +152,13 @@ fn left(tgid: u32, run: u64) {
         // Two last threads freed at once may both see zero: the second removal finds nothing.
         // SAFETY: as above.
         if unsafe { core::ptr::read_volatile(tasks) } == 0 {
-            let _ = maps::MEMBERS.remove(tgid);
+            let _ = maps::MEMBERS.remove(record.tgid);
         }
     }
-    if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(run) {
+    if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(record.run) {
         // SAFETY: an element of the map.
+        unsafe { maps::add(&raw mut (*counts).freed_ns, record.exec_ns) };
+        // SAFETY: as above.
         unsafe { maps::add(&raw mut (*counts).unfreed, u64::MAX) };
     }
 }

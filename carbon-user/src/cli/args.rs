@@ -112,9 +112,6 @@ pub struct TopArgs {
     /// Rows of the table; the rest is added up [default: all with --once, else what fits].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Cgroups that a snapshot has room for [default: four times those at the start, at least 2900].
-    #[arg(long, value_name = "N")]
-    pub max_cgroups: Option<u32>,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,

@@ -291,8 +291,7 @@ pub struct Machine {
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let limits = Limits { cgroups_max: options.cgroups_max, ..Limits::default() };
-    let (engine, ()) = Engine::open(&options.measuring, limits, |_| Ok(()))?;
+    let (engine, ()) = Engine::open(&options.measuring, Limits::default(), |_| Ok(()))?;
     Ok(Machine { engine, last: None, limit: options.limit })
 }
 

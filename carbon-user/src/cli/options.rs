@@ -89,8 +89,6 @@ pub struct TopOptions {
     pub output: Option<PathBuf>,
     /// Rows of the table.
     pub limit: Option<usize>,
-    /// Cgroups that a snapshot has room for, if set.
-    pub cgroups_max: Option<u32>,
 }
 
 /// `carbon doctor`, checked.
@@ -129,7 +127,7 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
-    let TopArgs { once, duration, format, limit, max_cgroups, shared } = args;
+    let TopArgs { once, duration, format, limit, shared } = args;
     let needs_once = |option, value: String| CliError::Argument {
         option,
         value,
@@ -159,19 +157,9 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
     if let Some(rows) = limit.filter(|rows| !(1..=1_000_000).contains(rows)) {
         return Err(number("--limit", rows.to_string()));
     }
-    if let Some(cgroups) = max_cgroups.filter(|cgroups| !(1..=1_000_000).contains(cgroups)) {
-        return Err(number("--max-cgroups", cgroups.to_string()));
-    }
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
-    Ok(TopOptions {
-        measuring,
-        once: once.then_some(duration),
-        format,
-        output,
-        limit,
-        cgroups_max: max_cgroups,
-    })
+    Ok(TopOptions { measuring, once: once.then_some(duration), format, output, limit })
 }
 
 fn doctor(args: DoctorArgs) -> DoctorOptions {
@@ -389,7 +377,6 @@ mod tests {
             "carbon top --format json",
             "carbon top --output x",
             "carbon top --once --limit 0",
-            "carbon top --max-cgroups 0",
             "carbon doctor --format xml",
         ];
         let said: Vec<String> = refused.iter().map(|line| format!("$ {line}\n{}", message(line))).collect();

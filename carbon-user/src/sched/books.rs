@@ -17,7 +17,7 @@ use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
 use crate::window::{Accounts, Class, SchedSnapshot, Usage, WorkloadKey};
-use carbon_ebpf::{PACKAGES_MAX, counter};
+use carbon_ebpf::{PACKAGES_MAX, control, counter};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -61,38 +61,54 @@ impl Books {
             apart: Apart::default(),
             rest: Rest::begin(ProcStat::read(root)?, has_total),
         };
-        let lost = books.look()?;
-        if lost > 0 {
-            return Err(SchedError::TooManyCgroups { lost });
-        }
+        books.look()?;
         books.ledger.begun = true;
         Ok(books)
     }
 
-    /// One pass over everything; returns how many rows did not fit.
-    fn look(&mut self) -> Result<u64, SchedError> {
-        let lost_before = self.tracer.object.counter(counter::ROWS_LOST)?;
+    /// A look at everything.
+    fn look(&mut self) -> Result<(), SchedError> {
         self.tracer.drain();
-        self.cgroups.pass().map_err(|source| SchedError::Call { call: "visiting the cgroups", source })?;
+        let complete = self.visit_cgroups()?;
         self.tracer.visit_tasks()?;
-        self.ledger.pass += 1;
-        let Self { tracer: Tracer { object, runs, .. }, ledger, .. } = self;
-        object.drain_rows(|record| match record {
-            Record::Cgroup(cgroup, nanos) => ledger.live(CgroupId(cgroup), &nanos),
-            Record::Total(nanos) => ledger.total = nanos,
-            other => runs.observe(&other),
-        });
-        let lost = self.tracer.object.counter(counter::ROWS_LOST)?.saturating_sub(lost_before);
         self.tracer.drain();
         for ended in self.tracer.take_ended() {
             self.ledger.ended(&ended);
         }
         self.ledger.lost_ends_ns = self.tracer.object.counter(counter::REMOVED_LOST_NS)?;
-        self.ledger.settle(self.tracer.kernel_threads(), lost == 0);
-        Ok(lost)
+        self.ledger.settle(self.tracer.kernel_threads(), complete);
+        Ok(())
     }
 
-    fn accounts(&mut self, lost_rows: u64) -> Result<Accounts, SchedError> {
+    /// Reads all cgroups, in as many passes as their number asks for. Returns whether every cgroup that was there
+    /// all the time is certain to have been read: where cgroups came or went between two passes, the others may
+    /// have changed places.
+    fn visit_cgroups(&mut self) -> Result<bool, SchedError> {
+        self.ledger.pass += 1;
+        let rows_lost = self.tracer.object.counter(counter::ROWS_LOST)?;
+        let (mut from, mut seen_first) = (0, None);
+        loop {
+            let Self { cgroups, ledger, tracer: Tracer { object, .. }, .. } = self;
+            object.set_control(control::ROWS_FROM, from)?;
+            object.clear_counter(counter::CGROUPS_SEEN)?;
+            cgroups
+                .pass(|| {})
+                .map_err(|source| SchedError::Call { call: "visiting the cgroups", source })?;
+            object.drain_rows(|record| match record {
+                Record::Cgroup(cgroup, nanos) => ledger.live(CgroupId(cgroup), &nanos),
+                Record::Total(nanos) => ledger.total = nanos,
+                _ => {}
+            });
+            let seen = object.counter(counter::CGROUPS_SEEN)?;
+            let stable = *seen_first.get_or_insert(seen) == seen;
+            from += object.rows_a_pass;
+            if seen <= from {
+                return Ok(stable && object.counter(counter::ROWS_LOST)? == rows_lost);
+            }
+        }
+    }
+
+    fn accounts(&mut self) -> Result<Accounts, SchedError> {
         let exec_ns = self.ledger.total.iter().sum();
         let (idle_ns, irq_steal_ns) = self.rest.since_begin(&ProcStat::read(&self.root)?, exec_ns);
         let lost_events = self.tracer.object.counter(counter::EVENTS_LOST)?;
@@ -102,7 +118,7 @@ impl Books {
             missed_ns: 0,
             overflow_ns: self.ledger.overflow_ns,
             missed_switches: 0,
-            lost_events: lost_events.saturating_add(lost_rows),
+            lost_events,
             clamped: self.ledger.clamped,
         })
     }
@@ -114,13 +130,8 @@ impl Accounting for Books {
     }
 
     fn snapshot(&mut self) -> Result<SchedSnapshot, SchedError> {
-        let lost = self.look()?;
-        if lost > 0 {
-            log::warn!(
-                "{lost} cgroups did not fit in this snapshot; their time comes in the next one with room: give a larger --max-cgroups"
-            );
-        }
-        let accounts = self.accounts(lost)?;
+        self.look()?;
+        let accounts = self.accounts()?;
         let usage = self.apart.separate(self.ledger.usage(), self.tracer.runs.usage());
         self.ledger.retire();
         Ok(SchedSnapshot { usage, accounts })

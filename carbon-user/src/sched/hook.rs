@@ -147,8 +147,6 @@ impl Accounting for Hook {
         self.tracer.visit_tasks()?;
         self.fold_busy(&online)?;
         let usage = self.usage()?;
-        let Tracer { object, runs, .. } = &mut self.tracer;
-        object.drain_rows(|record| runs.observe(&record));
         self.tracer.drain();
         self.tracer.take_ended();
         let accounts = self.accounts(usage.total())?;

@@ -17,6 +17,9 @@ const TRACE_ITER: u32 = 28;
 /// `BPF_CGROUP_ITER_DESCENDANTS_PRE`: a cgroup before its children, so that the root's total comes first.
 const DESCENDANTS_PRE: u32 = 2;
 
+/// Rows after which a pass stops to have them taken. A tenth of a row buffer's room.
+const ROWS_A_READ: usize = 512;
+
 /// The part of `union bpf_attr` for making an iterator's link.
 #[repr(C)]
 #[derive(Default)]
@@ -78,15 +81,16 @@ impl KernelIterator {
         Ok(Self { link: bpf(LINK_CREATE, &attr)? })
     }
 
-    /// Runs the program over everything once. It writes to its map; what is read here is only its end.
-    pub(super) fn pass(&self) -> io::Result<()> {
+    /// Runs the program over everything once. It writes to its map, and a byte for each row to the file that is
+    /// read here: after so many of them, `take` is called to empty the map.
+    pub(super) fn pass(&self, mut take: impl FnMut()) -> io::Result<()> {
         let attr = PassAttr { link: self.link.as_raw_fd().cast_unsigned(), flags: 0 };
         let mut file = File::from(bpf(ITER_CREATE, &attr)?);
-        let mut nothing = [0; 64];
+        let mut told = [0; ROWS_A_READ];
         loop {
-            match file.read(&mut nothing) {
+            match file.read(&mut told) {
                 Ok(0) => return Ok(()),
-                Ok(_) => {}
+                Ok(_) => take(),
                 // The kernel gives up the CPU after a million objects without output, and goes on when asked.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
                 Err(error) => return Err(error),

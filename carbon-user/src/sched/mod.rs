@@ -119,8 +119,8 @@ pub trait Accounting: fmt::Debug {
 /// Limits that can be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Cgroups that a snapshot has room for; by default four times those that there are, and at least 2,900.
-    pub cgroups_max: Option<u32>,
+    /// Cgroups that one pass of a snapshot may read, if not as many as there is room for.
+    pub rows_a_pass: Option<u64>,
     /// For tests that must see a wrong booking: every so many rows or switches go to a wrong key. 0 is never.
     pub misbook_every: u64,
 }
@@ -242,12 +242,6 @@ pub enum SchedError {
         /// How many there may be.
         most: usize,
     },
-    /// More cgroups than the row buffer holds.
-    #[error("{lost} cgroups did not fit in the snapshot")]
-    TooManyCgroups {
-        /// How many.
-        lost: u64,
-    },
     /// Something that this kernel or this build does not have.
     #[error("there is no {what}")]
     NoSuch {
@@ -291,7 +285,6 @@ impl SchedError {
                 "see \"carbon doctor\", or choose a lower --accounting"
             }
             Self::TooManyCpus { .. } => "use --accounting cpustat",
-            Self::TooManyCgroups { .. } => "give a larger --max-cgroups",
             Self::NoSuch { .. } => "choose another --accounting",
         }
     }

@@ -1,11 +1,11 @@
 //! The kernel programs, loaded: their constants set, their maps sized for this machine, attached as long as this
 //! process has the object.
 
-use super::SchedError;
 use super::btf::KernelTypes;
 use super::enrol::Enrolment;
 use super::layout::Layout;
 use super::records::{Record, decode};
+use super::{Limits, SchedError};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::RunId;
@@ -13,31 +13,22 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
-use carbon_ebpf::{CELLS, CPUS_MAX, PACKAGES_MAX, RunCounts, control, counter};
+use carbon_ebpf::{
+    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, PACKAGES_MAX, RunCounts, SumKey, TaskSum, control, counter,
+};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The object file that `cargo xtask ebpf` built from `carbon-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARBON_BPF_OBJECT"));
 
-/// Bytes of the event buffer: ends of cgroups and tasks between two drains. 6,000 ends of tasks.
-const EVENT_BYTES: u32 = 512 << 10;
-/// Least bytes of the row buffer: 2,900 cgroups on one package, or 3,200 tasks.
-const ROW_BYTES_MIN: u32 = 256 << 10;
-const ROW_BYTES_MAX: u32 = 64 << 20;
-
-/// How large the maps are to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sizes {
-    /// Cgroups that the row buffer has room for.
-    pub(super) cgroups: u32,
-    /// Exactly that, up to a page, and not a least size.
-    pub(super) exact: bool,
-    /// Whether the hook's overflow table is used.
-    pub(super) hook: bool,
-    /// See [`Limits::misbook_every`](super::Limits::misbook_every).
-    pub(super) misbook_every: u64,
-}
+/// Bytes of the event buffer: ends of cgroups and tasks between two drains. 8,000 cgroups that are made, removed and
+/// released, or 10,000 ends of tasks. A power of two of pages, as it must be.
+const EVENT_BYTES: u32 = 1 << 20;
+/// Bytes of the row buffer. What does not fit is read by further passes.
+const ROW_BYTES: u32 = 512 << 10;
+/// What a ring buffer puts before each record (`BPF_RINGBUF_HDR_SZ`).
+const RECORD_HEADER_BYTES: u32 = 8;
 
 /// The loaded object.
 pub(super) struct Object {
@@ -45,6 +36,8 @@ pub(super) struct Object {
     btf: Option<Btf>,
     /// What was found of the kernel.
     pub(super) layout: Layout,
+    /// Cgroups that one pass may read.
+    pub(super) rows_a_pass: u64,
     rows: RingBuf<MapData>,
     events: RingBuf<MapData>,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -58,17 +51,26 @@ impl fmt::Debug for Object {
 
 impl Object {
     /// Finds the kernel's layout and creates maps; no program is loaded yet.
-    pub(super) fn open(root: &SysRoot, topology: &Topology, sizes: Sizes) -> Result<Self, SchedError> {
+    /// `hook` says that its overflow table is used.
+    pub(super) fn open(
+        root: &SysRoot,
+        topology: &Topology,
+        limits: Limits,
+        hook: bool,
+    ) -> Result<Self, SchedError> {
         let layout = Layout::find(&KernelTypes::read(&root.sys)?)?;
         let cpus = topology.package_of.len();
         if cpus > CPUS_MAX {
             return Err(SchedError::TooManyCpus { cpus, most: CPUS_MAX });
         }
         let packages = topology.packages.min(PACKAGES_MAX);
+        let rows_a_pass = limits.rows_a_pass.unwrap_or_else(|| rows_a_pass(packages));
         let machine = [
             ("CPU_COUNT", cpus as u64),
             ("PACKAGE_COUNT", packages as u64),
-            ("MISBOOK_EVERY", sizes.misbook_every),
+            ("MISBOOK_EVERY", limits.misbook_every),
+            ("ROWS_MAX", rows_a_pass),
+            ("EVENT_BYTES", EVENT_BYTES.into()),
         ];
         let constants: Vec<(&str, u64)> = layout.constants.iter().copied().chain(machine).collect();
         let btf = Btf::parse_file(root.sys.join("kernel/btf/vmlinux"), Endianness::default())
@@ -79,16 +81,16 @@ impl Object {
         for (name, value) in &constants {
             loader.override_global(name, value, true);
         }
-        loader.map_max_entries("ROWS", row_bytes(sizes, packages));
+        loader.map_max_entries("ROWS", ROW_BYTES);
         loader.map_max_entries("EVENTS", EVENT_BYTES);
-        if !sizes.hook {
+        if !hook {
             loader.map_max_entries("CROWDED", 1);
         }
         let mut ebpf = loader.load(OBJECT).map_err(|error| SchedError::load("the maps", error))?;
         let log = EbpfLogger::init(&mut ebpf).ok();
         let rows = ring(&mut ebpf, "ROWS")?;
         let events = ring(&mut ebpf, "EVENTS")?;
-        let mut this = Self { ebpf, btf: Some(btf), layout, rows, events, log };
+        let mut this = Self { ebpf, btf: Some(btf), layout, rows_a_pass, rows, events, log };
         this.set_packages(topology)?;
         Ok(this)
     }
@@ -220,12 +222,22 @@ impl Object {
 
     /// How many tasks a run has.
     pub(super) fn run_counts(&self, run: RunId) -> Result<RunCounts, SchedError> {
-        let counts: HashMap<_, u64, [u64; 2]> = self.map("RUN_COUNTS")?;
+        let counts: HashMap<_, u64, [u64; 3]> = self.map("RUN_COUNTS")?;
         match counts.get(&run.0, 0) {
             Ok(words) => Ok(bytemuck::cast(words)),
             Err(aya::maps::MapError::KeyNotFound) => Ok(RunCounts::default()),
             Err(error) => Err(SchedError::map("RUN_COUNTS", error)),
         }
+    }
+
+    /// Sums of ended tasks that were not told one by one, by run, cgroup and name.
+    pub(super) fn sums(&self, mut take: impl FnMut(SumKey, TaskSum)) -> Result<(), SchedError> {
+        let sums: HashMap<_, [u64; 4], [u64; 2]> = self.map("SUMS")?;
+        for entry in &sums {
+            let (key, sum) = entry.map_err(|error| SchedError::map("SUMS", error))?;
+            take(bytemuck::cast(key), bytemuck::cast(sum));
+        }
+        Ok(())
     }
 
     /// What the first process of a run needs to enter it.
@@ -278,11 +290,10 @@ fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, SchedEr
     RingBuf::try_from(map).map_err(|error| SchedError::map(name, error))
 }
 
-/// A ring buffer's size must be a power of two of pages.
-fn row_bytes(sizes: Sizes, packages: usize) -> u32 {
-    let row = 8 + 16 + 8 * u32::try_from(packages).unwrap_or(1);
-    let least = if sizes.exact { 4096 } else { ROW_BYTES_MIN };
-    sizes.cgroups.saturating_mul(row).clamp(least, ROW_BYTES_MAX).next_power_of_two()
+/// Cgroups that the row buffer has room for, less one: it is full when one byte is left.
+fn rows_a_pass(packages: usize) -> u64 {
+    let row = CGROUP_RECORD_HEAD as u64 + u64::from(RECORD_HEADER_BYTES) + 8 * packages as u64;
+    u64::from(ROW_BYTES) / row - 1
 }
 
 /// Before 5.11 maps counted as locked memory. Where the limit may not be raised, loading itself will tell.
@@ -308,11 +319,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_row_buffer_has_a_legal_size() {
-        let bytes = |cgroups, exact| row_bytes(Sizes { cgroups, exact, hook: false, misbook_every: 0 }, 1);
-        assert_eq!(bytes(0, false), ROW_BYTES_MIN);
-        assert_eq!(bytes(0, true), 4096);
-        assert_eq!(bytes(10_000, false), 512 << 10);
-        assert_eq!(bytes(u32::MAX, false), ROW_BYTES_MAX);
+    fn the_buffers_have_legal_sizes() {
+        for bytes in [ROW_BYTES, EVENT_BYTES] {
+            assert!(bytes.is_power_of_two() && bytes >= 4096);
+        }
+        assert_eq!((rows_a_pass(1), rows_a_pass(8)), (16_383, 5_956));
     }
 }

@@ -6,7 +6,7 @@
 use super::records::{Record, comm};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use carbon_ebpf::{PF_EXITING, TaskRecord};
+use carbon_ebpf::{PF_EXITING, SumKey, TaskRecord, TaskSum};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
@@ -57,6 +57,13 @@ struct Run {
     replaced: Vec<ProcessTime>,
     other_count: u64,
     other_cpu: CpuNanos,
+    /// Everything that records told.
+    told: CpuNanos,
+    /// What its tasks had beyond that.
+    untold: CpuNanos,
+    /// Ended tasks that were summed by name, and the cgroup of the largest sum.
+    sums: Vec<(String, TaskSum)>,
+    sums_in: Option<(u64, CgroupId)>,
 }
 
 impl Run {
@@ -132,9 +139,39 @@ impl RunTracker {
         }
     }
 
-    /// Whether any run is open.
-    pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+    /// The runs that are open.
+    pub(super) fn ids(&self) -> Vec<RunId> {
+        self.runs.keys().copied().collect()
+    }
+
+    /// Before the sums are read anew.
+    pub(super) fn forget_sums(&mut self) {
+        for run in self.runs.values_mut() {
+            run.sums.clear();
+            run.sums_in = None;
+        }
+    }
+
+    /// Takes note of ended tasks that were summed by name.
+    pub(super) fn summed(&mut self, key: &SumKey, sum: &TaskSum) {
+        let Some(run) = self.runs.get_mut(&RunId(key.run)) else { return };
+        run.sums.push((comm(&key.comm), *sum));
+        if run.sums_in.is_none_or(|(largest, _)| largest < sum.exec_ns) {
+            run.sums_in = Some((sum.exec_ns, CgroupId(key.cgroup)));
+        }
+    }
+
+    /// `total` is the time that all tasks of a run have had: what no record told is booked to the cgroup that most
+    /// of the summed ones were in, and to its first package.
+    pub(super) fn make_good(&mut self, run: RunId, total: CpuNanos) {
+        let Some(open) = self.runs.get_mut(&run) else { return };
+        let Some((_, cgroup)) = open.sums_in else { return };
+        let more = total.saturating_sub(open.told + open.untold);
+        open.untold += more;
+        let row = self.usage.entry((cgroup, run)).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
+        if let Some(nanos) = row.first_mut() {
+            *nanos += more;
+        }
     }
 
     /// Opens a run.
@@ -168,6 +205,7 @@ impl RunTracker {
         }
         let leader = task.tid == task.tgid;
         let Some(run) = self.runs.get_mut(&run) else { return };
+        run.told += added;
         let process = run.process(task);
         process.cpu += added;
         if leader {
@@ -210,8 +248,8 @@ impl RunTracker {
         });
         Processes {
             listed: listed.chain(run.replaced.iter().cloned()).collect(),
-            other_count: run.other_count,
-            other_cpu: run.other_cpu,
+            other_count: run.other_count + run.sums.iter().map(|(_, sum)| sum.tasks).sum::<u64>(),
+            other_cpu: run.other_cpu + run.untold,
         }
     }
 }

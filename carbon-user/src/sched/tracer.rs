@@ -3,7 +3,7 @@
 use super::enrol::Enrolment;
 use super::iterator::KernelIterator;
 use super::names::CgroupNames;
-use super::object::{Object, Sizes};
+use super::object::Object;
 use super::records::Record;
 use super::runs::{Processes, RunTracker};
 use super::{Limits, SchedError};
@@ -11,7 +11,8 @@ use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use carbon_ebpf::{PACKAGES_MAX, control, counter};
+use carbon_ebpf::{PACKAGES_MAX, TaskRecord, control, counter};
+use std::collections::HashMap;
 
 /// Tasks up to which all are visited at every snapshot: 0.3 us each where none is reported.
 const TASKS_CHEAP: u64 = 4_000;
@@ -43,6 +44,8 @@ pub(super) struct Tracer {
     tasks_visited_ns: u64,
     kernel_threads: CpuNanos,
     follows_runs: bool,
+    /// The next look at the tasks is at the edge of a run.
+    edge_of_run: bool,
 }
 
 impl Tracer {
@@ -58,13 +61,8 @@ impl Tracer {
             .map_err(|source| SchedError::Read { path: "/proc/self/mountinfo".into(), source })?
             .ok_or(SchedError::NoSuch { what: "mounted cgroup2 hierarchy" })?;
         let mut names = CgroupNames::default();
-        let found = u32::try_from(names.walk(&mount)).unwrap_or(u32::MAX);
-        let cgroups = limits.cgroups_max.unwrap_or_else(|| found.saturating_mul(4));
-        let mut object = Object::open(
-            root,
-            topology,
-            Sizes { cgroups, hook, exact: limits.cgroups_max.is_some(), misbook_every: limits.misbook_every },
-        )?;
+        names.walk(&mount);
+        let mut object = Object::open(root, topology, limits, hook)?;
         object.load_on_demand("carbon_prepare")?;
         object.run_on_demand("carbon_prepare", None)?;
         object.load_on_demand("carbon_enrol")?;
@@ -95,6 +93,7 @@ impl Tracer {
             tasks_visited_ns: 0,
             kernel_threads: CpuNanos::ZERO,
             follows_runs: false,
+            edge_of_run: false,
         })
     }
 
@@ -119,21 +118,62 @@ impl Tracer {
         std::mem::take(&mut self.ended)
     }
 
-    /// Visits all tasks where that is cheap or due, or where a run is open.
+    /// Visits all tasks where that is cheap or due, or at the edge of a run.
     pub(super) fn visit_tasks(&mut self) -> Result<(), SchedError> {
         let now_ns = clock::monotonic_ns();
         let due = now_ns.saturating_sub(self.tasks_visited_ns) >= TASKS_PERIOD_NS;
-        if !due && self.runs.is_empty() && self.tasks_seen > TASKS_CHEAP {
+        if !due && !std::mem::take(&mut self.edge_of_run) && self.tasks_seen > TASKS_CHEAP {
             return Ok(());
         }
         self.tasks_visited_ns = now_ns;
+        let freed = self.freed()?;
         self.object.clear_counter(counter::KERNEL_THREADS_NS)?;
         self.object.clear_counter(counter::TASKS_SEEN)?;
-        self.tasks.pass().map_err(|source| SchedError::Call { call: "visiting the tasks", source })?;
+        let mut live = HashMap::new();
+        self.pass_over_tasks(|task| *live.entry(RunId(task.run)).or_insert(0) += task.exec_ns)?;
+        self.object.set_control(control::TASKS_PASSED_NS, clock::monotonic_ns())?;
+        self.drain();
+        self.make_good(&freed, &live)?;
         self.tasks_seen = self.object.counter(counter::TASKS_SEEN)?;
         let live = self.object.counter(counter::KERNEL_THREADS_NS)?;
         let ended = self.object.counter(counter::KERNEL_THREADS_ENDED_NS)?;
         self.kernel_threads = self.kernel_threads.max(CpuNanos(live.saturating_add(ended)));
+        Ok(())
+    }
+
+    /// One pass over all tasks; those of runs are taken note of, and shown to `also`.
+    fn pass_over_tasks(&mut self, mut also: impl FnMut(&TaskRecord)) -> Result<(), SchedError> {
+        let Self { object, runs, tasks, .. } = self;
+        let pass = tasks.pass(|| {
+            object.drain_rows(|record| {
+                if let Record::Task(task) = &record {
+                    also(task);
+                }
+                runs.observe(&record);
+            });
+        });
+        pass.map_err(|source| SchedError::Call { call: "visiting the tasks", source })
+    }
+
+    /// Time of the freed tasks of every run, by the kernel's own sum.
+    fn freed(&self) -> Result<Vec<(RunId, u64)>, SchedError> {
+        let runs = self.runs.ids();
+        runs.into_iter().map(|run| Ok((run, self.object.run_counts(run)?.freed_ns))).collect()
+    }
+
+    /// Where ends of tasks went to sums, gives each run what its tasks had in all and no record told: `freed` was
+    /// read before the pass that saw `live`, so that nothing is in both.
+    fn make_good(&mut self, freed: &[(RunId, u64)], live: &HashMap<RunId, u64>) -> Result<(), SchedError> {
+        if freed.is_empty() || self.object.counter(counter::TASKS_SUMMED)? == 0 {
+            return Ok(());
+        }
+        let Self { object, runs, .. } = self;
+        runs.forget_sums();
+        object.sums(|key, sum| runs.summed(&key, &sum))?;
+        for (run, freed_ns) in freed {
+            let live_ns = live.get(run).copied().unwrap_or(0);
+            runs.make_good(*run, CpuNanos(freed_ns.saturating_add(live_ns)));
+        }
         Ok(())
     }
 
@@ -152,6 +192,7 @@ impl Tracer {
         }
         self.object.set_control(control::RUNS, 1)?;
         self.runs.open(run);
+        self.edge_of_run = true;
         self.object.enrolment(run)
     }
 
@@ -160,16 +201,12 @@ impl Tracer {
     pub(super) fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {
         let counts = self.object.run_counts(run)?;
         self.drain();
+        self.edge_of_run = true;
         if counts.unfreed <= counts.alive {
             return Ok(true);
         }
         let mut seen = 0;
-        self.tasks.pass().map_err(|source| SchedError::Call { call: "visiting the tasks", source })?;
-        let Self { object, runs, .. } = self;
-        object.drain_rows(|record| {
-            seen += u64::from(matches!(&record, Record::Task(task) if task.run == run.0));
-            runs.observe(&record);
-        });
+        self.pass_over_tasks(|task| seen += u64::from(task.run == run.0))?;
         Ok(seen >= counts.unfreed)
     }
 

@@ -1,0 +1,258 @@
+//! The kernel part where there is much of everything: cgroups, threads, ends, runs, and tasks that move.
+
+use crate::accounting::{booked, disagreements, edge, open_rung, within_a_second};
+use crate::support::{TestCgroup, alone, kernel_or_skip, load, root, topology};
+use carbon_user::sched::{Enrolment, Limits, Rung, open};
+use carbon_user::units::{CgroupId, RunId};
+use carbon_user::window::Usage;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
+
+const BOTH: [Rung; 2] = [Rung::Books, Rung::Hook];
+
+/// Starts a shell command line as the first process of a run.
+fn start_in(enrolment: Enrolment, script: &str) -> Child {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script);
+    #[expect(unsafe_code, reason = "between fork and exec")]
+    // SAFETY: only system calls.
+    unsafe {
+        command.pre_exec(move || enrolment.enter());
+    }
+    command.spawn().unwrap()
+}
+
+fn run_ns(usage: &Usage, run: RunId) -> u64 {
+    let rows = usage.rows().filter(|(key, _)| key.run == Some(run));
+    rows.map(|(_, nanos)| nanos.iter().map(|nanos| nanos.0).sum::<u64>()).sum()
+}
+
+/// Within a thousandth, and a tick of each CPU.
+fn assert_near(ours_ns: u64, truth_ns: u64, what: &str) {
+    let tolerance = truth_ns / 1000 + 4_000_000 * u64::from(topology().cpus_online());
+    assert!(ours_ns.abs_diff(truth_ns) <= tolerance, "{what}: {ours_ns} ns, the kernel {truth_ns} ns");
+}
+
+/// Many cgroups are read in many passes as they are in one.
+#[test]
+fn many_passes_read_what_one_does() {
+    if !kernel_or_skip("many_passes_read_what_one_does") {
+        return;
+    }
+    let _alone = alone();
+    let cgroups: Vec<TestCgroup> = (0..200).map(|index| TestCgroup::new(&format!("pass-{index}"))).collect();
+    let limits = Limits { rows_a_pass: Some(30), ..Limits::default() };
+    let mut accounting = open(Rung::Books, &root(), &topology(), limits).unwrap();
+    let start = edge(accounting.as_mut(), &cgroups);
+    let script = format!("exec {} spin 0.01", load().display());
+    for child in &mut cgroups.iter().map(|cgroup| cgroup.start(&script)).collect::<Vec<_>>() {
+        assert!(child.wait().unwrap().success());
+    }
+    let end = edge(accounting.as_mut(), &cgroups);
+    assert_eq!(disagreements(&start, &end, &cgroups), Vec::<String>::new());
+    let least =
+        cgroups.iter().map(|cgroup| booked(&end.snapshot.usage.since(&start.snapshot.usage).0, cgroup.id));
+    assert!(least.min().unwrap() > 5_000_000, "each of them ran");
+}
+
+/// Ten thousand live cgroups, and as many that come and go between two looks: none is lost.
+#[test]
+fn ten_thousand_cgroups_live_and_ten_thousand_gone() {
+    if !kernel_or_skip("ten_thousand_cgroups_live_and_ten_thousand_gone") {
+        return;
+    }
+    let _alone = alone();
+    let top = TestCgroup::new("many");
+    let folder = |kind: &str, index: u32| top.path.join(format!("{kind}-{index}"));
+    for index in 0..10_000 {
+        fs::create_dir(folder("live", index)).unwrap();
+    }
+    let mut accounting = open_rung(Rung::Books);
+    let start = accounting.snapshot().unwrap();
+    let accounts = start.accounts;
+    // One process visits them all in turn: each gets the time of its moves and of a little work.
+    let visit = format!(
+        "for group in {}/{{live,gone}}-*; do echo $BASHPID > $group/cgroup.procs; for ((i=0; i<20; i++)); do :; done; done; echo $BASHPID > {}/cgroup.procs",
+        top.path.display(),
+        top.path.parent().unwrap().display(),
+    );
+    let mut inside_us = 0;
+    for round in 0..5 {
+        for index in 2_000 * round..2_000 * (round + 1) {
+            fs::create_dir(folder("gone", index)).unwrap();
+        }
+        assert!(Command::new("bash").arg("-c").arg(&visit).status().unwrap().success());
+        inside_us = top.usage_usec();
+        for index in 2_000 * round..2_000 * (round + 1) {
+            fs::remove_dir(folder("gone", index)).unwrap();
+        }
+        accounting.drain().unwrap();
+    }
+    let end = accounting.snapshot().unwrap();
+    let (grown, fallen) = end.usage.since(&start.usage);
+    let below = format!("{}/", accounting.cgroup_path(top.id).unwrap());
+    let named =
+        |cgroup: CgroupId| accounting.cgroup_path(cgroup).is_some_and(|path| path.starts_with(&below));
+    let ours: Vec<u64> = grown
+        .rows()
+        .filter(|(key, _)| named(key.cgroup))
+        .map(|(_, nanos)| nanos.iter().map(|nanos| nanos.0).sum())
+        .collect();
+    let lost = end.accounts.since(&accounts);
+    println!(
+        "{} cgroups, {} ms, cpu.stat {inside_us} us, {lost:?}",
+        ours.len(),
+        ours.iter().sum::<u64>() / 1_000_000
+    );
+    assert_eq!((fallen, lost.overflow_ns, lost.lost_events), (0, 0, 0));
+    // The kernel books at ticks and switches: a cgroup that was left sooner has no time by its own figure either.
+    assert!(ours.len() > 10_000, "{} of 20,000 have time and a name", ours.len());
+    assert_near(ours.iter().sum(), inside_us * 1000, "all of them");
+}
+
+/// More ends of threads and processes than the event buffer holds: their sum stays exact, and it is said.
+#[test]
+fn a_storm_of_ends_is_summed() {
+    if !kernel_or_skip("a_storm_of_ends_is_summed") {
+        return;
+    }
+    let _alone = alone();
+    for (rung, storm) in [(Rung::Books, "storm 16 2"), (Rung::Books, "forks 8 2"), (Rung::Hook, "storm 16 2")]
+    {
+        let cgroup = TestCgroup::new("storm");
+        let mut accounting = open_rung(rung);
+        let run = RunId(3);
+        let start = accounting.snapshot().unwrap();
+        let script =
+            format!("echo $$ > {}/cgroup.procs; exec {} {storm}", cgroup.path.display(), load().display());
+        let mut child = start_in(accounting.open_run(run).unwrap(), &script);
+        assert!(child.wait().unwrap().success());
+        within_a_second(|| accounting.run_settled(run).unwrap());
+        let end = accounting.snapshot().unwrap();
+        let ours = run_ns(&end.usage.since(&start.usage).0, run);
+        let processes = accounting.run_processes(run);
+        let listed: u64 = processes.listed.iter().map(|process| process.cpu.0).sum();
+        println!(
+            "{rung} {storm}: {ours} ns, cpu.stat {} us; {} listed, {} others with {} ns",
+            cgroup.usage_usec(),
+            processes.listed.len(),
+            processes.other_count,
+            processes.other_cpu.0
+        );
+        // Before the shell was in the cgroup.
+        let outside_ns = 1_500_000;
+        assert_near(ours, cgroup.usage_usec() * 1000 + outside_ns, storm);
+        assert_eq!(listed + processes.other_cpu.0, ours, "the processes are the run");
+        assert!(processes.other_count > 10_000, "more than the buffer holds: {}", processes.other_count);
+    }
+}
+
+/// A hundred runs at once are told apart, and what is of none is in none.
+#[test]
+fn a_hundred_runs_at_once_are_told_apart() {
+    if !kernel_or_skip("a_hundred_runs_at_once_are_told_apart") {
+        return;
+    }
+    let _alone = alone();
+    for rung in BOTH {
+        let mut accounting = open_rung(rung);
+        let start = accounting.snapshot().unwrap();
+        let mut children: Vec<Child> = (1..=100)
+            .map(|number| {
+                let enrolment = accounting.open_run(RunId(number)).unwrap();
+                // A grandchild does the work.
+                let script = format!("{} spin 0.0{:02}; true", load().display(), 10 + number % 50);
+                start_in(enrolment, &script)
+            })
+            .collect();
+        for child in &mut children {
+            assert!(child.wait().unwrap().success());
+        }
+        let (grown, _) = accounting.snapshot().unwrap().usage.since(&start.usage);
+        for number in 1..=100 {
+            let (ours, target) = (run_ns(&grown, RunId(number)), (10 + number % 50) * 1_000_000);
+            // The shell's and the loader's own time comes on top.
+            assert!(
+                (target..target + 12_000_000).contains(&ours),
+                "{rung}, run {number}: {ours} ns, {target} asked for"
+            );
+        }
+    }
+}
+
+/// A cgroup's row is its own tasks, not its descendants'; a thread that is moved alone (cgroup.threads) and a process
+/// that begins elsewhere (`CLONE_INTO_CGROUP`) count where they are.
+#[test]
+fn nested_threaded_and_cloned_into() {
+    if !kernel_or_skip("nested_threaded_and_cloned_into") {
+        return;
+    }
+    let _alone = alone();
+    // Beside a threaded cgroup no other kind can be used.
+    let [outer, other] = ["outer", "other"].map(TestCgroup::new);
+    let id = |path: &std::path::Path| CgroupId(fs::metadata(path).unwrap().ino());
+    let (inner, threaded) = (other.path.join("inner"), outer.path.join("threaded"));
+    fs::create_dir(&inner).unwrap();
+    fs::create_dir(&threaded).unwrap();
+    fs::write(threaded.join("cgroup.type"), "threaded").unwrap();
+    let mut rungs = BOTH.map(open_rung);
+    let starts: Vec<_> = rungs.iter_mut().map(|rung| rung.snapshot().unwrap()).collect();
+    let spin = |script: String| outer.start(&script);
+    let directory = tempfile::tempdir().unwrap();
+    let tid = directory.path().join("tid");
+    let load = load().display();
+    let mut children =
+        [spin(format!("exec {load} spin 0.3")), spin(format!("exec {load} thread {} 1.0", tid.display()))];
+    assert!(within_a_second(|| fs::read_to_string(&tid).is_ok_and(|text| text.ends_with('\n'))));
+    fs::write(threaded.join("cgroup.threads"), fs::read_to_string(&tid).unwrap().trim()).unwrap();
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    let mut cloned = Command::new(&*crate::support::load());
+    assert!(cloned.args(["into", inner.to_str().unwrap(), "0.4"]).status().unwrap().success());
+    let own = |path: &std::path::Path| {
+        let text = fs::read_to_string(path.join("cpu.stat")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap().parse::<u64>().unwrap() * 1000
+    };
+    let truth = [own(&inner), own(&threaded), own(&outer.path) - own(&threaded)];
+    for (rung, start) in rungs.iter_mut().zip(&starts) {
+        let (grown, _) = rung.snapshot().unwrap().usage.since(&start.usage);
+        assert_eq!(booked(&grown, other.id), 0, "what its child's tasks do is not its own");
+        let ours = [id(&inner), id(&threaded), outer.id].map(|cgroup| booked(&grown, cgroup));
+        println!("{}: {ours:?}, the kernel {truth:?}", rung.rung());
+        for ((ours, truth), what) in
+            ours.into_iter().zip(truth).zip(["cloned into", "moved thread", "outer alone"])
+        {
+            // A thread that is moved while it runs and never switches: the hook sees it at its next fold or switch.
+            let slack = if rung.rung() == Rung::Hook && what != "cloned into" { 150_000_000 } else { 0 };
+            assert!(truth > 200_000_000, "{what}: {truth}");
+            if ours.abs_diff(truth) > slack {
+                assert_near(ours, truth, what);
+            }
+        }
+    }
+}
+
+/// While no run is open, forks and execs have no program at all.
+#[test]
+fn without_a_run_nothing_is_attached_to_forks() {
+    if !kernel_or_skip("without_a_run_nothing_is_attached_to_forks") {
+        return;
+    }
+    let _alone = alone();
+    let links = || aya::programs::loaded_links().count();
+    assert!(within_a_second(|| {
+        let now = links();
+        sleep(Duration::from_millis(50));
+        now == links()
+    }));
+    let mut accounting = open_rung(Rung::Books);
+    let quiet = links();
+    let enrolment = accounting.open_run(RunId(1)).unwrap();
+    assert_eq!(links(), quiet + 3, "fork, exec and exit");
+    drop(enrolment);
+}
