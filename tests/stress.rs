@@ -212,7 +212,7 @@ fn nested_threaded_and_cloned_into() {
     for child in &mut children {
         assert!(child.wait().unwrap().success());
     }
-    let mut cloned = Command::new(&*crate::support::load());
+    let mut cloned = Command::new(crate::support::load());
     assert!(cloned.args(["into", inner.to_str().unwrap(), "0.4"]).status().unwrap().success());
     let own = |path: &std::path::Path| {
         let text = fs::read_to_string(path.join("cpu.stat")).unwrap();

@@ -15,6 +15,11 @@ pub fn boottime_ns() -> u64 {
     nanoseconds(ClockId::Boottime)
 }
 
+/// CPU time of this process so far, in nanoseconds.
+pub fn process_cpu_ns() -> u64 {
+    nanoseconds(ClockId::ProcessCPUTime)
+}
+
 /// The wall clock, for labels only: it may step.
 pub fn wall() -> jiff::Timestamp {
     jiff::Timestamp::now()

@@ -120,6 +120,10 @@ pub struct TopArgs {
 /// `carbon doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
+    /// Measure for so long by the books, the hook and cpu.stat at once, and compare them key by key; status 1 where
+    /// they disagree.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub balance: Option<String>,
     /// How the findings are written.
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub format: RunFormat,

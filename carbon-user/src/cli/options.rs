@@ -21,6 +21,8 @@ use std::time::Duration;
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Longest window. A 32-bit RAPL counter of 15.3 uJ wraps after 65.5 kJ: 131 s at 500 W.
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
+/// Shortest `--balance`: a hundred ticks.
+const BALANCE_MIN: Duration = Duration::from_secs(1);
 /// Longest `--once`: what takes longer wants the ledger of an agent.
 const DURATION_MAX: Duration = Duration::from_hours(24);
 const PROJECT_CHARACTERS_MAX: usize = 128;
@@ -98,6 +100,8 @@ pub struct DoctorOptions {
     pub format: RunFormat,
     /// Where sysfs and procfs are.
     pub root: SysRoot,
+    /// Compare the ways of accounting for so long instead.
+    pub balance: Option<Duration>,
 }
 
 /// Parses and checks a command line, program name first. Help and version are printed here.
@@ -105,7 +109,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
     match Cli::try_parse_from(arguments) {
         Ok(Cli { command: Command::Run(args) }) => run(args).map(Options::Run),
         Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
-        Ok(Cli { command: Command::Doctor(args) }) => Ok(Options::Doctor(doctor(args))),
+        Ok(Cli { command: Command::Doctor(args) }) => doctor(args).map(Options::Doctor),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;
             Ok(Options::Shown)
@@ -162,8 +166,12 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
     Ok(TopOptions { measuring, once: once.then_some(duration), format, output, limit })
 }
 
-fn doctor(args: DoctorArgs) -> DoctorOptions {
-    DoctorOptions { format: args.format, root: SysRoot { sys: args.sysfs_root, ..SysRoot::default() } }
+fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
+    let balance = args.balance.as_deref();
+    let balance =
+        balance.map(|text| check_duration("--balance", text, BALANCE_MIN, DURATION_MAX)).transpose()?;
+    let root = SysRoot { sys: args.sysfs_root, ..SysRoot::default() };
+    Ok(DoctorOptions { format: args.format, root, balance })
 }
 
 fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
@@ -378,6 +386,7 @@ mod tests {
             "carbon top --output x",
             "carbon top --once --limit 0",
             "carbon doctor --format xml",
+            "carbon doctor --balance 5ms",
         ];
         let said: Vec<String> = refused.iter().map(|line| format!("$ {line}\n{}", message(line))).collect();
         assert!(said.iter().all(|text| text.lines().count() == 2));

@@ -15,6 +15,7 @@ mod names;
 mod object;
 mod proc;
 mod procstat;
+mod programs;
 mod records;
 mod runs;
 mod tracer;
@@ -25,6 +26,7 @@ pub use enrol::Enrolment;
 pub use hook::Hook;
 pub use names::CgroupNames;
 pub use proc::Proc;
+pub use programs::{ProgramTime, Timing, time_programs};
 pub use runs::{ProcessTime, Processes};
 
 use crate::sysroot::SysRoot;

@@ -3,6 +3,7 @@
 //! Looks only: nothing is loaded or attached here (what the rungs and meters say of themselves is handed in). A
 //! file that cannot be read makes its line `unknown`, with the reason, and nothing else.
 
+mod balance;
 mod kernel;
 mod perf;
 mod place;
@@ -20,6 +21,7 @@ use crate::sched::Rung;
 use crate::sysroot::SysRoot;
 use crate::units::Quality;
 use std::io;
+use std::time::Duration;
 
 /// What a line means for measuring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +148,9 @@ pub fn diagnose(root: &SysRoot, perf: &PerfEvents, findings: Findings) -> Diagno
 
 /// The command. Status 1: nothing can be measured.
 pub fn doctor(options: &DoctorOptions, findings: impl FnOnce(&SysRoot) -> Findings) -> Result<u8, CliError> {
+    if let Some(duration) = options.balance {
+        return balanced(options, duration);
+    }
     let diagnosis = diagnose(&options.root, &PerfEvents::open(), findings(&options.root));
     let output = Output::Stdout;
     let text = match options.format {
@@ -156,6 +161,19 @@ pub fn doctor(options: &DoctorOptions, findings: impl FnOnce(&SysRoot) -> Findin
     };
     output.write(&text)?;
     Ok(u8::from(diagnosis.quality().is_none()))
+}
+
+/// `--balance`. Status 1: the ways of accounting disagree.
+fn balanced(options: &DoctorOptions, duration: Duration) -> Result<u8, CliError> {
+    let balance = balance::measure(options, duration)?;
+    let text = match options.format {
+        RunFormat::Table => balance.to_table(),
+        RunFormat::Json => balance
+            .to_json()
+            .map_err(|error| CliError::from_write("standard output", io::Error::other(error)))?,
+    };
+    Output::Stdout.write(&text)?;
+    Ok(u8::from(!balance.balanced))
 }
 
 /// The operating system's words without the number.
