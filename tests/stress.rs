@@ -256,3 +256,70 @@ fn without_a_run_nothing_is_attached_to_forks() {
     assert_eq!(links(), quiet + 3, "fork, exec and exit");
     drop(enrolment);
 }
+
+/// CPUs that are not to be disturbed are read from outside: a task that never switches is counted all the same.
+#[test]
+fn a_cpu_that_is_left_alone_is_read_all_the_same() {
+    if !kernel_or_skip("a_cpu_that_is_left_alone_is_read_all_the_same") {
+        return;
+    }
+    let _alone = alone();
+    let cgroups = ["left-alone"].map(TestCgroup::new);
+    let limits = Limits { disturb_no_cpu: true, ..Limits::default() };
+    let mut accounting = open(Rung::Hook, &root(), &topology(), limits).unwrap();
+    let mut child = cgroups[0].start(&format!("exec {} spin 1.5", load().display()));
+    sleep(Duration::from_millis(200));
+    let mut last = edge(accounting.as_mut(), &cgroups);
+    for _ in 0..5 {
+        sleep(Duration::from_millis(200));
+        let next = edge(accounting.as_mut(), &cgroups);
+        assert_eq!(disagreements(&last, &next, &cgroups), Vec::<String>::new());
+        let (grown, fallen) = next.snapshot.usage.since(&last.snapshot.usage);
+        assert!(booked(&grown, cgroups[0].id) > 50_000_000, "it runs");
+        assert_eq!(fallen, 0);
+        last = next;
+    }
+    assert!(child.wait().unwrap().success());
+}
+
+/// A CPU that goes offline under load and comes back: no time is lost, and none is made up.
+#[test]
+fn a_cpu_that_goes_and_comes_back_is_counted() {
+    if !kernel_or_skip("a_cpu_that_goes_and_comes_back_is_counted") {
+        return;
+    }
+    let switch = std::path::Path::new("/sys/devices/system/cpu/cpu1/online");
+    let _alone = alone();
+    if fs::write(switch, "1").is_err() {
+        println!("no second CPU that can be taken offline");
+        return;
+    }
+    for rung in BOTH {
+        let cgroups = ["hotplug"].map(TestCgroup::new);
+        let mut accounting = open_rung(rung);
+        let start = edge(accounting.as_mut(), &cgroups);
+        let begun = std::time::Instant::now();
+        let mut child = cgroups[0].start(&format!("exec {} threads 3 0.6", load().display()));
+        let (mut online_ns, mut before) = (0, begun);
+        for online in ["0", "1", "0", "1"] {
+            sleep(Duration::from_millis(250));
+            accounting.snapshot().unwrap();
+            let now = std::time::Instant::now();
+            online_ns += (now - before).as_nanos() * if online == "0" { 2 } else { 1 };
+            before = now;
+            fs::write(switch, online).unwrap();
+        }
+        assert!(child.wait().unwrap().success());
+        let end = edge(accounting.as_mut(), &cgroups);
+        online_ns += before.elapsed().as_nanos() * 2;
+        assert_eq!(disagreements(&start, &end, &cgroups), Vec::<String>::new(), "{rung}");
+        let (grown, fallen) = end.snapshot.usage.since(&start.snapshot.usage);
+        let accounts = end.snapshot.accounts.since(&start.snapshot.accounts);
+        assert_eq!(fallen, 0, "{rung}");
+        let known = grown.total().0 + accounts.idle_ns + accounts.irq_steal_ns + accounts.missed_ns;
+        let online_ns = u64::try_from(online_ns).unwrap();
+        println!("{rung}: {known} ns of {online_ns}: {accounts:?}");
+        // Each edge of a CPU's time online is a window's edge here, give or take how long the switching took.
+        assert!(known.abs_diff(online_ns) < online_ns / 10, "{rung}: {known} of {online_ns}: {accounts:?}");
+    }
+}

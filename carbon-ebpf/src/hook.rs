@@ -7,11 +7,13 @@
 
 use crate::{kernel, maps};
 use aya_ebpf::{
-    helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns},
+    cty::c_void,
+    helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns, bpf_map_lookup_percpu_elem},
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
-use carbon_ebpf::{CELLS, KEY_IDLE, KEY_KERNEL_THREAD, PF_KTHREAD, Slot, cell_index};
+use carbon_ebpf::{CELLS, KEY_IDLE, KEY_KERNEL_THREAD, PF_KTHREAD, Peek, Slot, cell_index};
+use core::sync::atomic::{Ordering, compiler_fence};
 
 /// What a task is booked to.
 #[inline(always)]
@@ -41,6 +43,7 @@ pub(crate) fn carbon_switch(ctx: BtfTracePointContext) -> i32 {
     let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 0 };
     // SAFETY: an element of this CPU, and the program is not preempted by itself.
     let slot = unsafe { &mut *slot };
+    begin_change(slot);
     // SAFETY: typed pointers of the tracepoint.
     unsafe {
         let prev_ns: u64 = kernel::typed(prev, kernel::TASK_SUM_EXEC.load());
@@ -56,6 +59,55 @@ pub(crate) fn carbon_switch(ctx: BtfTracePointContext) -> i32 {
         slot.task = next as u64;
         slot.booked_ns = kernel::typed(next, kernel::TASK_SUM_EXEC.load());
     }
+    end_change(slot);
+    0
+}
+
+/// The slot's sequence becomes odd, before anything else is written.
+#[inline(always)]
+fn begin_change(slot: &mut Slot) {
+    count_change(slot);
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// The slot's sequence becomes even again, after everything else.
+#[inline(always)]
+fn end_change(slot: &mut Slot) {
+    compiler_fence(Ordering::SeqCst);
+    count_change(slot);
+}
+
+#[inline(always)]
+fn count_change(slot: &mut Slot) {
+    let next = slot.sequence.wrapping_add(1);
+    // SAFETY: a field of the slot.
+    unsafe { (&raw mut slot.sequence).write_volatile(next) };
+}
+
+/// Run by userspace on any CPU, with another one's number as argument: reads how much the task there has run, without
+/// disturbing it. For CPUs that are to be left alone (`nohz_full`).
+#[raw_tracepoint]
+pub(crate) fn carbon_peek(ctx: RawTracePointContext) -> i32 {
+    let cpu: u64 = ctx.arg(0);
+    let Some(peeked) = maps::PEEKED.get_ptr_mut(0) else { return 1 };
+    let map = (&raw const maps::SLOTS).cast_mut().cast::<c_void>();
+    let key = 0u32;
+    // SAFETY: the map and the key are valid; a CPU that is not possible gives null.
+    let slot = unsafe { bpf_map_lookup_percpu_elem(map, (&raw const key).cast(), cpu as u32) }.cast::<Slot>();
+    if slot.is_null() {
+        return 2;
+    }
+    // SAFETY: a field of the slot, which its CPU may write meanwhile: hence volatile, and read again below.
+    let before = unsafe { (&raw const (*slot).sequence).read_volatile() };
+    // SAFETY: as above.
+    let task = unsafe { (&raw const (*slot).task).read_volatile() };
+    // A task that has gone meanwhile gives any number, and then the sequence has changed.
+    let exec_ns = kernel::word(task + kernel::TASK_SUM_EXEC.load());
+    // SAFETY: as above.
+    let after = unsafe { (&raw const (*slot).sequence).read_volatile() };
+    let sequence = if before == after { u64::from(before) } else { 1 };
+    // SAFETY: an element of the map, which only this program writes.
+    unsafe { *peeked = Peek { sequence, exec_ns } };
     0
 }
 
@@ -134,6 +186,7 @@ pub(crate) fn carbon_fold(_: RawTracePointContext) -> i32 {
     } else {
         classed(kernel::task_cgroup_id(task), kernel::half(task + kernel::TASK_FLAGS.load()))
     };
+    begin_change(slot);
     if slot.task == task {
         slot.pending_ns += exec_ns.wrapping_sub(slot.booked_ns);
     } else if slot.task != 0 {
@@ -146,5 +199,6 @@ pub(crate) fn carbon_fold(_: RawTracePointContext) -> i32 {
     }
     slot.task = task;
     slot.booked_ns = exec_ns;
+    end_change(slot);
     0
 }

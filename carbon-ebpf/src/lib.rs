@@ -235,9 +235,23 @@ pub struct Slot {
     /// Start of the idle slice, monotonic, while the CPU is idle.
     pub idle_since_ns: u64,
     /// Switches whose previous task was not the remembered one.
-    pub missed_switches: u64,
+    pub missed_switches: u32,
+    /// Odd while the CPU changes the slot or its cells: a reader that finds it even, and the same after reading, has
+    /// read one state. Plain stores in this order suffice where stores stay in order (x86-64); on arm64 a reader can
+    /// see a change without its number, and is then off by a slice that the next reading makes good.
+    pub sequence: u32,
     /// Time whose key found no room.
     pub overflow_ns: u64,
+}
+
+/// What runs on a CPU that is not to be disturbed, as another one sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Peek {
+    /// [`Slot::sequence`] before and after, if they are the same; else odd.
+    pub sequence: u64,
+    /// `sum_exec_runtime` of the task.
+    pub exec_ns: u64,
 }
 
 /// CPU time of a key on one CPU.
@@ -278,6 +292,7 @@ const _: () = {
     assert!(size_of::<SumKey>() == 32);
     assert!(size_of::<TaskSum>() == 16);
     assert!(size_of::<Slot>() == 64);
+    assert!(size_of::<Peek>() == 16);
     assert!(size_of::<Cell>() == 16);
     assert!(size_of::<Cells>() == 16 * CELLS);
     assert!(CELLS.is_power_of_two());

@@ -9,8 +9,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use carbon_ebpf::{
-    CPUS_MAX, Cells, CpuEntry, PATH_RECORD_HEAD, PathRecord, RunCounts, RunMember, Slot, SumKey, TaskRecord,
-    TaskSum, control, counter,
+    CPUS_MAX, Cells, CpuEntry, PATH_RECORD_HEAD, PathRecord, Peek, RunCounts, RunMember, Slot, SumKey,
+    TaskRecord, TaskSum, control, counter,
 };
 
 /// Words that userspace sets: see [`carbon_ebpf::control`].
@@ -52,6 +52,10 @@ static SUMS: HashMap<SumKey, TaskSum> = HashMap::with_max_entries(1_024, 0);
 /// What runs on each CPU, for the hook.
 #[map]
 pub(crate) static SLOTS: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the last peek at a CPU saw, for the hook.
+#[map]
+pub(crate) static PEEKED: Array<Peek> = Array::with_max_entries(1, 0);
 
 /// CPU time per key on each CPU, for the hook.
 #[map]

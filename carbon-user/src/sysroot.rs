@@ -77,6 +77,12 @@ impl SysRoot {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a list of CPUs"))
     }
 
+    /// CPUs without a regular tick, which are not to be disturbed (`nohz_full=`).
+    pub fn tickless_cpus(&self) -> Vec<u32> {
+        let text = self.read_sys("devices/system/cpu/nohz_full").unwrap_or_default();
+        parse_cpu_list(&text).unwrap_or_default()
+    }
+
     /// Number of CPUs that could ever come online: the width of per-CPU data.
     pub fn possible_cpus(&self) -> io::Result<u32> {
         parse_cpu_list(&self.read_sys("devices/system/cpu/possible")?)

@@ -7,7 +7,7 @@ use super::apart::Apart;
 use super::enrol::Enrolment;
 use super::iterator::KernelIterator;
 use super::names::CgroupNames;
-use super::procstat::ProcStat;
+use super::procstat::{Outside, ProcStat};
 use super::records::Record;
 use super::runs::Processes;
 use super::tracer::{Ended, Tracer};
@@ -110,7 +110,7 @@ impl Books {
 
     fn accounts(&mut self) -> Result<Accounts, SchedError> {
         let exec_ns = self.ledger.total.iter().sum();
-        let (idle_ns, irq_steal_ns) = self.rest.since_begin(&ProcStat::read(&self.root)?, exec_ns);
+        let (idle_ns, irq_steal_ns) = self.rest.since_begin(ProcStat::read(&self.root)?, exec_ns);
         let lost_events = self.tracer.object.counter(counter::EVENTS_LOST)?;
         Ok(Accounts {
             idle_ns,
@@ -352,43 +352,35 @@ fn push(usage: &mut Usage, key: WorkloadKey, nanos: &Nanos) {
 /// Time outside tasks: idle as /proc/stat has it, and the rest of the wall clock.
 #[derive(Debug)]
 struct Rest {
-    begin: ProcStat,
+    outside: Outside,
     has_total: bool,
-    last_ns: u64,
-    exec_begin_ns: Option<u64>,
-    /// CPUs times wall clock since the beginning, of CPUs that were online.
-    wall_ns: u64,
-    idle_ns: u64,
+    exec_ns: Option<u64>,
+    /// What of the wall clock neither tasks nor idleness had, in sum: it swings by the ticks that both are behind.
+    open_ns: i64,
     irq_steal_ns: u64,
 }
 
 impl Rest {
     fn begin(begin: ProcStat, has_total: bool) -> Self {
-        Self {
-            begin,
-            has_total,
-            last_ns: clock::monotonic_ns(),
-            exec_begin_ns: None,
-            wall_ns: 0,
-            idle_ns: 0,
-            irq_steal_ns: 0,
-        }
+        let outside = Outside::new(begin, clock::monotonic_ns());
+        Self { outside, has_total, exec_ns: None, open_ns: 0, irq_steal_ns: 0 }
     }
 
     /// Idle and irq + steal + switching since the beginning; neither falls.
-    fn since_begin(&mut self, now: &ProcStat, exec_ns: u64) -> (u64, u64) {
-        let now_ns = clock::monotonic_ns();
-        let passed = now_ns.saturating_sub(std::mem::replace(&mut self.last_ns, now_ns));
-        self.wall_ns = self.wall_ns.saturating_add(passed.saturating_mul(now.cpus.len() as u64));
-        let exec_begin = *self.exec_begin_ns.get_or_insert(exec_ns);
-        self.idle_ns = self.idle_ns.max(now.all.idle_ns.saturating_sub(self.begin.all.idle_ns));
-        let outside = if self.has_total {
-            let exec_ns = exec_ns.saturating_sub(exec_begin);
-            self.wall_ns.saturating_sub(exec_ns).saturating_sub(self.idle_ns)
-        } else {
-            now.all.irq_steal_ns.saturating_sub(self.begin.all.irq_steal_ns)
-        };
-        self.irq_steal_ns = self.irq_steal_ns.max(outside);
-        (self.idle_ns, self.irq_steal_ns)
+    fn since_begin(&mut self, now: ProcStat, exec_ns: u64) -> (u64, u64) {
+        let (idle_before, irq_before) = (self.outside.idle_ns, self.outside.irq_steal_ns);
+        let passed = self.outside.update(now, clock::monotonic_ns());
+        let idle_ns = self.outside.idle_ns;
+        let exec_before = self.exec_ns.replace(exec_ns).unwrap_or(exec_ns);
+        match passed.wall_ns.filter(|_| self.has_total) {
+            Some(wall_ns) => {
+                let known = exec_ns.saturating_sub(exec_before).saturating_add(idle_ns - idle_before);
+                self.open_ns += wall_ns.cast_signed() - known.cast_signed();
+            }
+            // Nobody knows how much of the wall clock a CPU had that went or came.
+            None => self.open_ns += (self.outside.irq_steal_ns - irq_before).cast_signed(),
+        }
+        self.irq_steal_ns = self.irq_steal_ns.max(u64::try_from(self.open_ns).unwrap_or(0));
+        (idle_ns, self.irq_steal_ns)
     }
 }

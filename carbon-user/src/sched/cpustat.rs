@@ -7,9 +7,10 @@
 use super::enrol::Enrolment;
 use super::names::CgroupNames;
 use super::proc::thread_group;
-use super::procstat::ProcStat;
+use super::procstat::{Outside, ProcStat};
 use super::runs::{ProcessTime, Processes};
 use super::{Accounting, Rung, SchedError};
+use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
@@ -28,7 +29,7 @@ pub struct CpuStat {
     names: CgroupNames,
     package_of: Vec<usize>,
     packages: usize,
-    begin: ProcStat,
+    outside: Outside,
     last: ProcStat,
     /// Own time of each cgroup when it was last read, in microseconds.
     seen: HashMap<CgroupId, u64>,
@@ -75,7 +76,7 @@ impl CpuStat {
             package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
             packages: topology.packages,
             last: begin.clone(),
-            begin,
+            outside: Outside::new(begin, clock::monotonic_ns()),
             seen: HashMap::new(),
             totals: HashMap::new(),
             runs: Vec::new(),
@@ -161,8 +162,8 @@ impl Accounting for CpuStat {
         let stat = ProcStat::read(&self.root)?;
         let own = self.read()?;
         self.add(own, &stat);
-        let idle_ns = stat.all.idle_ns.saturating_sub(self.begin.all.idle_ns);
-        let irq_steal_ns = stat.all.irq_steal_ns.saturating_sub(self.begin.all.irq_steal_ns);
+        self.outside.update(stat.clone(), clock::monotonic_ns());
+        let (idle_ns, irq_steal_ns) = (self.outside.idle_ns, self.outside.irq_steal_ns);
         self.last = stat;
         let mut usage = Usage::new(self.packages);
         for (cgroup, nanos) in &self.totals {

@@ -1,11 +1,12 @@
 //! Rung 2: a program on every context switch.
 //!
-//! At the edge of a window each busy CPU folds its own slot, so that what runs now is booked up to its last tick;
-//! idle CPUs are left asleep and read as they stand.
+//! At the edge of a window each busy CPU folds its own slot, so that what runs now is booked up to its last tick.
+//! Idle CPUs are left asleep, and those without a tick (`nohz_full`) undisturbed: both are read as they stand, twice
+//! where they moved meanwhile. A CPU that is offline keeps its slot, and has no time.
 
 use super::apart::Apart;
 use super::enrol::Enrolment;
-use super::procstat::ProcStat;
+use super::procstat::{Outside, ProcStat};
 use super::runs::Processes;
 use super::tracer::Tracer;
 use super::{Accounting, Limits, Rung, SchedError};
@@ -17,7 +18,11 @@ use crate::window::{Accounts, Class, SchedSnapshot, Usage, WorkloadKey};
 use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, PACKAGES_MAX, Slot, counter};
 use std::collections::HashMap;
 
-const PROGRAM: &str = "carbon_fold";
+const FOLD: &str = "carbon_fold";
+const PEEK: &str = "carbon_peek";
+
+/// Attempts to read slots and cells while no CPU that is read passively moves.
+const ATTEMPTS: usize = 3;
 
 /// The rung.
 #[derive(Debug)]
@@ -27,12 +32,17 @@ pub struct Hook {
     package_of: Vec<usize>,
     packages: usize,
     apart: Apart,
+    /// CPUs that are not to be disturbed.
+    undisturbed: Vec<bool>,
     /// Idle time of each CPU as it was last seen, so that an estimate for a running slice is never taken back.
     idle_ns: Vec<u64>,
-    begin: ProcStat,
+    /// Time that each CPU was online, which it cannot have been idle for longer than.
+    online_ns: Vec<u64>,
+    outside: Outside,
     begin_slots: Vec<Slot>,
-    last_ns: u64,
+    /// CPUs times clock, less what is known of windows in which CPUs came or went.
     wall_ns: u64,
+    known_ns: u64,
     missed_ns: u64,
 }
 
@@ -40,7 +50,8 @@ impl Hook {
     /// Loads and attaches the programs and fills the slots: everything is counted from here.
     pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
         let mut tracer = Tracer::open(root, topology, limits, true)?;
-        tracer.object.load_on_demand(PROGRAM)?;
+        tracer.object.load_on_demand(FOLD)?;
+        tracer.object.load_on_demand(PEEK)?;
         tracer.object.load("carbon_switch", "sched_switch")?;
         tracer.object.attach("carbon_switch")?;
         tracer.object.loaded();
@@ -49,18 +60,24 @@ impl Hook {
             fold(&mut tracer, *cpu)?;
         }
         let begin_slots = tracer.object.slots()?;
-        let last_ns = clock::monotonic_ns();
+        let tickless = root.tickless_cpus();
+        let undisturbed = (0..)
+            .take(begin_slots.len())
+            .map(|cpu: u32| limits.disturb_no_cpu || tickless.contains(&cpu))
+            .collect();
         Ok(Self {
             root: root.clone(),
             tracer,
             package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
             packages: topology.packages.min(PACKAGES_MAX),
             apart: Apart::default(),
+            undisturbed,
             idle_ns: vec![0; begin_slots.len()],
-            begin,
+            online_ns: vec![0; begin_slots.len()],
+            outside: Outside::new(begin, clock::monotonic_ns()),
             begin_slots,
-            last_ns,
             wall_ns: 0,
+            known_ns: 0,
             missed_ns: 0,
         })
     }
@@ -70,6 +87,7 @@ impl Hook {
         let slots = self.tracer.object.slots()?;
         for (cpu, _) in &online.cpus {
             if slots.get(*cpu).is_some_and(|slot| slot.key != KEY_IDLE)
+                && !self.is_undisturbed(*cpu)
                 && let Err(error) = fold(&mut self.tracer, *cpu)
             {
                 log::debug!("CPU {cpu} keeps its running slice until the next window: {error}");
@@ -78,45 +96,102 @@ impl Hook {
         Ok(())
     }
 
-    fn usage(&self) -> Result<Usage, SchedError> {
-        let mut rows: HashMap<u64, Vec<CpuNanos>> = HashMap::new();
-        self.tracer.object.cells(|cpu, key, exec_ns| {
-            let row = rows.entry(key).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
-            let package = self.package_of.get(cpu).copied().unwrap_or(0).min(self.packages.saturating_sub(1));
-            if let Some(nanos) = row.get_mut(package) {
-                *nanos += CpuNanos(exec_ns);
+    fn is_undisturbed(&self, cpu: usize) -> bool {
+        self.undisturbed.get(cpu).copied().unwrap_or(false)
+    }
+
+    /// Time by key, and the slots that belong to it.
+    fn read(&mut self) -> Result<(Usage, Vec<Slot>), SchedError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let before = self.tracer.object.slots()?;
+            let mut rows = self.cells()?;
+            self.add_running(&before, &mut rows)?;
+            let after = self.tracer.object.slots()?;
+            // Those that were folded go on: what they add is in the next reading.
+            let moved = before.iter().zip(&after).enumerate().any(|(cpu, (before, after))| {
+                let passive = before.key == KEY_IDLE || self.is_undisturbed(cpu);
+                passive && (before.sequence != after.sequence || before.sequence % 2 == 1)
+            });
+            if !moved || attempt == ATTEMPTS {
+                return Ok((self.usage(rows), before));
             }
-        })?;
+        }
+    }
+
+    /// What the cells hold, by key and package.
+    fn cells(&self) -> Result<HashMap<u64, Vec<CpuNanos>>, SchedError> {
+        let mut rows = HashMap::new();
+        self.tracer.object.cells(|cpu, key, exec_ns| self.add(&mut rows, cpu, key, exec_ns))?;
+        Ok(rows)
+    }
+
+    fn add(&self, rows: &mut HashMap<u64, Vec<CpuNanos>>, cpu: usize, key: u64, exec_ns: u64) {
+        let row = rows.entry(key).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
+        let package = self.package_of.get(cpu).copied().unwrap_or(0).min(self.packages.saturating_sub(1));
+        if let Some(nanos) = row.get_mut(package) {
+            *nanos += CpuNanos(exec_ns);
+        }
+    }
+
+    /// Adds what runs on CPUs that are not to be disturbed, up to their last tick.
+    fn add_running(
+        &mut self,
+        slots: &[Slot],
+        rows: &mut HashMap<u64, Vec<CpuNanos>>,
+    ) -> Result<(), SchedError> {
+        for (cpu, slot) in slots.iter().enumerate() {
+            if slot.key == KEY_IDLE || slot.task == 0 || !self.is_undisturbed(cpu) {
+                continue;
+            }
+            self.tracer.object.run_on_demand(PEEK, cpu as u64, None)?;
+            let peek = self.tracer.object.peeked()?;
+            let same = peek.sequence == u64::from(slot.sequence);
+            let running_ns = if same { peek.exec_ns.saturating_sub(slot.booked_ns) } else { 0 };
+            self.add(rows, cpu, slot.key, slot.pending_ns.saturating_add(running_ns));
+        }
+        Ok(())
+    }
+
+    fn usage(&self, rows: HashMap<u64, Vec<CpuNanos>>) -> Usage {
         let mut usage = Usage::new(self.packages);
         for (key, nanos) in rows {
             let class = if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
             let cgroup = CgroupId(key & !KEY_KERNEL_THREAD);
             usage.push(WorkloadKey { cgroup, class, run: None }, &nanos);
         }
-        Ok(usage)
+        usage
     }
 
-    fn accounts(&mut self, busy: CpuNanos) -> Result<Accounts, SchedError> {
+    fn accounts(&mut self, slots: &[Slot], busy: CpuNanos) -> Result<Accounts, SchedError> {
         let stat = ProcStat::read(&self.root)?;
-        let slots = self.tracer.object.slots()?;
         let now_ns = clock::monotonic_ns();
-        let passed = now_ns.saturating_sub(std::mem::replace(&mut self.last_ns, now_ns));
-        self.wall_ns = self.wall_ns.saturating_add(passed.saturating_mul(stat.cpus.len() as u64));
+        for (cpu, _) in &stat.cpus {
+            if let Some(online_ns) = self.online_ns.get_mut(*cpu) {
+                *online_ns = online_ns.saturating_add(now_ns.saturating_sub(self.outside.last_ns()));
+            }
+        }
+        let passed = self.outside.update(stat, now_ns);
         let (mut missed_switches, mut overflow_ns) = (0_u64, 0_u64);
-        for ((slot, begin), idle_ns) in slots.iter().zip(&self.begin_slots).zip(&mut self.idle_ns) {
+        let known = self.begin_slots.iter().zip(&self.online_ns).zip(&mut self.idle_ns);
+        for (slot, ((begin, online_ns), idle_ns)) in slots.iter().zip(known) {
             let running = if slot.key == KEY_IDLE { now_ns.saturating_sub(slot.idle_since_ns) } else { 0 };
             // The slice that was running at the beginning is counted from there.
-            let before = begin.idle_ns;
-            *idle_ns = (*idle_ns).max(slot.idle_ns.saturating_add(running).saturating_sub(before));
-            missed_switches += slot.missed_switches.saturating_sub(begin.missed_switches);
+            let idle = slot.idle_ns.saturating_add(running).saturating_sub(begin.idle_ns);
+            *idle_ns = (*idle_ns).max(idle.min(*online_ns));
+            missed_switches += u64::from(slot.missed_switches.wrapping_sub(begin.missed_switches));
             overflow_ns += slot.overflow_ns;
         }
         let idle_ns = self.idle_ns.iter().sum::<u64>();
-        let irq_steal_ns = stat.all.irq_steal_ns.saturating_sub(self.begin.all.irq_steal_ns);
+        let irq_steal_ns = self.outside.irq_steal_ns;
         // Without a switch unseen, what is left of the wall clock is a tick's delay and the switches themselves.
-        let rest = [idle_ns, irq_steal_ns, overflow_ns, busy.0]
+        let known_ns = [idle_ns, irq_steal_ns, overflow_ns, busy.0]
             .iter()
-            .fold(self.wall_ns, |rest, part| rest.saturating_sub(*part));
+            .fold(0, |sum: u64, part| sum.saturating_add(*part));
+        let more_ns = known_ns.saturating_sub(std::mem::replace(&mut self.known_ns, known_ns));
+        self.wall_ns = self.wall_ns.saturating_add(passed.wall_ns.unwrap_or(more_ns));
+        let rest = self.wall_ns.saturating_sub(known_ns);
         if missed_switches > 0 {
             self.missed_ns = self.missed_ns.max(rest);
         }
@@ -133,7 +208,7 @@ impl Hook {
 }
 
 fn fold(tracer: &mut Tracer, cpu: usize) -> Result<(), SchedError> {
-    tracer.object.run_on_demand(PROGRAM, u32::try_from(cpu).ok())
+    tracer.object.run_on_demand(FOLD, 0, u32::try_from(cpu).ok())
 }
 
 impl Accounting for Hook {
@@ -146,10 +221,10 @@ impl Accounting for Hook {
         self.tracer.drain();
         self.tracer.visit_tasks()?;
         self.fold_busy(&online)?;
-        let usage = self.usage()?;
+        let (usage, slots) = self.read()?;
         self.tracer.drain();
         self.tracer.take_ended();
-        let accounts = self.accounts(usage.total())?;
+        let accounts = self.accounts(&slots, usage.total())?;
         let usage = self.apart.separate(usage, self.tracer.runs.usage());
         Ok(SchedSnapshot { usage, accounts })
     }

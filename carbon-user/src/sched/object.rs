@@ -14,7 +14,7 @@ use aya::programs::{BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions,
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use carbon_ebpf::{
-    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, PACKAGES_MAX, RunCounts, SumKey, TaskSum, control, counter,
+    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, PACKAGES_MAX, Peek, RunCounts, SumKey, TaskSum, control, counter,
 };
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -143,15 +143,17 @@ impl Object {
         raw.load().map_err(|error| SchedError::load(program, error))
     }
 
-    /// Runs such a program, on a given CPU if one is named.
+    /// Runs such a program with a first argument, on a given CPU if one is named.
     pub(super) fn run_on_demand(
         &mut self,
         program: &'static str,
+        argument: u64,
         cpu: Option<u32>,
     ) -> Result<(), SchedError> {
         let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
         let raw: &mut RawTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
-        let options = RawTracePointRunOptions { cpu, ..RawTracePointRunOptions::default() };
+        let mut options = RawTracePointRunOptions { cpu, ..RawTracePointRunOptions::default() };
+        options.args[0] = argument;
         let result = raw.test_run(options).map_err(|error| SchedError::load(program, error))?;
         if result.return_value != 0 {
             return Err(SchedError::Refused { program, code: result.return_value });
@@ -249,6 +251,12 @@ impl Object {
         let program =
             fd.as_fd().try_clone_to_owned().map_err(|source| SchedError::Call { call: "dup", source })?;
         Ok(Enrolment::Program { program, run: run.0 })
+    }
+
+    /// What the last run of `carbon_peek` saw.
+    pub(super) fn peeked(&self) -> Result<Peek, SchedError> {
+        let peeked: Array<_, [u64; 2]> = self.map("PEEKED")?;
+        peeked.get(&0, 0).map(bytemuck::cast).map_err(|error| SchedError::map("PEEKED", error))
     }
 
     /// The hook's slots, one per possible CPU.

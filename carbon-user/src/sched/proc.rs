@@ -6,9 +6,10 @@
 
 use super::enrol::Enrolment;
 use super::names::CgroupNames;
-use super::procstat::{ProcStat, TICK_NS};
+use super::procstat::{Outside, ProcStat, TICK_NS};
 use super::runs::{ProcessTime, Processes};
 use super::{Accounting, Rung, SchedError};
+use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
@@ -30,7 +31,7 @@ pub struct Proc {
     ids: HashMap<String, CgroupId>,
     package_of: Vec<usize>,
     packages: usize,
-    begin: ProcStat,
+    outside: Outside,
     seen: HashMap<(u32, u64), CpuNanos>,
     totals: HashMap<(CgroupId, Class), Vec<CpuNanos>>,
     run: Option<Descent>,
@@ -102,7 +103,7 @@ impl Proc {
             ids: HashMap::new(),
             package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
             packages: topology.packages,
-            begin: ProcStat::read(root)?,
+            outside: Outside::new(ProcStat::read(root)?, clock::monotonic_ns()),
             seen: HashMap::new(),
             totals: HashMap::new(),
             run: None,
@@ -240,10 +241,10 @@ impl Accounting for Proc {
             let key = WorkloadKey { run: Some(descent.run), ..WorkloadKey::cgroup(descent.cgroup) };
             usage.push(key, &[descent.total]);
         }
-        let stat = ProcStat::read(&self.root)?;
+        self.outside.update(ProcStat::read(&self.root)?, clock::monotonic_ns());
         let accounts = Accounts {
-            idle_ns: stat.all.idle_ns.saturating_sub(self.begin.all.idle_ns),
-            irq_steal_ns: stat.all.irq_steal_ns.saturating_sub(self.begin.all.irq_steal_ns),
+            idle_ns: self.outside.idle_ns,
+            irq_steal_ns: self.outside.irq_steal_ns,
             ..Accounts::default()
         };
         Ok(SchedSnapshot { usage, accounts })

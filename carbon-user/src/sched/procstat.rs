@@ -63,9 +63,76 @@ impl CpuTimes {
     }
 }
 
+/// Time outside tasks since the beginning, of the CPUs that were online.
+#[derive(Clone, Debug)]
+pub(super) struct Outside {
+    last: ProcStat,
+    last_ns: u64,
+    /// Idle.
+    pub(super) idle_ns: u64,
+    /// Interrupts and steal, as far as the kernel accounts them apart.
+    pub(super) irq_steal_ns: u64,
+}
+
+/// What passed since the look before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passed {
+    /// CPUs times clock; nothing where some CPU went or came, and nobody knows when.
+    pub(super) wall_ns: Option<u64>,
+}
+
+impl Outside {
+    /// `begin` was read at `now_ns` of the monotonic clock.
+    pub(super) fn new(begin: ProcStat, now_ns: u64) -> Self {
+        Self { last: begin, last_ns: now_ns, idle_ns: 0, irq_steal_ns: 0 }
+    }
+
+    /// When it was last looked at.
+    pub(super) fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// Adds what each CPU gained that was and is online. When a CPU goes or comes, the kernel takes its idle time from
+    /// another counter (`get_idle_time`, fs/proc/stat.c), which can be seconds off: no CPU gains more than passed.
+    pub(super) fn update(&mut self, now: ProcStat, now_ns: u64) -> Passed {
+        let ns = now_ns.saturating_sub(std::mem::replace(&mut self.last_ns, now_ns));
+        let most_ns = ns.saturating_add(2 * TICK_NS);
+        let same = now.cpus.iter().map(|(cpu, _)| cpu).eq(self.last.cpus.iter().map(|(cpu, _)| cpu));
+        for (cpu, times) in &now.cpus {
+            let Some((_, before)) = self.last.cpus.iter().find(|(known, _)| known == cpu) else { continue };
+            self.idle_ns += times.idle_ns.saturating_sub(before.idle_ns).min(most_ns);
+            self.irq_steal_ns += times.irq_steal_ns.saturating_sub(before.irq_steal_ns).min(most_ns);
+        }
+        let wall_ns = same.then(|| ns.saturating_mul(now.cpus.len() as u64));
+        self.last = now;
+        Passed { wall_ns }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cpu_that_comes_back_with_another_counter_gains_no_more_than_passed() {
+        let stat = |cpus: &[(usize, u64)]| ProcStat {
+            all: CpuTimes::default(),
+            cpus: cpus
+                .iter()
+                .map(|(cpu, idle_ns)| (*cpu, CpuTimes { idle_ns: *idle_ns, ..CpuTimes::default() }))
+                .collect(),
+        };
+        let second = 1_000_000_000;
+        let mut outside = Outside::new(stat(&[(0, 0), (1, 0)]), 0);
+        let passed = outside.update(stat(&[(0, second), (1, second / 2)]), second);
+        assert_eq!(passed, Passed { wall_ns: Some(2 * second) });
+        assert_eq!(outside.update(stat(&[(0, 2 * second)]), 2 * second).wall_ns, None);
+        assert_eq!(outside.update(stat(&[(0, 3 * second), (1, 90 * second)]), 3 * second).wall_ns, None);
+        assert_eq!(outside.idle_ns, 3 * second + second / 2);
+        outside.update(stat(&[(0, 3 * second), (1, 20 * second)]), 4 * second);
+        outside.update(stat(&[(0, 3 * second), (1, 99 * second)]), 5 * second);
+        assert_eq!(outside.idle_ns, 4 * second + second / 2 + 2 * TICK_NS);
+    }
 
     #[test]
     fn cpu_lines_are_read_and_the_rest_is_not() {

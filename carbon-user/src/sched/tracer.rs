@@ -64,7 +64,7 @@ impl Tracer {
         names.walk(&mount);
         let mut object = Object::open(root, topology, limits, hook)?;
         object.load_on_demand("carbon_prepare")?;
-        object.run_on_demand("carbon_prepare", None)?;
+        object.run_on_demand("carbon_prepare", 0, None)?;
         object.load_on_demand("carbon_enrol")?;
         for (program, tracepoint) in [
             ("carbon_mkdir", "cgroup_mkdir"),
