@@ -294,6 +294,8 @@ pub struct Window {
     pub duration: Duration,
     /// Uncertainty of the edges: how long the snapshots took.
     pub edge_width: Duration,
+    /// How long the machine was suspended meanwhile, which is no part of the length.
+    pub suspended: Duration,
     /// CPU time added per workload.
     pub usage: Rc<Usage>,
     /// CPU time outside workloads.

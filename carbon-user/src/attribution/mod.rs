@@ -107,6 +107,8 @@ pub struct Attributed {
     pub duration: Duration,
     /// Uncertainty of its edges.
     pub edge_width: Duration,
+    /// How long the machine was suspended meanwhile.
+    pub suspended: Duration,
     /// CPU time outside workloads.
     pub accounts: Accounts,
     /// One row per workload that ran or was given energy; the order has no meaning.
@@ -147,6 +149,7 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
     Attributed {
         duration: window.duration,
         edge_width: window.edge_width,
+        suspended: window.suspended,
         accounts: window.accounts,
         workloads: rows.rows,
         domains,

@@ -33,6 +33,7 @@ fn window(rows: &[(u64, [u64; 2])], energies: &[(&Rc<Domain>, u64)]) -> Window {
         start_ns: 0,
         duration,
         edge_width: Duration::from_micros(3),
+        suspended: Duration::ZERO,
         usage: Rc::clone(&usage),
         accounts: Accounts { idle_ns: 7, ..Accounts::default() },
         domains: energies

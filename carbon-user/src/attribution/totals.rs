@@ -92,6 +92,7 @@ pub struct Totals {
     duration: Duration,
     windows: u64,
     edge_width: Duration,
+    suspended: Duration,
 }
 
 impl Default for Totals {
@@ -112,6 +113,7 @@ impl Totals {
             duration: Duration::ZERO,
             windows: 0,
             edge_width: Duration::ZERO,
+            suspended: Duration::ZERO,
         }
     }
 
@@ -120,6 +122,7 @@ impl Totals {
         self.duration = self.duration.saturating_add(window.duration);
         self.windows += 1;
         self.edge_width = self.edge_width.max(window.edge_width);
+        self.suspended = self.suspended.saturating_add(window.suspended);
         self.accounts = self.accounts.plus(&window.accounts);
         for energy in &window.workloads {
             let fits = self.workloads.len() < self.keys_max || self.workloads.contains_key(&energy.key);
@@ -203,6 +206,11 @@ impl Totals {
     /// How many windows.
     pub fn windows(&self) -> u64 {
         self.windows
+    }
+
+    /// How long the machine was suspended in all.
+    pub fn suspended(&self) -> Duration {
+        self.suspended
     }
 
     /// The widest edge of any.

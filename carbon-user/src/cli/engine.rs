@@ -72,7 +72,7 @@ impl Engine {
         let meters = Meters::open(&measuring.root, &topology, measuring.meter)
             .map_err(|error| CliError::measuring(error, "see \"carbon doctor\""))?;
         let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
-        let mut sampler = Sampler::new(Box::new(clock::monotonic_ns), accounting, meters, &topology);
+        let mut sampler = Sampler::new(Box::new(clock::now), accounting, meters, &topology);
         let start = clock::wall();
         sampler.edge().map_err(cannot_account)?;
         let engine = Self {

@@ -178,6 +178,12 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
     if totals.domains().iter().all(|total| total.metered == Microjoules::ZERO) {
         notes.push("no domain gave any energy: joules and grams are unknown, not zero".to_owned());
     }
+    if totals.suspended() > Duration::ZERO {
+        notes.push(format!(
+            "the machine was suspended for {} s: that time is in no window, and a meter may have been reset by it",
+            figures::significant(totals.suspended().as_secs_f64(), figures::METERED)
+        ));
+    }
     for total in totals.domains() {
         let name = &total.domain.device;
         if let Some(reason) = &total.pending {

@@ -62,6 +62,7 @@ fn window(domain: &Rc<Domain>) -> Window {
         start_ns: 1,
         duration,
         edge_width: Duration::from_micros(410),
+        suspended: Duration::ZERO,
         usage: Rc::clone(&usage),
         accounts: Accounts { idle_ns: 4_310_000_000, irq_steal_ns: 40_000_000, ..Accounts::default() },
         domains: vec![DomainWindow {

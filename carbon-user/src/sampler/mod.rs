@@ -4,7 +4,8 @@
 //! state is what the next difference needs. A domain that cannot be read keeps its old baseline, of energy and of
 //! CPU time alike, so that the next good reading carries the whole span and nothing is lost.
 
-use crate::meters::{Edge, ErrorKind, MeterError, Meters, Reading};
+use crate::clock::Reading;
+use crate::meters::{self, Edge, ErrorKind, MeterError, Meters};
 use crate::sched::{Accounting, Rung, SchedError};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, Microjoules};
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// Rows kept for a domain that cannot be read, while cgroups come and go; the rest shares one row.
 const PENDING_ROWS_MAX: usize = 16_384;
+
+/// No machine goes to sleep and wakes up in less.
+const SUSPENSION_MIN: Duration = Duration::from_millis(100);
 
 const FIRST_READING: &str = "first good reading: its energy is known from here on";
 
@@ -45,13 +49,14 @@ struct Baseline {
 #[derive(Debug)]
 struct Latest {
     at_ns: u64,
+    suspended_ns: u64,
     width_ns: u64,
     books: SchedSnapshot,
 }
 
 /// Owns the sources and what the next window starts from.
 pub struct Sampler {
-    clock: Box<dyn FnMut() -> u64>,
+    clock: Box<dyn FnMut() -> Reading>,
     accounting: Box<dyn Accounting>,
     meters: Meters,
     /// Time in tasks per package since the start, added up from differences: the books forget what has ended.
@@ -77,9 +82,9 @@ impl fmt::Debug for Sampler {
 }
 
 impl Sampler {
-    /// `clock` gives monotonic nanoseconds.
+    /// `clock` gives the present.
     pub fn new(
-        clock: Box<dyn FnMut() -> u64>,
+        clock: Box<dyn FnMut() -> Reading>,
         accounting: Box<dyn Accounting>,
         meters: Meters,
         topology: &Topology,
@@ -123,12 +128,13 @@ impl Sampler {
     /// # Errors
     /// Where scheduler time cannot be had. The edge then did not happen: the next window covers its time too.
     pub fn edge(&mut self) -> Result<Option<Window>, SchedError> {
-        let at_ns = (self.clock)();
+        let now = (self.clock)();
+        let at_ns = now.monotonic_ns;
         let mut books = self.accounting.snapshot()?;
         let latest = self.latest.take();
         let (usage, fallen) = self.grow(&mut books, latest.as_ref().map(|latest| &latest.books));
         let readings = self.read_meters(at_ns);
-        let width_ns = (self.clock)().saturating_sub(at_ns);
+        let width_ns = (self.clock)().monotonic_ns.saturating_sub(at_ns);
         self.edges += 1;
         let (domains, unread) = self.join(at_ns, &usage, readings);
         let window = latest.map(|latest| {
@@ -141,13 +147,14 @@ impl Sampler {
                 start_ns: latest.at_ns,
                 duration: Duration::from_nanos(at_ns.saturating_sub(latest.at_ns)),
                 edge_width: Duration::from_nanos(width_ns.max(latest.width_ns)),
+                suspended: suspension(latest.suspended_ns, now.suspended_ns),
                 usage,
                 accounts,
                 domains,
                 unread,
             }
         });
-        self.latest = Some(Latest { at_ns, width_ns, books });
+        self.latest = Some(Latest { at_ns, suspended_ns: now.suspended_ns, width_ns, books });
         Ok(window)
     }
 
@@ -172,7 +179,7 @@ impl Sampler {
     }
 
     /// One result per domain of every meter.
-    fn read_meters(&mut self, at_ns: u64) -> Vec<(Rc<Domain>, Result<Reading, MeterError>)> {
+    fn read_meters(&mut self, at_ns: u64) -> Vec<(Rc<Domain>, Result<meters::Reading, MeterError>)> {
         let edge = Edge { monotonic_ns: at_ns, busy: &self.busy };
         let results = self.meters.read(&edge);
         self.meters.domains().iter().cloned().zip(results).collect()
@@ -183,7 +190,7 @@ impl Sampler {
         &mut self,
         at_ns: u64,
         usage: &Rc<Usage>,
-        readings: Vec<(Rc<Domain>, Result<Reading, MeterError>)>,
+        readings: Vec<(Rc<Domain>, Result<meters::Reading, MeterError>)>,
     ) -> (Vec<DomainWindow>, Vec<(Rc<Domain>, String)>) {
         let (mut domains, mut unread) = (Vec::new(), Vec::new());
         let mut baselines = std::mem::take(&mut self.baselines);
@@ -214,7 +221,7 @@ impl Sampler {
         &mut self,
         domain: &Rc<Domain>,
         before: Baseline,
-        reading: Reading,
+        reading: meters::Reading,
         at_ns: u64,
         usage: &Rc<Usage>,
     ) -> DomainWindow {
@@ -237,6 +244,12 @@ impl Sampler {
             self.pending.entry(edge).or_insert_with(|| Rc::clone(usage));
         }
     }
+}
+
+/// The two clocks are read one after the other, so that a little is nothing.
+fn suspension(before_ns: u64, now_ns: u64) -> Duration {
+    let grown = Duration::from_nanos(now_ns.saturating_sub(before_ns));
+    if grown < SUSPENSION_MIN { Duration::ZERO } else { grown }
 }
 
 #[cfg(test)]

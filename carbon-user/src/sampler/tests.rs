@@ -37,7 +37,7 @@ impl Accounting for FakeBooks {
     }
 }
 
-type Script = VecDeque<Vec<Result<Reading, MeterError>>>;
+type Script = VecDeque<Vec<Result<meters::Reading, MeterError>>>;
 
 #[derive(Debug)]
 struct FakeMeter {
@@ -53,7 +53,7 @@ impl Meter for FakeMeter {
     fn domains(&self) -> &[Rc<Domain>] {
         &self.domains
     }
-    fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
+    fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<meters::Reading, MeterError>> {
         self.busy_seen.borrow_mut().push(edge.busy.to_vec());
         self.script.pop_front().unwrap()
     }
@@ -81,17 +81,18 @@ fn books(rows: &[(u64, u64)]) -> Result<SchedSnapshot, SchedError> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an entry of a script")]
-fn good(total: u64) -> Result<Reading, MeterError> {
-    Ok(Reading { total: Microjoules(total), gap: false })
+fn good(total: u64) -> Result<meters::Reading, MeterError> {
+    Ok(meters::Reading { total: Microjoules(total), gap: false })
 }
 
-fn bad(kind: ErrorKind) -> Result<Reading, MeterError> {
+fn bad(kind: ErrorKind) -> Result<meters::Reading, MeterError> {
     Err(MeterError { kind, message: "no answer".into() })
 }
 
 struct Bench {
     sampler: Sampler,
     now: Rc<Cell<u64>>,
+    suspended: Rc<Cell<u64>>,
     busy_seen: Rc<RefCell<Vec<Vec<CpuNanos>>>>,
 }
 
@@ -99,7 +100,8 @@ impl Bench {
     /// Two domains, `a` and `b`.
     fn new(snapshots: Vec<Result<SchedSnapshot, SchedError>>, script: Script) -> Self {
         let now = Rc::new(Cell::new(0));
-        let clock = Rc::clone(&now);
+        let suspended = Rc::new(Cell::new(0));
+        let (clock, asleep) = (Rc::clone(&now), Rc::clone(&suspended));
         let busy_seen = Rc::new(RefCell::new(Vec::new()));
         let meter =
             FakeMeter { domains: vec![domain("a"), domain("b")], script, busy_seen: Rc::clone(&busy_seen) };
@@ -108,13 +110,13 @@ impl Bench {
             Box::new(move || {
                 // Each look at the clock costs 2 ns.
                 clock.set(clock.get() + 2);
-                clock.get() - 2
+                Reading { monotonic_ns: clock.get() - 2, suspended_ns: asleep.get() }
             }),
             Box::new(FakeBooks(snapshots.into())),
             Meters::new(vec![Box::new(meter)], vec![]),
             &topology,
         );
-        Self { sampler, now, busy_seen }
+        Self { sampler, now, suspended, busy_seen }
     }
 
     fn at(&mut self, ns: u64) -> Option<Window> {
@@ -213,6 +215,18 @@ fn a_domain_that_went_for_good_stays_away() {
         assert_eq!((window.unread.len(), window.unread[0].1.as_str()), (1, "no answer"));
     }
     assert_eq!(bench.sampler.faults().unread, 5);
+}
+
+#[test]
+fn a_sleep_of_the_machine_is_in_its_window_and_no_part_of_its_length() {
+    let pair = || vec![good(0), good(0)];
+    let mut bench = Bench::new(vec![books(&[]), books(&[]), books(&[])], [pair(), pair(), pair()].into());
+    bench.at(0);
+    bench.suspended.set(20);
+    assert_eq!(bench.at(100).unwrap().suspended, Duration::ZERO, "the clocks are read one after the other");
+    bench.suspended.set(5_000_000_020);
+    let window = bench.at(200).unwrap();
+    assert_eq!((window.duration, window.suspended), (Duration::from_nanos(100), Duration::from_secs(5)));
 }
 
 #[test]
