@@ -275,6 +275,24 @@ fn without_privilege_a_run_is_measured_all_the_same() {
     }
 }
 
+/// Above the limit windows get wider, and it is said; below it nothing is.
+#[test]
+fn measuring_that_costs_too_much_is_governed() {
+    if !kernel_or_skip("measuring_that_costs_too_much_is_governed") {
+        return;
+    }
+    let _alone = alone();
+    for (limit, wider) in [("0.0001", true), ("100", false)] {
+        let report = top(&["--duration", "2s", "--interval", "50ms", "--max-overhead", limit, "--quiet"]);
+        let notes = report["notes"].to_string();
+        assert_eq!(notes.contains("measuring cost more than --max-overhead: windows of "), wider, "{notes}");
+        let windows = number(&report["windows"]);
+        assert!(if wider { windows < 20 } else { windows > 20 }, "{windows} windows");
+        assert!(number(&report["accounts"]["own_ns"]) > 0);
+        assert_reconciles(&report);
+    }
+}
+
 /// Programs of ours that the kernel holds. It lets go of a detached one only when no CPU can still be in it, which
 /// takes seconds on a busy machine.
 fn attached() -> usize {

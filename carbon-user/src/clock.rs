@@ -9,19 +9,22 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::Monotonic)
 }
 
-/// An instant by two clocks.
+/// An instant by the clocks that a window is taken by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// The monotonic clock, which stands still while the machine is suspended.
     pub monotonic_ns: u64,
     /// How long the machine was suspended since it booted.
     pub suspended_ns: u64,
+    /// CPU time of this process so far.
+    pub own_ns: u64,
 }
 
-/// Both clocks now.
+/// The present.
 pub fn now() -> Reading {
     let monotonic_ns = monotonic_ns();
-    Reading { monotonic_ns, suspended_ns: boottime_ns().saturating_sub(monotonic_ns) }
+    let suspended_ns = boottime_ns().saturating_sub(monotonic_ns);
+    Reading { monotonic_ns, suspended_ns, own_ns: process_cpu_ns() }
 }
 
 /// Nanoseconds of the boot-time clock, which goes on during suspend; its lead over the monotonic clock grows by

@@ -181,6 +181,9 @@ pub struct Accounts {
     pub lost_events: u64,
     /// Totals that fell and were held instead.
     pub clamped: u64,
+    /// CPU time of this process, which is in its cgroup's too. What its kernel programs cost inside other tasks is not
+    /// in it.
+    pub own_ns: u64,
 }
 
 impl Accounts {
@@ -195,6 +198,7 @@ impl Accounts {
             missed_switches: self.missed_switches.saturating_sub(earlier.missed_switches),
             lost_events: self.lost_events.saturating_sub(earlier.lost_events),
             clamped: self.clamped.saturating_sub(earlier.clamped),
+            own_ns: self.own_ns.saturating_sub(earlier.own_ns),
         }
     }
 
@@ -209,6 +213,7 @@ impl Accounts {
             missed_switches: self.missed_switches.saturating_add(other.missed_switches),
             lost_events: self.lost_events.saturating_add(other.lost_events),
             clamped: self.clamped.saturating_add(other.clamped),
+            own_ns: self.own_ns.saturating_add(other.own_ns),
         }
     }
 }

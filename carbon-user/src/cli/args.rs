@@ -112,6 +112,9 @@ pub struct TopArgs {
     /// Rows of the table; the rest is added up [default: all with --once, else what fits].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
+    #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
+    pub max_overhead: String,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,

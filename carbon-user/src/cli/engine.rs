@@ -20,10 +20,12 @@ use crate::report::table::{self, Style};
 use crate::report::top::Top;
 use crate::report::{Context, csv};
 use crate::sampler::Sampler;
+use crate::sampler::governor::{Action, Governor};
 use crate::sched::{self, Accounting, Enrolment, Limits, Opened, Rung, SchedError, Skipped};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{Pue, Quality, RunId};
+use crate::window::Window;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -54,6 +56,8 @@ struct Engine {
     start: Timestamp,
     end: Timestamp,
     notes: Vec<String>,
+    /// What the governor did last.
+    governed: Option<String>,
 }
 
 impl Engine {
@@ -86,20 +90,33 @@ impl Engine {
             start,
             end: start,
             notes,
+            governed: None,
         };
         Ok((engine, outcome))
     }
 
     /// Closes a window and gives its sums; they are in the sums of all windows too.
     fn window(&mut self) -> Result<Totals, SchedError> {
+        let window = self.sampler.edge()?;
+        Ok(self.attribute(window.as_ref()))
+    }
+
+    /// Goes on with another way of accounting.
+    fn replace_accounting(&mut self, accounting: Box<dyn Accounting>) -> Result<(), SchedError> {
+        let window = self.sampler.replace_accounting(accounting)?;
+        self.attribute(window.as_ref());
+        Ok(())
+    }
+
+    fn attribute(&mut self, window: Option<&Window>) -> Totals {
         let mut totals = Totals::default();
-        if let Some(window) = self.sampler.edge()? {
-            let attributed = attribute(&window, &mut self.state, self.policy);
+        if let Some(window) = window {
+            let attributed = attribute(window, &mut self.state, self.policy);
             totals.add(&attributed);
             self.totals.add(&attributed);
         }
         self.end = clock::wall();
-        Ok(totals)
+        totals
     }
 
     fn context(&self) -> Context<'_> {
@@ -112,7 +129,7 @@ impl Engine {
             state: &self.state,
             intensity: self.intensity.clone(),
             pue: self.pue,
-            notes: self.notes.clone(),
+            notes: self.notes.iter().chain(&self.governed).cloned().collect(),
         }
     }
 
@@ -287,18 +304,70 @@ pub struct Machine {
     /// Of the last window.
     last: Option<Totals>,
     limit: Option<usize>,
+    governor: Governor,
+    measuring: Measuring,
+    cpus_online: u32,
+    /// Context switches of the machine when it was last looked.
+    switches: u64,
 }
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
     let (engine, ()) = Engine::open(&options.measuring, Limits::default(), |_| Ok(()))?;
-    Ok(Machine { engine, last: None, limit: options.limit })
+    let root = &options.measuring.root;
+    let cpus_online = Topology::read(root).map_or(1, |topology| topology.cpus_online());
+    Ok(Machine {
+        engine,
+        last: None,
+        limit: options.limit,
+        governor: Governor::new(options.max_overhead_ratio, options.measuring.interval),
+        measuring: options.measuring.clone(),
+        cpus_online,
+        switches: sched::context_switches(root),
+    })
+}
+
+impl Machine {
+    /// Acts where measuring costs too much, and says so.
+    fn govern(&mut self, window: &Totals) -> Result<(), CliError> {
+        let root = &self.measuring.root;
+        let now = sched::context_switches(root);
+        let switched = now.saturating_sub(std::mem::replace(&mut self.switches, now));
+        let rung = self.engine.sampler.rung();
+        let in_kernel_ns = switched.saturating_mul(rung.switch_cost_ns());
+        let cost = Duration::from_nanos(window.accounts().own_ns.saturating_add(in_kernel_ns));
+        let Some(action) = self.governor.observe(cost, window.duration(), self.cpus_online) else {
+            return Ok(());
+        };
+        let lower = Rung::ALL.into_iter().find(|lower| *lower > rung);
+        let said = match (action, lower) {
+            (Action::Fall, None) => return Ok(()),
+            (Action::Fall, Some(lower)) => {
+                let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
+                let accounting =
+                    sched::open(lower, root, &topology, Limits::default()).map_err(cannot_account)?;
+                self.engine.replace_accounting(accounting).map_err(cannot_account)?;
+                format!("CPU time by {lower} instead of {rung} from here on")
+            }
+            (action, _) => action.to_string(),
+        };
+        let what = match action {
+            Action::Narrow(_) => "measuring is cheap again",
+            Action::Widen(_) | Action::Fall => "measuring cost more than --max-overhead",
+        };
+        log::warn!("{what}: {said}");
+        // The last one alone: a live table runs for years.
+        self.engine.governed = Some(format!("{what}: {said}"));
+        Ok(())
+    }
 }
 
 impl TopMeasurement for Machine {
-    fn tick(&mut self) -> Result<(), CliError> {
-        self.last = Some(self.engine.window().map_err(cannot_account)?);
-        Ok(())
+    fn tick(&mut self) -> Result<Duration, CliError> {
+        let window = self.engine.window().map_err(cannot_account)?;
+        self.govern(&window)?;
+        self.last = Some(window);
+        Ok(self.governor.window())
     }
 
     fn live(&self, layout: Layout) -> String {

@@ -91,6 +91,8 @@ pub struct TopOptions {
     pub output: Option<PathBuf>,
     /// Rows of the table.
     pub limit: Option<usize>,
+    /// Share of all CPU time that measuring may cost.
+    pub max_overhead_ratio: f64,
 }
 
 /// `carbon doctor`, checked.
@@ -131,7 +133,7 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
-    let TopArgs { once, duration, format, limit, shared } = args;
+    let TopArgs { once, duration, format, limit, max_overhead, shared } = args;
     let needs_once = |option, value: String| CliError::Argument {
         option,
         value,
@@ -163,7 +165,8 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
     }
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
-    Ok(TopOptions { measuring, once: once.then_some(duration), format, output, limit })
+    let max_overhead_ratio = check_overhead(&max_overhead)?;
+    Ok(TopOptions { measuring, once: once.then_some(duration), format, output, limit, max_overhead_ratio })
 }
 
 fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
@@ -220,6 +223,18 @@ fn check_pue(text: &str) -> Result<Pue, CliError> {
             reason: format!("not a number from 1 to {}", carbon::PUE_MAX),
             advice: "give the site's energy over its machines' energy, such as 1.2, here or in CARBON_PUE"
                 .into(),
+        }),
+    }
+}
+
+fn check_overhead(text: &str) -> Result<f64, CliError> {
+    match text.trim().trim_end_matches('%').trim_end().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err(CliError::Argument {
+            option: "--max-overhead",
+            value: text.into(),
+            reason: "not a share above 0 and up to 100 per cent".into(),
+            advice: "give per cent of the time of all CPUs, such as 0.5".into(),
         }),
     }
 }
@@ -385,6 +400,7 @@ mod tests {
             "carbon top --format json",
             "carbon top --output x",
             "carbon top --once --limit 0",
+            "carbon top --max-overhead 0",
             "carbon doctor --format xml",
             "carbon doctor --balance 5ms",
         ];

@@ -10,12 +10,12 @@ use crate::clock;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// What measures the machine, window by window. Opening it takes the first edge.
 pub trait TopMeasurement {
-    /// Takes an edge and with it closes a window.
-    fn tick(&mut self) -> Result<(), CliError>;
+    /// Takes an edge and with it closes a window. Returns how long the next one is to be.
+    fn tick(&mut self) -> Result<Duration, CliError>;
 
     /// The last window as a table; before the first has closed, a line that says so.
     fn live(&self, layout: Layout) -> String;
@@ -55,16 +55,15 @@ async fn once<M: TopMeasurement>(
     let start_ns = clock::monotonic_ns();
     let start = Instant::now();
     let progress = Progress::begin(options.measuring.quiet, "measuring", duration);
-    let mut ticks = interval_at(start + options.measuring.interval, options.measuring.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = start + options.measuring.interval;
     loop {
         let over = tokio::select! {
             biased;
             () = ends.next() => true,
             () = sleep_until(start + duration) => true,
-            _ = ticks.tick() => false,
+            () = sleep_until(next) => false,
         };
-        measurement.tick()?;
+        next = after(next, measurement.tick()?);
         if over {
             return Ok(measurement);
         }
@@ -78,11 +77,9 @@ async fn live(
     ends: &mut Ends,
 ) -> Result<(), CliError> {
     let lost = |source| CliError::from_write("the terminal", source);
-    let interval = options.measuring.interval;
     let mut resized = handle(SignalKind::window_change())?;
     let mut screen = Screen::open(io::stdout()).map_err(lost)?;
-    let mut ticks = interval_at(Instant::now() + interval, interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = Instant::now() + options.measuring.interval;
     loop {
         let layout = layout(&io::stdout());
         screen.draw(&measurement.live(layout), layout).map_err(lost)?;
@@ -90,9 +87,16 @@ async fn live(
             biased;
             () = ends.next() => return Ok(()),
             _ = resized.recv() => {}
-            _ = ticks.tick() => measurement.tick()?,
+            () = sleep_until(next) => next = after(next, measurement.tick()?),
         }
     }
+}
+
+/// The edge after the one that was due at `due`: a late one does not make the next window short.
+fn after(due: Instant, window: Duration) -> Instant {
+    let now = Instant::now();
+    let next = due + window;
+    if next > now + window / 2 { next } else { now + window }
 }
 
 /// The signals that ask for an end.
@@ -133,9 +137,9 @@ mod tests {
     struct Windows(u32);
 
     impl TopMeasurement for Windows {
-        fn tick(&mut self) -> Result<(), CliError> {
+        fn tick(&mut self) -> Result<Duration, CliError> {
             self.0 += 1;
-            Ok(())
+            Ok(Duration::from_millis(100))
         }
 
         fn live(&self, _: Layout) -> String {

@@ -122,6 +122,8 @@ pub struct AccountsRow {
     pub lost_events: u64,
     /// Totals that fell and were held.
     pub clamped: u64,
+    /// CPU time of carbon itself, which is in its cgroup's too.
+    pub own_ns: u64,
 }
 
 impl From<&Accounts> for AccountsRow {
@@ -134,6 +136,7 @@ impl From<&Accounts> for AccountsRow {
             missed_switches: accounts.missed_switches,
             lost_events: accounts.lost_events,
             clamped: accounts.clamped,
+            own_ns: accounts.own_ns,
         }
     }
 }

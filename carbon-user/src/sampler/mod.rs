@@ -50,6 +50,7 @@ struct Baseline {
 struct Latest {
     at_ns: u64,
     suspended_ns: u64,
+    own_ns: u64,
     width_ns: u64,
     books: SchedSnapshot,
 }
@@ -143,6 +144,7 @@ impl Sampler {
             }
             let mut accounts = books.accounts.since(&latest.books.accounts);
             accounts.clamped = accounts.clamped.saturating_add(fallen);
+            accounts.own_ns = now.own_ns.saturating_sub(latest.own_ns);
             Window {
                 start_ns: latest.at_ns,
                 duration: Duration::from_nanos(at_ns.saturating_sub(latest.at_ns)),
@@ -154,7 +156,26 @@ impl Sampler {
                 unread,
             }
         });
-        self.latest = Some(Latest { at_ns, suspended_ns: now.suspended_ns, width_ns, books });
+        self.latest =
+            Some(Latest { at_ns, suspended_ns: now.suspended_ns, own_ns: now.own_ns, width_ns, books });
+        Ok(window)
+    }
+
+    /// Goes on with another way of accounting: the window that is open is closed by the old one, and the next begins
+    /// with the new one.
+    ///
+    /// # Errors
+    /// Where either cannot be read; then the old one stays.
+    pub fn replace_accounting(
+        &mut self,
+        mut accounting: Box<dyn Accounting>,
+    ) -> Result<Option<Window>, SchedError> {
+        let window = self.edge()?;
+        let books = accounting.snapshot()?;
+        if let Some(latest) = &mut self.latest {
+            latest.books = books;
+        }
+        self.accounting = accounting;
         Ok(window)
     }
 
@@ -251,6 +272,8 @@ fn suspension(before_ns: u64, now_ns: u64) -> Duration {
     let grown = Duration::from_nanos(now_ns.saturating_sub(before_ns));
     if grown < SUSPENSION_MIN { Duration::ZERO } else { grown }
 }
+
+pub mod governor;
 
 #[cfg(test)]
 mod tests;

@@ -110,7 +110,11 @@ impl Bench {
             Box::new(move || {
                 // Each look at the clock costs 2 ns.
                 clock.set(clock.get() + 2);
-                Reading { monotonic_ns: clock.get() - 2, suspended_ns: asleep.get() }
+                Reading {
+                    monotonic_ns: clock.get() - 2,
+                    suspended_ns: asleep.get(),
+                    own_ns: clock.get() / 10,
+                }
             }),
             Box::new(FakeBooks(snapshots.into())),
             Meters::new(vec![Box::new(meter)], vec![]),

@@ -120,6 +120,7 @@ impl Books {
             missed_switches: 0,
             lost_events,
             clamped: self.ledger.clamped,
+            own_ns: 0,
         })
     }
 }

@@ -203,6 +203,7 @@ impl Hook {
             missed_switches,
             lost_events: self.tracer.object.counter(counter::EVENTS_LOST)?,
             clamped: 0,
+            own_ns: 0,
         })
     }
 }
