@@ -275,6 +275,26 @@ fn without_privilege_a_run_is_measured_all_the_same() {
     }
 }
 
+/// Root without one of the capabilities: which, is said.
+#[test]
+fn the_capability_that_is_missing_is_named() {
+    if !kernel_or_skip("the_capability_that_is_missing_is_named") {
+        return;
+    }
+    for (without, named) in
+        [("-perfmon,-sys_admin", "CAP_PERFMON missing"), ("-bpf,-sys_admin", "CAP_BPF missing")]
+    {
+        let output = Command::new("setpriv")
+            .arg(format!("--bounding-set={without}"))
+            .args([env!("CARGO_BIN_EXE_carbon"), "top", "--once", "--accounting", "books"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        let said = stderr(&output);
+        assert!(said.contains(named) && said.lines().count() == 1, "{said}");
+    }
+}
+
 /// Above the limit windows get wider, and it is said; below it nothing is.
 #[test]
 fn measuring_that_costs_too_much_is_governed() {

@@ -17,6 +17,7 @@ mod proc;
 mod procstat;
 mod programs;
 mod records;
+mod refusal;
 mod runs;
 mod tracer;
 
@@ -169,12 +170,13 @@ pub fn open(
     topology: &Topology,
     limits: Limits,
 ) -> Result<Box<dyn Accounting>, SchedError> {
-    Ok(match rung {
-        Rung::Books => Box::new(Books::open(root, topology, limits)?),
-        Rung::Hook => Box::new(Hook::open(root, topology, limits)?),
-        Rung::CpuStat => Box::new(CpuStat::open(root, topology)?),
-        Rung::Proc => Box::new(Proc::open(root, topology)?),
-    })
+    let opened: Result<Box<dyn Accounting>, SchedError> = match rung {
+        Rung::Books => Books::open(root, topology, limits).map(|books| Box::new(books) as _),
+        Rung::Hook => Hook::open(root, topology, limits).map(|hook| Box::new(hook) as _),
+        Rung::CpuStat => CpuStat::open(root, topology).map(|files| Box::new(files) as _),
+        Rung::Proc => Proc::open(root, topology).map(|processes| Box::new(processes) as _),
+    };
+    opened.map_err(|error| error.with_layer(root))
 }
 
 /// Opens the best rung that this machine and this user allow for what `begin` does with it, such as opening a run,
@@ -285,6 +287,18 @@ impl SchedError {
         Self::Load { what, detail: causes.join(": "), denied }
     }
 
+    /// Names who refused, where somebody did.
+    fn with_layer(self, root: &SysRoot) -> Self {
+        match self {
+            Self::Load { what, detail, denied: true } => {
+                let detail = detail.trim_end().trim_end_matches("Verifier output:").trim_end();
+                let detail = format!("{}: {detail}", refusal::layer(root));
+                Self::Load { what, detail: detail.trim_end_matches('.').to_owned(), denied: true }
+            }
+            other => other,
+        }
+    }
+
     fn map(map: &'static str, error: impl std::error::Error) -> Self {
         Self::Map { map, detail: error.to_string() }
     }
@@ -295,9 +309,7 @@ impl SchedError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "run as root",
             Self::Read { .. } => "see \"carbon doctor\" for what this machine offers",
             Self::Btf { .. } => "use a kernel built with CONFIG_DEBUG_INFO_BTF, or a lower --accounting",
-            Self::Load { denied: true, .. } => {
-                "run as root, or give CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
-            }
+            Self::Load { denied: true, .. } => "run as root, or give CAP_BPF and CAP_PERFMON",
             Self::Load { .. } | Self::Refused { .. } | Self::Map { .. } | Self::Call { .. } => {
                 "see \"carbon doctor\", or choose a lower --accounting"
             }
