@@ -80,7 +80,7 @@ fn every_key_agrees_with_cpu_stat() {
     let starts: Vec<Edge> = rungs.iter_mut().map(|rung| edge(rung.as_mut(), &cgroups)).collect();
     let load = load().display();
     let mut moving = from.start(&format!("exec {load} spin 4"));
-    let mut children = vec![
+    let mut children = [
         spin.start(&format!("exec {load} spin 10")),
         short.start("i=0; while [ $i -lt 5000 ]; do /bin/true; i=$((i+1)); done"),
         threads.start(&format!("exec {load} threads 3 1.5")),
@@ -261,12 +261,12 @@ fn rusage_us(pid: u32) -> u64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     let mut status = 0;
     #[expect(unsafe_code, reason = "wait4 has no safe wrapper here")]
-    // SAFETY: both pointers are valid for the call; the structure was zeroed.
-    let usage = unsafe {
-        assert_eq!(libc::wait4(pid.cast_signed(), &raw mut status, 0, usage.as_mut_ptr()), pid.cast_signed());
-        usage.assume_init()
-    };
-    assert_eq!(status, 0);
+    // SAFETY: both pointers are valid for the call.
+    let waited = unsafe { libc::wait4(pid.cast_signed(), &raw mut status, 0, usage.as_mut_ptr()) };
+    assert_eq!((waited, status), (pid.cast_signed(), 0));
+    #[expect(unsafe_code, reason = "as above")]
+    // SAFETY: zeroes are a valid value, and the call has filled it in.
+    let usage = unsafe { usage.assume_init() };
     let us = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec).unwrap();
     us(usage.ru_utime) + us(usage.ru_stime)
 }

@@ -177,6 +177,7 @@ mod tests {
         tracker
     }
 
+    #[expect(clippy::similar_names, reason = "the kernel's names")]
     fn task(tid: u32, tgid: u32, exec_ns: u64, cpu: u32, name: &str) -> TaskRecord {
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name.as_bytes());
