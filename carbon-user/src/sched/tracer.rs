@@ -65,8 +65,11 @@ impl Tracer {
             topology,
             Sizes { cgroups, hook, exact: limits.cgroups_max.is_some(), misbook_every: limits.misbook_every },
         )?;
-        object.load_on_demand("carbon_prepare")?;
-        object.run_on_demand("carbon_prepare", None)?;
+        if !hook {
+            // It needs a helper of 5.19 (bpf_map_lookup_percpu_elem), which all kernels with the books have.
+            object.load_on_demand("carbon_prepare")?;
+            object.run_on_demand("carbon_prepare", None)?;
+        }
         object.load_on_demand("carbon_enrol")?;
         for (program, tracepoint) in [
             ("carbon_mkdir", "cgroup_mkdir"),
