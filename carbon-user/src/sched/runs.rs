@@ -13,6 +13,9 @@ use std::collections::{BinaryHeap, HashMap};
 /// Ended processes of a run that are kept one by one: the largest by CPU time. The rest is summed.
 pub(super) const PROCESSES_MAX: usize = 16_384;
 
+/// Calls of [`RunTracker::settle`] that a process is kept open after its main thread was freed: two windows.
+const SETTLES: u64 = 4;
+
 /// A process of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessTime {
@@ -40,6 +43,9 @@ struct Live {
     comm: String,
     named_by_exec: bool,
     cpu: CpuNanos,
+    /// When its main thread was freed, by count of [`RunTracker::settle`]. Another thread may be freed after it: each
+    /// waits for a grace period of its own CPU, some milliseconds.
+    gone: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +66,7 @@ pub(super) struct RunTracker {
     seen: HashMap<(u32, u64), u64>,
     runs: HashMap<RunId, Run>,
     usage: HashMap<(CgroupId, RunId), Vec<CpuNanos>>,
+    settled: u64,
 }
 
 impl RunTracker {
@@ -71,6 +78,7 @@ impl RunTracker {
             seen: HashMap::new(),
             runs: HashMap::new(),
             usage: HashMap::new(),
+            settled: 0,
         }
     }
 
@@ -114,16 +122,27 @@ impl RunTracker {
             process.comm = comm(&task.comm);
             process.named_by_exec = exec;
         }
-        if freed
-            && leader
-            && let Some(process) = run.live.remove(&task.tgid)
-        {
-            run.ended.push(Reverse((process.cpu, task.tgid, process.comm)));
-            if run.ended.len() > PROCESSES_MAX
-                && let Some(Reverse((cpu, _, _))) = run.ended.pop()
-            {
-                run.other_count += 1;
-                run.other_cpu += cpu;
+        if freed && leader {
+            process.gone = Some(self.settled);
+        }
+    }
+
+    /// Moves processes to the ended ones whose main thread was freed a while ago: by now the rest of them has been
+    /// reported too. To be called once all reports so far have been observed.
+    pub(super) fn settle(&mut self) {
+        self.settled += 1;
+        let now = self.settled;
+        for run in self.runs.values_mut() {
+            let Run { live, ended, other_count, other_cpu } = run;
+            let gone = live.extract_if(|_, process| process.gone.is_some_and(|gone| gone + SETTLES <= now));
+            for (pid, process) in gone {
+                ended.push(Reverse((process.cpu, pid, process.comm)));
+                if ended.len() > PROCESSES_MAX
+                    && let Some(Reverse((cpu, _, _))) = ended.pop()
+                {
+                    *other_count += 1;
+                    *other_cpu += cpu;
+                }
             }
         }
     }
@@ -210,6 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_is_freed_after_the_main_one_is_of_the_same_process() {
+        let mut tracker = tracker();
+        tracker.observe(&Record::Freed(task(5, 5, 100, 0, "a")));
+        tracker.settle();
+        tracker.observe(&Record::Freed(task(6, 5, 40, 1, "a")));
+        let whole = [ProcessTime { pid: 5, comm: "a".into(), cpu: CpuNanos(140) }];
+        assert_eq!(tracker.processes(RunId(1)).listed, whole);
+        (1..SETTLES).for_each(|_| tracker.settle());
+        assert!(tracker.runs[&RunId(1)].live.is_empty());
+        assert_eq!(tracker.processes(RunId(1)).listed, whole);
+    }
+
+    #[test]
     fn a_record_that_overtook_another_takes_nothing_back() {
         let mut tracker = tracker();
         tracker.observe(&Record::Task(task(5, 5, 100, 0, "a")));
@@ -224,6 +256,7 @@ mod tests {
         for tid in 1..=20_000_u32 {
             tracker.observe(&Record::Freed(task(tid, tid, u64::from(tid), 0, "x")));
         }
+        (0..SETTLES).for_each(|_| tracker.settle());
         let processes = tracker.processes(RunId(1));
         assert_eq!(processes.listed.len(), PROCESSES_MAX);
         let sum: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();

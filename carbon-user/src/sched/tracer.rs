@@ -114,6 +114,7 @@ impl Tracer {
             }
             other => runs.observe(&other),
         });
+        runs.settle();
     }
 
     /// Cgroups that ended since the last call, in order.
