@@ -3,22 +3,26 @@
 //! The truth is cpu.stat and rusage, read at the same edges. What runs at an edge is booked up to its last tick by
 //! all of them, at instants a little apart: hence a tick per CPU beside half a per cent.
 
-use crate::support::{TestCgroup, alone, kernel_or_skip, load, root, topology};
+use crate::support::{
+    TestCgroup, alone, exact_rungs, is_slow, kernel_or_skip, load, root, scaled, tick, topology,
+};
 use carbon_user::sched::{Accounting, Limits, Rung, open};
 use carbon_user::units::{CgroupId, CpuNanos, RunId};
 use carbon_user::window::{Class, SchedSnapshot, Usage, WorkloadKey};
 use std::collections::HashMap;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 const RELATIVE: f64 = 0.005;
-/// `CONFIG_HZ` is at least 250 on kernels of today's distributions and clouds.
-const TICK_NS: f64 = 4e6;
+/// The hook books a task that is moved while it runs to where it came from, until its CPU switches: a slice of the
+/// scheduler, which is `sched_latency` on two CPUs at most (6 ms times 1 + log2 of their number).
+const SLICE_NS: f64 = 12e6;
 
 pub(crate) fn tolerance_ns(truth_ns: f64) -> f64 {
-    RELATIVE * truth_ns + TICK_NS * f64::from(topology().cpus_online())
+    RELATIVE * truth_ns + tick().as_nanos() as f64 * f64::from(topology().cpus_online())
 }
 
 /// One edge: what the kernel says before and after the snapshot, and the snapshot.
@@ -39,8 +43,8 @@ pub(crate) fn booked(usage: &Usage, cgroup: CgroupId) -> u64 {
     rows.map(|(_, nanos)| nanos.iter().map(|nanos| nanos.0).sum::<u64>()).sum()
 }
 
-/// Keys that disagree with cpu.stat by more than the tolerance, described.
-pub(crate) fn disagreements(start: &Edge, end: &Edge, cgroups: &[TestCgroup]) -> Vec<String> {
+/// Keys that disagree with cpu.stat by more than the tolerance and `extra_ns`, described.
+pub(crate) fn disagreements(start: &Edge, end: &Edge, cgroups: &[TestCgroup], extra_ns: f64) -> Vec<String> {
     let (grown, _) = end.snapshot.usage.since(&start.snapshot.usage);
     let mut wrong = Vec::new();
     for cgroup in cgroups {
@@ -54,7 +58,7 @@ pub(crate) fn disagreements(start: &Edge, end: &Edge, cgroups: &[TestCgroup]) ->
             least / 1e6,
             most / 1e6
         );
-        if ours < least - tolerance_ns(least) || ours > most + tolerance_ns(most) {
+        if ours < least - tolerance_ns(least) - extra_ns || ours > most + tolerance_ns(most) + extra_ns {
             wrong.push(format!("{}: {ours} ns, cpu.stat {least} to {most}", cgroup.path.display()));
         }
     }
@@ -63,6 +67,18 @@ pub(crate) fn disagreements(start: &Edge, end: &Edge, cgroups: &[TestCgroup]) ->
 
 pub(crate) fn open_rung(rung: Rung) -> Box<dyn Accounting> {
     open(rung, &root(), &topology(), Limits::default()).unwrap()
+}
+
+/// Every program of every exact rung passes this kernel's verifier, those that follow runs too.
+#[test]
+fn every_program_loads() {
+    if !kernel_or_skip("every_program_loads") {
+        return;
+    }
+    let _alone = alone();
+    for rung in exact_rungs("every_program_loads") {
+        open_rung(rung).open_run(RunId(1)).unwrap();
+    }
 }
 
 /// A spinner, 5,000 processes of about a millisecond, threads, and a task that moves, all at once, seen by both
@@ -75,16 +91,17 @@ fn every_key_agrees_with_cpu_stat() {
     let _alone = alone();
     let cgroups: Vec<TestCgroup> = ["spin", "short", "threads", "from", "to"].map(TestCgroup::new).into();
     let [spin, short, threads, from, to] = &cgroups[..] else { panic!() };
-    let mut rungs = [open_rung(Rung::Books), open_rung(Rung::Hook)];
+    let mut rungs: Vec<_> =
+        exact_rungs("every_key_agrees_with_cpu_stat").into_iter().map(open_rung).collect();
     let starts: Vec<Edge> = rungs.iter_mut().map(|rung| edge(rung.as_mut(), &cgroups)).collect();
     let load = load().display();
-    let mut moving = from.start(&format!("exec {load} spin 4"));
+    let mut moving = from.start(&format!("exec {load} spin {}", scaled(4.0)));
     let mut children = [
-        spin.start(&format!("exec {load} spin 10")),
-        short.start("i=0; while [ $i -lt 5000 ]; do /bin/true; i=$((i+1)); done"),
-        threads.start(&format!("exec {load} threads 3 1.5")),
+        spin.start(&format!("exec {load} spin {}", scaled(10.0))),
+        short.start(&format!("i=0; while [ $i -lt {:.0} ]; do /bin/true; i=$((i+1)); done", scaled(5000.0))),
+        threads.start(&format!("exec {load} threads 3 {}", scaled(1.5))),
     ];
-    sleep(Duration::from_secs(4));
+    sleep(Duration::from_secs_f64(scaled(4.0)));
     to.take_in(moving.id());
     for child in children.iter_mut().chain([&mut moving]) {
         assert!(child.wait().unwrap().success());
@@ -92,7 +109,10 @@ fn every_key_agrees_with_cpu_stat() {
     for (rung, start) in rungs.iter_mut().zip(&starts) {
         println!("{}", rung.rung());
         let end = edge(rung.as_mut(), &cgroups);
-        assert_eq!(disagreements(start, &end, &cgroups), Vec::<String>::new(), "{}", rung.rung());
+        let (still, moved) = cgroups.split_at(3);
+        assert_eq!(disagreements(start, &end, still, 0.0), Vec::<String>::new(), "{}", rung.rung());
+        let slice_ns = if rung.rung() == Rung::Hook { SLICE_NS } else { 0.0 };
+        assert_eq!(disagreements(start, &end, moved, slice_ns), Vec::<String>::new(), "{}", rung.rung());
         let (grown, fallen) = end.snapshot.usage.since(&start.snapshot.usage);
         assert_eq!(fallen, 0);
         assert!(booked(&grown, from.id) > 100_000_000 && booked(&grown, to.id) > 100_000_000, "it did move");
@@ -108,7 +128,7 @@ fn a_wrong_booking_is_noticed() {
         return;
     }
     let _alone = alone();
-    for rung in [Rung::Books, Rung::Hook] {
+    for rung in exact_rungs("a_wrong_booking_is_noticed") {
         // A 50th of the rows is one of sixty short loads; a 50th of the switches is 2 % of each of four long ones.
         let (count, seconds) = if rung == Rung::Books { (60, 0.02) } else { (4, 1.5) };
         let cgroups: Vec<TestCgroup> =
@@ -124,7 +144,7 @@ fn a_wrong_booking_is_noticed() {
             assert!(child.wait().unwrap().success());
         }
         let end = edge(accounting.as_mut(), &cgroups);
-        assert_ne!(disagreements(&start, &end, &cgroups), Vec::<String>::new(), "{rung}");
+        assert_ne!(disagreements(&start, &end, &cgroups, 0.0), Vec::<String>::new(), "{rung}");
     }
 }
 
@@ -136,7 +156,8 @@ fn a_removed_cgroup_keeps_its_time() {
         return;
     }
     let _alone = alone();
-    let mut rungs = [open_rung(Rung::Books), open_rung(Rung::Hook)];
+    let mut rungs: Vec<_> =
+        exact_rungs("a_removed_cgroup_keeps_its_time").into_iter().map(open_rung).collect();
     let starts: Vec<SchedSnapshot> = rungs.iter_mut().map(|rung| rung.snapshot().unwrap()).collect();
     let cgroup = TestCgroup::new("removed");
     let mut child = cgroup.start("i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done");
@@ -172,19 +193,21 @@ pub(crate) fn within_a_second(mut done: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// A dead process has its time to the microsecond of rusage, and so has the tree of a run: grandchildren in a
-/// session of their own, threads, and a thread that executes another program.
+/// The tree of a run has the time of the cgroup that it runs in: grandchildren in a session of their own, threads,
+/// and a thread that executes another program.
 #[test]
 fn a_run_has_the_time_of_its_tree() {
     if !kernel_or_skip("a_run_has_the_time_of_its_tree") {
         return;
     }
     let _alone = alone();
-    for rung in [Rung::Books, Rung::Hook] {
+    for rung in exact_rungs("a_run_has_the_time_of_its_tree") {
         let mut accounting = open_rung(rung);
         let start = accounting.snapshot().unwrap();
         let run = RunId(7);
         let enrolment = accounting.open_run(run).unwrap();
+        let cgroup = TestCgroup::new("run");
+        let mut procs = std::fs::File::options().write(true).open(cgroup.path.join("cgroup.procs")).unwrap();
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!(
             "{load} spin 0.2; {load} threads 3 0.1; {load} exec 0.1; {load} orphan 0.3; i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done",
@@ -193,7 +216,7 @@ fn a_run_has_the_time_of_its_tree() {
         #[expect(unsafe_code, reason = "between fork and exec")]
         // SAFETY: only system calls.
         unsafe {
-            command.pre_exec(move || enrolment.enter());
+            command.pre_exec(move || enrolment.enter().and_then(|()| procs.write_all(b"0")));
         }
         let mut child = command.spawn().unwrap();
         let status = child.wait().unwrap();
@@ -207,6 +230,8 @@ fn a_run_has_the_time_of_its_tree() {
             .filter(|(key, _)| key.run == Some(run))
             .flat_map(|(_, nanos)| nanos.iter().copied())
             .sum();
+        let truth_ns = cgroup.usage_usec() as f64 * 1e3;
+        assert!((ours.0 as f64 - truth_ns).abs() < tolerance_ns(truth_ns), "{ours:?}, cpu.stat {truth_ns}");
         let processes = accounting.run_processes(run);
         let listed: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
         assert_eq!(listed, ours, "the processes are the run");
@@ -218,12 +243,13 @@ fn a_run_has_the_time_of_its_tree() {
         println!("{rung}: {} processes, {} s, loads {loads:?}", processes.listed.len(), ours.seconds());
         // spin, threads, and orphan's three processes of which one spins: each ends within a check of its target.
         assert_eq!(loads.len(), 5);
-        assert!((loads.iter().sum::<f64>() - 0.8).abs() < 0.05, "{loads:?}");
+        let most = if is_slow() { f64::INFINITY } else { 0.85 };
+        assert!((0.75..most).contains(&loads.iter().sum::<f64>()), "{loads:?}");
         assert_eq!(named("true").len(), 50);
         // A first thread and one beside it, which then is the process: its clock goes on where it executes another.
         let executed = named("exe");
         assert_eq!(executed.len(), 1);
-        assert!((executed[0] - 0.2).abs() < 0.02, "{executed:?}");
+        assert!((0.19..most).contains(&executed[0]), "{executed:?}");
     }
 }
 
@@ -235,7 +261,8 @@ fn a_dead_process_agrees_with_rusage() {
         return;
     }
     let _alone = alone();
-    let mut accounting = open_rung(Rung::Books);
+    let [best, ..] = exact_rungs("a_dead_process_agrees_with_rusage")[..] else { panic!() };
+    let mut accounting = open_rung(best);
     let mut settled = 0;
     for number in 1..=20 {
         let run = RunId(number);
@@ -254,9 +281,12 @@ fn a_dead_process_agrees_with_rusage() {
         accounting.snapshot().unwrap();
         let processes = accounting.run_processes(run);
         let ours = processes.listed.iter().find(|process| process.pid == child.id()).unwrap();
-        let off_us = (ours.cpu.0 / 1000).abs_diff(truth_us);
-        let most_us = if final_seen { 2 } else { 10_000 };
-        assert!(off_us <= most_us, "{} ns, rusage {truth_us} us, final seen: {final_seen}", ours.cpu.0);
+        let ours_us = ours.cpu.0 / 1000;
+        // The parent is told a moment before the process leaves its CPU for the last time.
+        let tail_us = if is_slow() { 5_000 } else { 2 };
+        let missed_us = if final_seen { 2 } else { 10_000 };
+        let range = truth_us.saturating_sub(missed_us)..=truth_us + tail_us;
+        assert!(range.contains(&ours_us), "{ours_us} us, rusage {truth_us} us, final seen: {final_seen}");
         settled += u32::from(final_seen);
     }
     assert!(settled >= 15, "{settled} of 20 finals seen");
@@ -266,25 +296,24 @@ fn rusage_us(pid: u32) -> u64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     let mut status = 0;
     #[expect(unsafe_code, reason = "wait4 has no safe wrapper here")]
-    // SAFETY: both pointers are valid for the call; the structure was zeroed.
+    // SAFETY: both pointers are valid for the call.
     let waited = unsafe { libc::wait4(pid.cast_signed(), &raw mut status, 0, usage.as_mut_ptr()) };
-    assert_eq!(waited, pid.cast_signed());
-    #[expect(unsafe_code, reason = "see above")]
-    // SAFETY: an rusage is integers only, zeroed above and filled by the call.
+    assert_eq!((waited, status), (pid.cast_signed(), 0));
+    #[expect(unsafe_code, reason = "as above")]
+    // SAFETY: zeroes are a valid value, and the call has filled it in.
     let usage = unsafe { usage.assume_init() };
-    assert_eq!(status, 0);
     let us = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec).unwrap();
     us(usage.ru_utime) + us(usage.ru_stime)
 }
 
-/// Everything adds up to the CPUs' wall clock, and the hook's idle time is that of /proc/stat.
+/// Everything adds up to the CPUs' wall clock, and the idle time is that of /proc/stat.
 #[test]
 fn time_is_conserved_and_idle_agrees() {
     if !kernel_or_skip("time_is_conserved_and_idle_agrees") {
         return;
     }
     let _alone = alone();
-    for rung in [Rung::Books, Rung::Hook] {
+    for rung in exact_rungs("time_is_conserved_and_idle_agrees") {
         let mut accounting = open_rung(rung);
         let idle = || {
             let stat = std::fs::read_to_string("/proc/stat").unwrap();
@@ -309,7 +338,10 @@ fn time_is_conserved_and_idle_agrees() {
         let (grown, _) = end.usage.since(&start.usage);
         let slack = tolerance_ns(0.0) + 2e7 * f64::from(topology().cpus_online());
         println!("{rung}: wall {wall} tasks {:?} {accounts:?} idle {idle}", grown.total());
-        assert!((accounts.idle_ns as f64 - idle).abs() < 0.005 * idle + slack);
+        // In emulation, where a CPU wakes up late, /proc/stat is off by itself: by 2 % on 6.12, and by up to 9 % too
+        // much on 7.3. The sum below holds there all the same.
+        let relative = if is_slow() { 0.1 } else { 0.005 };
+        assert!((accounts.idle_ns as f64 - idle).abs() < relative * idle + slack);
         let known = grown.total().0 + accounts.idle_ns + accounts.irq_steal_ns + accounts.missed_ns;
         assert!((known as f64 - wall).abs() < 0.01 * wall + slack, "{known} of {wall}");
         let kernel = WorkloadKey { class: Class::KernelThreads, ..WorkloadKey::cgroup(CgroupId::ROOT) };
@@ -325,7 +357,8 @@ fn two_copies_agree() {
     }
     let _alone = alone();
     let cgroup = TestCgroup::new("two");
-    let mut copies = [open_rung(Rung::Books), open_rung(Rung::Books)];
+    let [best, ..] = exact_rungs("two_copies_agree")[..] else { panic!() };
+    let mut copies = [open_rung(best), open_rung(best)];
     let starts: Vec<SchedSnapshot> = copies.iter_mut().map(|copy| copy.snapshot().unwrap()).collect();
     assert!(cgroup.start(&format!("exec {} spin 2", load().display())).wait().unwrap().success());
     let booked: Vec<f64> = copies

@@ -1,6 +1,6 @@
 //! `carbon run` and `carbon top` as a user calls them, against what the kernel says of the same work.
 
-use crate::support::{TestCgroup, alone, kernel_or_skip, load, topology};
+use crate::support::{TestCgroup, alone, kernel_or_skip, load, tick, topology};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -66,7 +66,8 @@ fn assert_reconciles(report: &Value) {
 
 /// Within half a per cent, and a tick of each CPU.
 fn assert_near(ours_ns: u64, truth_ns: u64, what: &str) {
-    let tolerance = truth_ns / 200 + 4_000_000 * u64::from(topology().cpus_online());
+    let tolerance =
+        truth_ns / 200 + u64::try_from(tick().as_nanos()).unwrap() * u64::from(topology().cpus_online());
     assert!(ours_ns.abs_diff(truth_ns) <= tolerance, "{what}: {ours_ns} ns, the kernel {truth_ns} ns");
 }
 

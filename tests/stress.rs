@@ -1,7 +1,9 @@
 //! The kernel part where there is much of everything: cgroups, threads, ends, runs, and tasks that move.
 
 use crate::accounting::{booked, disagreements, edge, open_rung, within_a_second};
-use crate::support::{TestCgroup, alone, kernel_or_skip, load, root, topology};
+use crate::support::{
+    TestCgroup, alone, books_or_skip, exact_rungs, kernel_or_skip, load, root, tick, topology,
+};
 use carbon_user::sched::{Enrolment, Limits, Rung, open};
 use carbon_user::units::{CgroupId, RunId};
 use carbon_user::window::Usage;
@@ -11,8 +13,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
-
-const BOTH: [Rung; 2] = [Rung::Books, Rung::Hook];
 
 /// Starts a shell command line as the first process of a run.
 fn start_in(enrolment: Enrolment, script: &str) -> Child {
@@ -33,14 +33,15 @@ fn run_ns(usage: &Usage, run: RunId) -> u64 {
 
 /// Within a thousandth, and a tick of each CPU.
 fn assert_near(ours_ns: u64, truth_ns: u64, what: &str) {
-    let tolerance = truth_ns / 1000 + 4_000_000 * u64::from(topology().cpus_online());
+    let tolerance =
+        truth_ns / 1000 + u64::try_from(tick().as_nanos()).unwrap() * u64::from(topology().cpus_online());
     assert!(ours_ns.abs_diff(truth_ns) <= tolerance, "{what}: {ours_ns} ns, the kernel {truth_ns} ns");
 }
 
 /// Many cgroups are read in many passes as they are in one.
 #[test]
 fn many_passes_read_what_one_does() {
-    if !kernel_or_skip("many_passes_read_what_one_does") {
+    if !kernel_or_skip("many_passes_read_what_one_does") || !books_or_skip("many_passes_read_what_one_does") {
         return;
     }
     let _alone = alone();
@@ -53,7 +54,7 @@ fn many_passes_read_what_one_does() {
         assert!(child.wait().unwrap().success());
     }
     let end = edge(accounting.as_mut(), &cgroups);
-    assert_eq!(disagreements(&start, &end, &cgroups), Vec::<String>::new());
+    assert_eq!(disagreements(&start, &end, &cgroups, 0.0), Vec::<String>::new());
     let least =
         cgroups.iter().map(|cgroup| booked(&end.snapshot.usage.since(&start.snapshot.usage).0, cgroup.id));
     assert!(least.min().unwrap() > 5_000_000, "each of them ran");
@@ -62,7 +63,9 @@ fn many_passes_read_what_one_does() {
 /// Ten thousand live cgroups, and as many that come and go between two looks: none is lost.
 #[test]
 fn ten_thousand_cgroups_live_and_ten_thousand_gone() {
-    if !kernel_or_skip("ten_thousand_cgroups_live_and_ten_thousand_gone") {
+    if !kernel_or_skip("ten_thousand_cgroups_live_and_ten_thousand_gone")
+        || !books_or_skip("ten_thousand_cgroups_live_and_ten_thousand_gone")
+    {
         return;
     }
     let _alone = alone();
@@ -121,10 +124,11 @@ fn a_storm_of_ends_is_summed() {
         return;
     }
     let _alone = alone();
-    for (rung, storm) in [(Rung::Books, "storm 16 2"), (Rung::Books, "forks 8 2"), (Rung::Hook, "storm 16 2")]
-    {
+    let [best, ..] = exact_rungs("a_storm_of_ends_is_summed")[..] else { panic!() };
+    for (rung, storm) in [(best, "storm 16 1"), (best, "forks 8 1"), (Rung::Hook, "storm 16 1")] {
         let cgroup = TestCgroup::new("storm");
-        let mut accounting = open_rung(rung);
+        let limits = Limits { event_bytes: Some(32 << 10), ..Limits::default() };
+        let mut accounting = open(rung, &root(), &topology(), limits).unwrap();
         let run = RunId(3);
         let start = accounting.snapshot().unwrap();
         let script =
@@ -147,7 +151,7 @@ fn a_storm_of_ends_is_summed() {
         let outside_ns = 1_500_000;
         assert_near(ours, cgroup.usage_usec() * 1000 + outside_ns, storm);
         assert_eq!(listed + processes.other_cpu.0, ours, "the processes are the run");
-        assert!(processes.other_count > 10_000, "more than the buffer holds: {}", processes.other_count);
+        assert!(processes.other_count > 500, "more than the buffer holds: {}", processes.other_count);
     }
 }
 
@@ -158,7 +162,7 @@ fn a_hundred_runs_at_once_are_told_apart() {
         return;
     }
     let _alone = alone();
-    for rung in BOTH {
+    for rung in exact_rungs("a_hundred_runs_at_once_are_told_apart") {
         let mut accounting = open_rung(rung);
         let start = accounting.snapshot().unwrap();
         let mut children: Vec<Child> = (1..=100)
@@ -199,7 +203,8 @@ fn nested_threaded_and_cloned_into() {
     fs::create_dir(&inner).unwrap();
     fs::create_dir(&threaded).unwrap();
     fs::write(threaded.join("cgroup.type"), "threaded").unwrap();
-    let mut rungs = BOTH.map(open_rung);
+    let mut rungs: Vec<_> =
+        exact_rungs("nested_threaded_and_cloned_into").into_iter().map(open_rung).collect();
     let starts: Vec<_> = rungs.iter_mut().map(|rung| rung.snapshot().unwrap()).collect();
     let spin = |script: String| outer.start(&script);
     let directory = tempfile::tempdir().unwrap();
@@ -240,7 +245,9 @@ fn nested_threaded_and_cloned_into() {
 /// While no run is open, forks and execs have no program at all.
 #[test]
 fn without_a_run_nothing_is_attached_to_forks() {
-    if !kernel_or_skip("without_a_run_nothing_is_attached_to_forks") {
+    if !kernel_or_skip("without_a_run_nothing_is_attached_to_forks")
+        || !books_or_skip("without_a_run_nothing_is_attached_to_forks")
+    {
         return;
     }
     let _alone = alone();
@@ -273,7 +280,7 @@ fn a_cpu_that_is_left_alone_is_read_all_the_same() {
     for _ in 0..5 {
         sleep(Duration::from_millis(200));
         let next = edge(accounting.as_mut(), &cgroups);
-        assert_eq!(disagreements(&last, &next, &cgroups), Vec::<String>::new());
+        assert_eq!(disagreements(&last, &next, &cgroups, 0.0), Vec::<String>::new());
         let (grown, fallen) = next.snapshot.usage.since(&last.snapshot.usage);
         assert!(booked(&grown, cgroups[0].id) > 50_000_000, "it runs");
         assert_eq!(fallen, 0);
@@ -294,7 +301,7 @@ fn a_cpu_that_goes_and_comes_back_is_counted() {
         println!("no second CPU that can be taken offline");
         return;
     }
-    for rung in BOTH {
+    for rung in exact_rungs("a_cpu_that_goes_and_comes_back_is_counted") {
         let cgroups = ["hotplug"].map(TestCgroup::new);
         let mut accounting = open_rung(rung);
         let start = edge(accounting.as_mut(), &cgroups);
@@ -312,7 +319,7 @@ fn a_cpu_that_goes_and_comes_back_is_counted() {
         assert!(child.wait().unwrap().success());
         let end = edge(accounting.as_mut(), &cgroups);
         online_ns += before.elapsed().as_nanos() * 2;
-        assert_eq!(disagreements(&start, &end, &cgroups), Vec::<String>::new(), "{rung}");
+        assert_eq!(disagreements(&start, &end, &cgroups, 0.0), Vec::<String>::new(), "{rung}");
         let (grown, fallen) = end.snapshot.usage.since(&start.snapshot.usage);
         let accounts = end.snapshot.accounts.since(&start.snapshot.accounts);
         assert_eq!(fallen, 0, "{rung}");

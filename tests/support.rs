@@ -1,5 +1,6 @@
 //! Cgroups, loads and the kernel's own truth, for tests on the real kernel.
 
+use carbon_user::sched::Rung;
 use carbon_user::sysroot::SysRoot;
 use carbon_user::topology::Topology;
 use carbon_user::units::CgroupId;
@@ -31,6 +32,49 @@ pub(crate) fn kernel_or_skip(test: &str) -> bool {
     false
 }
 
+/// Whether the kernel has the iterator that the books are read by: the name of its context is among its types.
+fn has_books() -> bool {
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    let name = b"\0bpf_iter__cgroup\0";
+    types.windows(name.len()).any(|window| window == name)
+}
+
+/// Exact rungs of this kernel, best first; what it lacks is said in a line that is counted.
+pub(crate) fn exact_rungs(test: &str) -> Vec<Rung> {
+    if has_books() {
+        return vec![Rung::Books, Rung::Hook];
+    }
+    println!("SKIPPED IN PART: {test}: books: the kernel has no iterator over cgroups");
+    vec![Rung::Hook]
+}
+
+/// Whether the kernel has the books; says so in a line that is counted where it has not.
+pub(crate) fn books_or_skip(test: &str) -> bool {
+    let has = has_books();
+    if !has {
+        println!("SKIPPED: {test}: the kernel has no iterator over cgroups");
+    }
+    has
+}
+
+/// Length of a tick: what the coarse clocks are rounded to.
+pub(crate) fn tick() -> Duration {
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    Duration::new(tick.tv_sec.try_into().unwrap(), tick.tv_nsec.try_into().unwrap())
+}
+
+/// An amount of work, less of it where the environment says that this machine is slow.
+pub(crate) fn scaled(amount: f64) -> f64 {
+    static SCALE: OnceLock<f64> = OnceLock::new();
+    amount
+        * SCALE.get_or_init(|| std::env::var("CARBON_TEST_SCALE").map_or(1.0, |text| text.parse().unwrap()))
+}
+
+/// Whether this machine is slow, so that the kernel's own work takes milliseconds where it takes microseconds.
+pub(crate) fn is_slow() -> bool {
+    scaled(1.0) < 1.0
+}
+
 pub(crate) fn root() -> SysRoot {
     SysRoot::default()
 }
@@ -39,16 +83,19 @@ pub(crate) fn topology() -> Topology {
     Topology::read(&root()).unwrap()
 }
 
-/// The load generator, compiled once.
+/// The load generator: that of the environment where there may be no compiler, else compiled once.
 pub(crate) fn load() -> &'static Path {
-    static BINARY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    static BINARY: OnceLock<(Option<tempfile::TempDir>, PathBuf)> = OnceLock::new();
     let (_, path) = BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("CARBON_TEST_LOAD") {
+            return (None, path.into());
+        }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("load");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/load.c");
         let status = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&path).arg(source).status();
         assert!(status.expect("a C compiler named cc").success());
-        (directory, path)
+        (Some(directory), path)
     });
     path
 }

@@ -232,9 +232,12 @@ pub(crate) fn carbon_mkdir(ctx: BtfTracePointContext) -> i32 {
     let length = unsafe {
         bpf_probe_read_kernel_str(record.path.as_mut_ptr().cast(), PATH_LEN as u32, path as *const c_void)
     };
-    if length > 0 && length <= PATH_LEN as i64 {
-        record.length = length as u64 - 1;
-        maps::send_event(maps::path_bytes(record, length as usize));
+    // The verifier of 6.1 and 6.12 does not carry what a comparison of `length - 1` says over to `length`, so only
+    // the former is used: characters without the zero at the end.
+    let characters = kernel::opaque((length as u64).wrapping_sub(1));
+    if characters < PATH_LEN as u64 {
+        record.length = characters;
+        maps::send_event(maps::path_bytes(record, characters as usize + 1));
     }
     0
 }

@@ -2,7 +2,7 @@
 
 use crate::sh::{Stopwatch, cargo, find};
 use crate::source_hash::{OBJECT, RECORD};
-use crate::{ebpf, test, workspace};
+use crate::{ebpf, test, vm, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 type Step = (&'static str, fn() -> Result<()>);
 
 /// In this order: what fails fast comes first, and the object before all that embeds it.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("fmt", || cargo().args(["fmt", "--all", "--check"]).run()),
     ("committed kernel programs", ebpf::check),
     ("kernel programs from source", rebuild),
@@ -19,6 +19,7 @@ const STEPS: [Step; 7] = [
     ("deny", deny),
     ("doc", || cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()),
     ("test", test::run),
+    ("test in other kernels", vm::run_in_ci),
 ];
 
 /// Runs every step even if one fails, prints how long each took, and fails at the end.

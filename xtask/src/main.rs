@@ -22,6 +22,7 @@ mod sh;
 mod source_hash;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 /// Builds, tests and shows Carbon.
@@ -44,7 +45,10 @@ enum Task {
         no_install: bool,
     },
     /// Run all tests; those of the kernel part need root.
-    Test,
+    Test {
+        #[command(subcommand)]
+        place: Option<Place>,
+    },
     /// Build, load into the kernel, measure processes in several cgroups and print the report; needs root.
     Demo,
     /// What accounting costs, measured on this machine: ratios within one run; needs root.
@@ -58,6 +62,9 @@ enum Task {
     },
     /// What CI runs: formatting, lints, licences, documentation, the kernel programs from source, all tests.
     Ci,
+    /// The first program's work in an emulated machine.
+    #[command(hide = true)]
+    Guest,
     /// Work for the demo to measure.
     #[command(hide = true)]
     Load(load::Load),
@@ -67,6 +74,13 @@ enum Task {
         /// Directory of the cgroup.
         cgroup: PathBuf,
     },
+}
+
+/// Where tests run, if not on this machine's kernel.
+#[derive(Debug, Subcommand)]
+enum Place {
+    /// In Debian's kernels 5.10, 6.1, 6.12 and 7.3, emulated; fetches them, and the emulator where there is none.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -83,10 +97,12 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Ebpf { check: true, .. } => ebpf::check(),
         Task::Ebpf { no_install, .. } => ebpf::build(!no_install),
-        Task::Test => test::run(),
+        Task::Test { place: None } => test::run(),
+        Task::Test { place: Some(Place::Vm(options)) } => vm::run(&options),
         Task::Demo => demo::run(),
         Task::Bench { what, cgroups } => bench::run(&what, cgroups),
         Task::Ci => ci::run(),
+        Task::Guest => vm::run_guest(),
         Task::Load(load) => load.run(),
         Task::Sweep { cgroup } => cgroup::sweep(&cgroup),
     }

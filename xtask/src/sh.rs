@@ -4,10 +4,12 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// A program with its arguments, and how it would be typed.
@@ -44,6 +46,24 @@ impl Cmd {
         args.into_iter().fold(self, Self::arg)
     }
 
+    /// One more argument, not shown: for those that say nothing to a reader.
+    pub(crate) fn arg_unshown(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.inner.arg(arg);
+        self
+    }
+
+    /// Another folder to run in than the workspace's.
+    pub(crate) fn dir(mut self, folder: &Path) -> Self {
+        self.inner.current_dir(folder);
+        self
+    }
+
+    /// What it writes goes to a file.
+    pub(crate) fn output_to(mut self, file: &File) -> Result<Self> {
+        self.inner.stdout(file.try_clone()?).stderr(file.try_clone()?);
+        Ok(self)
+    }
+
     /// Sets a variable of the environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.text = format!("{name}={} {}", quoted(value.as_ref()), self.text);
@@ -76,16 +96,22 @@ impl Cmd {
     }
 
     /// Prints the command, runs it, and passes its standard output on line by line, to the terminal and to `each`.
-    pub(crate) fn run_lines(mut self, mut each: impl FnMut(&str)) -> Result<()> {
+    pub(crate) fn run_lines(self, mut each: impl FnMut(&str)) -> Result<()> {
+        self.run_lines_unshown(|line| {
+            println!("{line}");
+            each(line);
+        })
+    }
+
+    /// Prints the command, runs it, and passes its standard output line by line to `each` alone.
+    pub(crate) fn run_lines_unshown(mut self, mut each: impl FnMut(&str)) -> Result<()> {
         self.announce();
         let mut child =
             self.inner.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {}", self.text))?;
         if let Some(stdout) = child.stdout.take() {
             for line in BufReader::new(stdout).split(b'\n') {
                 let line = line.context("cannot read its output")?;
-                let line = String::from_utf8_lossy(&line);
-                println!("{line}");
-                each(&line);
+                each(&String::from_utf8_lossy(&line));
             }
         }
         let status = child.wait()?;
@@ -142,6 +168,20 @@ impl Running {
             bail!("failed ({status}): {}", self.text);
         }
         Ok(())
+    }
+
+    /// Its status, once it ends; `None` where it has not by then. It is then still running.
+    pub(crate) fn wait_at_most(&mut self, time: Duration) -> Result<Option<ExitStatus>> {
+        let begun = Stopwatch::start();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if begun.elapsed() > time {
+                return Ok(None);
+            }
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Whether it has come to its end.

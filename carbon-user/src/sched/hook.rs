@@ -36,8 +36,8 @@ pub struct Hook {
     undisturbed: Vec<bool>,
     /// Idle time of each CPU as it was last seen, so that an estimate for a running slice is never taken back.
     idle_ns: Vec<u64>,
-    /// Time that each CPU was online, which it cannot have been idle for longer than.
-    online_ns: Vec<u64>,
+    /// Time that each CPU was online, and was not.
+    presence_ns: Vec<[u64; 2]>,
     outside: Outside,
     begin_slots: Vec<Slot>,
     /// CPUs times clock, less what is known of windows in which CPUs came or went.
@@ -51,7 +51,6 @@ impl Hook {
     pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
         let mut tracer = Tracer::open(root, topology, limits, true)?;
         tracer.object.load_on_demand(FOLD)?;
-        tracer.object.load_on_demand(PEEK)?;
         tracer.object.load("carbon_switch", "sched_switch")?;
         tracer.object.attach("carbon_switch")?;
         tracer.object.loaded();
@@ -64,7 +63,11 @@ impl Hook {
         let undisturbed = (0..)
             .take(begin_slots.len())
             .map(|cpu: u32| limits.disturb_no_cpu || tickless.contains(&cpu))
-            .collect();
+            .collect::<Vec<_>>();
+        if undisturbed.contains(&true) {
+            // It needs a helper of 5.19; before, what runs on such a CPU is booked when it switches.
+            tracer.object.load_on_demand(PEEK)?;
+        }
         Ok(Self {
             root: root.clone(),
             tracer,
@@ -73,7 +76,7 @@ impl Hook {
             apart: Apart::default(),
             undisturbed,
             idle_ns: vec![0; begin_slots.len()],
-            online_ns: vec![0; begin_slots.len()],
+            presence_ns: vec![[0; 2]; begin_slots.len()],
             outside: Outside::new(begin, clock::monotonic_ns()),
             begin_slots,
             wall_ns: 0,
@@ -167,18 +170,21 @@ impl Hook {
     fn accounts(&mut self, slots: &[Slot], busy: CpuNanos) -> Result<Accounts, SchedError> {
         let stat = ProcStat::read(&self.root)?;
         let now_ns = clock::monotonic_ns();
-        for (cpu, _) in &stat.cpus {
-            if let Some(online_ns) = self.online_ns.get_mut(*cpu) {
-                *online_ns = online_ns.saturating_add(now_ns.saturating_sub(self.outside.last_ns()));
-            }
+        let passed_ns = now_ns.saturating_sub(self.outside.last_ns());
+        for (cpu, [online_ns, offline_ns]) in self.presence_ns.iter_mut().enumerate() {
+            let online = stat.cpus.iter().any(|(known, _)| *known == cpu);
+            let present_ns = if online { online_ns } else { offline_ns };
+            *present_ns = present_ns.saturating_add(passed_ns);
         }
         let passed = self.outside.update(stat, now_ns);
         let (mut missed_switches, mut overflow_ns) = (0_u64, 0_u64);
-        let known = self.begin_slots.iter().zip(&self.online_ns).zip(&mut self.idle_ns);
-        for (slot, ((begin, online_ns), idle_ns)) in slots.iter().zip(known) {
+        let known = self.begin_slots.iter().zip(&self.presence_ns).zip(&mut self.idle_ns);
+        for (slot, ((begin, [online_ns, offline_ns]), idle_ns)) in slots.iter().zip(known) {
             let running = if slot.key == KEY_IDLE { now_ns.saturating_sub(slot.idle_since_ns) } else { 0 };
-            // The slice that was running at the beginning is counted from there.
+            // The slice that was running at the beginning is counted from there. A CPU that goes offline is idle to its
+            // slot until it comes back.
             let idle = slot.idle_ns.saturating_add(running).saturating_sub(begin.idle_ns);
+            let idle = idle.saturating_sub(*offline_ns);
             *idle_ns = (*idle_ns).max(idle.min(*online_ns));
             missed_switches += u64::from(slot.missed_switches.wrapping_sub(begin.missed_switches));
             overflow_ns += slot.overflow_ns;

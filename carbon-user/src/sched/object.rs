@@ -64,13 +64,16 @@ impl Object {
             return Err(SchedError::TooManyCpus { cpus, most: CPUS_MAX });
         }
         let packages = topology.packages.min(PACKAGES_MAX);
+        let event_bytes = limits.event_bytes.unwrap_or(EVENT_BYTES);
         let rows_a_pass = limits.rows_a_pass.unwrap_or_else(|| rows_a_pass(packages));
+        // The hook keeps times of its own: without CPUs the programs that it shares with the books read none of theirs.
+        let cpus_read = if hook { 0 } else { cpus as u64 };
         let machine = [
-            ("CPU_COUNT", cpus as u64),
+            ("CPU_COUNT", cpus_read),
             ("PACKAGE_COUNT", packages as u64),
             ("MISBOOK_EVERY", limits.misbook_every),
             ("ROWS_MAX", rows_a_pass),
-            ("EVENT_BYTES", EVENT_BYTES.into()),
+            ("EVENT_BYTES", event_bytes.into()),
         ];
         let constants: Vec<(&str, u64)> = layout.constants.iter().copied().chain(machine).collect();
         let btf = Btf::parse_file(root.sys.join("kernel/btf/vmlinux"), Endianness::default())
@@ -82,7 +85,7 @@ impl Object {
             loader.override_global(name, value, true);
         }
         loader.map_max_entries("ROWS", ROW_BYTES);
-        loader.map_max_entries("EVENTS", EVENT_BYTES);
+        loader.map_max_entries("EVENTS", event_bytes);
         if !hook {
             loader.map_max_entries("CROWDED", 1);
         }

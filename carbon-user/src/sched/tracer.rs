@@ -63,8 +63,11 @@ impl Tracer {
         let mut names = CgroupNames::default();
         names.walk(&mount);
         let mut object = Object::open(root, topology, limits, hook)?;
-        object.load_on_demand("carbon_prepare")?;
-        object.run_on_demand("carbon_prepare", 0, None)?;
+        if !hook {
+            // It needs a helper of 5.19 (bpf_map_lookup_percpu_elem), which all kernels with the books have.
+            object.load_on_demand("carbon_prepare")?;
+            object.run_on_demand("carbon_prepare", 0, None)?;
+        }
         object.load_on_demand("carbon_enrol")?;
         for (program, tracepoint) in [
             ("carbon_mkdir", "cgroup_mkdir"),
