@@ -50,6 +50,8 @@ constants! {
     TASK_PID;
     /// `task_struct.tgid`.
     TASK_TGID;
+    /// `task_struct.group_leader`.
+    TASK_GROUP_LEADER;
     /// `task_struct.flags`.
     TASK_FLAGS;
     /// `task_struct.comm`.
@@ -126,6 +128,12 @@ pub(crate) fn is_cgroup2(cgroup: u64) -> bool {
 #[inline(always)]
 pub(crate) fn task_cgroup_id(task: u64) -> u64 {
     cgroup_id(word(word(task + TASK_CGROUPS.load()) + CSS_SET_DFL_CGRP.load()))
+}
+
+/// When a task's process began. A thread that executes another program takes this over from the first one.
+#[inline(always)]
+pub(crate) fn process_start_ns(task: u64) -> u64 {
+    word(word(task + TASK_GROUP_LEADER.load()) + TASK_START_TIME.load())
 }
 
 /// Fills a record from a task.

@@ -19,7 +19,7 @@ pub const CPUS_MAX: usize = 1024;
 pub const COMM_LEN: usize = 16;
 
 /// Bytes of a cgroup's path that an event carries; a longer one is found by walking the tree.
-pub const PATH_LEN: usize = 256;
+pub const PATH_LEN: usize = 512;
 
 /// Cells of the hook's direct-mapped table on each CPU; a power of two.
 pub const CELLS: usize = 256;
@@ -128,7 +128,7 @@ pub struct TaskRecord {
     pub comm: [u8; COMM_LEN],
 }
 
-/// A process of a run.
+/// A process of a run: a value of the map by thread group.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct RunMember {
@@ -136,6 +136,8 @@ pub struct RunMember {
     pub run: u64,
     /// Tasks of the process that are not freed yet.
     pub tasks: u64,
+    /// When the process began: another one with the same id is no member.
+    pub start_ns: u64,
 }
 
 /// How many tasks a run has.
@@ -287,7 +289,7 @@ const _: () = {
     assert!(PATH_RECORD_HEAD == 24);
     assert!(size_of::<TaskRecord>() == 80);
     assert!(offset_of!(TaskRecord, tid) == 48 && offset_of!(TaskRecord, comm) == 64);
-    assert!(size_of::<RunMember>() == 16);
+    assert!(size_of::<RunMember>() == 24);
     assert!(size_of::<RunCounts>() == 24);
     assert!(size_of::<SumKey>() == 32);
     assert!(size_of::<TaskSum>() == 16);

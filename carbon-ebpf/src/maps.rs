@@ -39,7 +39,7 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 
 /// Processes of runs, by thread group.
 #[map]
-pub(crate) static MEMBERS: HashMap<u32, RunMember> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static MEMBERS: HashMap<u32, RunMember> = HashMap::with_max_entries(1, 0);
 
 /// Runs.
 #[map]

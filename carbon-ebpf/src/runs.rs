@@ -7,7 +7,7 @@
 use crate::books::{bytes_of, every_task};
 use crate::{kernel, maps};
 use aya_ebpf::{
-    helpers::generated::bpf_get_current_pid_tgid,
+    helpers::generated::bpf_get_current_task,
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
@@ -18,31 +18,38 @@ use carbon_ebpf::{PF_KTHREAD, RunCounts, RunMember, TaskRecord, control, counter
 pub(crate) fn carbon_enrol(ctx: RawTracePointContext) -> i32 {
     let run: u64 = ctx.arg(0);
     // SAFETY: the helper has no arguments.
-    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    i32::from(!join(tgid, run))
+    let task = unsafe { bpf_get_current_task() };
+    i32::from(!join(task, run))
 }
 
 /// The run of a task that is to be reported: 0 for a task of no run where every task is wanted.
 #[inline(always)]
 pub(crate) fn reported(task: u64) -> Option<u64> {
-    let run = if maps::control(control::RUNS) == 0 {
-        0
-    } else {
-        run_of(kernel::half(task + kernel::TASK_TGID.load()))
-    };
+    let run = if maps::control(control::RUNS) == 0 { 0 } else { run_of(task) };
     (run != 0 || every_task()).then_some(run)
 }
 
+/// The entry of a task's process. One that an earlier process with the same id left behind is none: it stays where the
+/// program at the end of a task was not run.
 #[inline(always)]
-fn run_of(tgid: u32) -> u64 {
-    // SAFETY: an element is replaced only by a fork of the same thread group, and read word by word.
-    unsafe { maps::MEMBERS.get(tgid) }.map_or(0, |member| member.run)
+fn member(task: u64) -> Option<*mut RunMember> {
+    let member = maps::MEMBERS.get_ptr_mut(kernel::half(task + kernel::TASK_TGID.load()))?;
+    // SAFETY: an element of the map.
+    let start_ns = unsafe { (*member).start_ns };
+    (start_ns == kernel::process_start_ns(task)).then_some(member)
 }
 
-/// Makes a new thread group part of a run; returns whether there was room.
 #[inline(always)]
-fn join(tgid: u32, run: u64) -> bool {
-    if maps::MEMBERS.insert(tgid, RunMember { run, tasks: 1 }, 0).is_err() {
+fn run_of(task: u64) -> u64 {
+    // SAFETY: an element of the map.
+    member(task).map_or(0, |member| unsafe { (*member).run })
+}
+
+/// Makes the process of its first task part of a run; returns whether there was room.
+#[inline(always)]
+fn join(task: u64, run: u64) -> bool {
+    let member = RunMember { run, tasks: 1, start_ns: kernel::process_start_ns(task) };
+    if maps::MEMBERS.insert(kernel::half(task + kernel::TASK_TGID.load()), member, 0).is_err() {
         maps::count(counter::MEMBERS_LOST, 1);
         return false;
     }
@@ -70,7 +77,7 @@ pub(crate) fn carbon_fork(ctx: BtfTracePointContext) -> i32 {
     }
     let (parent, child): (u64, u64) = (ctx.arg(0), ctx.arg(1));
     let parent_tgid = kernel::half(parent + kernel::TASK_TGID.load());
-    let Some(member) = maps::MEMBERS.get_ptr_mut(parent_tgid) else { return 0 };
+    let Some(member) = member(parent) else { return 0 };
     // SAFETY: an element of the map.
     let run = unsafe { (*member).run };
     let child_tgid = kernel::half(child + kernel::TASK_TGID.load());
@@ -79,7 +86,7 @@ pub(crate) fn carbon_fork(ctx: BtfTracePointContext) -> i32 {
         unsafe { maps::add(&raw mut (*member).tasks, 1) };
         started(run);
     } else {
-        join(child_tgid, run);
+        join(child, run);
     }
     0
 }
@@ -104,7 +111,7 @@ pub(crate) fn carbon_exec(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn carbon_exit(ctx: BtfTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
-    let run = run_of(kernel::half(task + kernel::TASK_TGID.load()));
+    let run = run_of(task);
     if run == 0 {
         return 0;
     }
@@ -136,15 +143,15 @@ pub(crate) fn carbon_free(ctx: BtfTracePointContext) -> i32 {
         maps::sum(&record);
     }
     if run != 0 {
-        left(&record);
+        left(task, &record);
     }
     0
 }
 
 /// Takes a freed task out of its run.
 #[inline(always)]
-fn left(record: &TaskRecord) {
-    if let Some(member) = maps::MEMBERS.get_ptr_mut(record.tgid) {
+fn left(task: u64, record: &TaskRecord) {
+    if let Some(member) = member(task) {
         // SAFETY: an element of the map.
         let tasks = unsafe { &raw mut (*member).tasks };
         // SAFETY: as above.

@@ -102,7 +102,8 @@ pub fn cgroup_layout(mounts: &[CgroupMount]) -> CgroupLayout {
 }
 
 fn read_trimmed(path: &Path) -> io::Result<String> {
-    fs::read_to_string(path).map(|text| text.trim_end().to_owned())
+    // Names in these files are given by users, in any bytes.
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
 /// Lines of mountinfo: `id parent major:minor root mount-point options [optional...] - type source super-options`.

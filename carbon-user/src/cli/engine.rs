@@ -43,6 +43,15 @@ const SETTLING_STEP: Duration = Duration::from_millis(5);
 /// How often `--wait-all` looks whether the tree has gone.
 const TREE_STEP: Duration = Duration::from_millis(20);
 
+/// For what looks at the whole machine.
+const WITHOUT_RUNS: Limits = Limits {
+    rows_a_pass: None,
+    without_runs: true,
+    event_bytes: None,
+    disturb_no_cpu: false,
+    misbook_every: 0,
+};
+
 /// From the kernel and the meters to sums of energy.
 #[derive(Debug)]
 struct Engine {
@@ -313,7 +322,7 @@ pub struct Machine {
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let (engine, ()) = Engine::open(&options.measuring, Limits::default(), |_| Ok(()))?;
+    let (engine, ()) = Engine::open(&options.measuring, WITHOUT_RUNS, |_| Ok(()))?;
     let root = &options.measuring.root;
     let cpus_online = Topology::read(root).map_or(1, |topology| topology.cpus_online());
     Ok(Machine {
@@ -344,8 +353,7 @@ impl Machine {
             (Action::Fall, None) => return Ok(()),
             (Action::Fall, Some(lower)) => {
                 let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
-                let accounting =
-                    sched::open(lower, root, &topology, Limits::default()).map_err(cannot_account)?;
+                let accounting = sched::open(lower, root, &topology, WITHOUT_RUNS).map_err(cannot_account)?;
                 self.engine.replace_accounting(accounting).map_err(cannot_account)?;
                 format!("CPU time by {lower} instead of {rung} from here on")
             }
@@ -408,8 +416,15 @@ pub fn findings(root: &SysRoot) -> Findings {
     let topology = match Topology::read(root) {
         Ok(topology) => topology,
         Err(error) => {
-            log::warn!("cannot read the CPUs from sysfs: {error}");
-            return Findings::default();
+            let reason = format!("cannot read the CPUs below {}: {error}", root.sys.display());
+            let advice = Some("mount sysfs, and name it by --sysfs-root where it is not at /sys".to_owned());
+            let rungs = Rung::ALL.map(|rung| RungFinding {
+                rung,
+                available: false,
+                reason: reason.clone(),
+                advice: advice.clone(),
+            });
+            return Findings { rungs: rungs.into(), meters: Vec::new() };
         }
     };
     let rungs = Rung::ALL.map(|rung| {

@@ -12,6 +12,7 @@
 //! executed, 127 for one that is not found. The mapping is here and nowhere else, by variant.
 
 use crate::carbon::UnknownZone;
+use crate::report::figures::printable;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -136,8 +137,8 @@ impl CliError {
             (Self::BrokenPipe, _) => 0,
             (Self::NotFound { .. }, _) => 127,
             (Self::NotExecutable { .. }, _) => 126,
-            (_, Invocation::Run) | (Self::Start { .. }, _) => 125,
-            (Self::CannotMeasure { .. }, Invocation::Other) => 3,
+            (_, Invocation::Run) => 125,
+            (Self::CannotMeasure { .. } | Self::Start { .. }, Invocation::Other) => 3,
             (
                 Self::CommandLine(_)
                 | Self::Argument { .. }
@@ -167,15 +168,19 @@ impl CliError {
         let mut message = format!("carbon: {self}");
         let mut cause = self.source();
         while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&lower_first(&error.to_string()));
+            let text = lower_first(&error.to_string());
+            // Some say their cause themselves.
+            if !message.to_lowercase().ends_with(&text.to_lowercase()) {
+                message.push_str(": ");
+                message.push_str(&text);
+            }
             cause = error.source();
         }
         if let Some(advice) = self.advice() {
             message.push_str("; ");
             message.push_str(advice);
         }
-        message.replace('\n', " ")
+        printable(&message.replace('\n', " "))
     }
 
     /// Says it on stderr. Silent for a reader that has gone.
@@ -189,7 +194,7 @@ impl CliError {
 /// A warning on stderr, unless `quiet`.
 pub fn warn(quiet: bool, message: &str) {
     if !quiet {
-        say(&format!("carbon: warning: {message}"));
+        say(&format!("carbon: warning: {}", printable(message)));
     }
 }
 

@@ -173,7 +173,7 @@ fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
     let balance = args.balance.as_deref();
     let balance =
         balance.map(|text| check_duration("--balance", text, BALANCE_MIN, DURATION_MAX)).transpose()?;
-    let root = SysRoot { sys: args.sysfs_root, ..SysRoot::default() };
+    let root = check_root(args.sysfs_root)?;
     Ok(DoctorOptions { format: args.format, root, balance })
 }
 
@@ -181,14 +181,7 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
     // An environment variable that is set to nothing is not set.
     let given = |text: &String| !text.trim().is_empty();
     let pue = shared.pue.filter(given).map_or(Ok(carbon::DEFAULT_PUE), |text| check_pue(&text))?;
-    if !shared.sysfs_root.is_dir() {
-        return Err(CliError::Argument {
-            option: "--sysfs-root",
-            value: shared.sysfs_root.display().to_string(),
-            reason: "not a directory".into(),
-            advice: "give the directory where sysfs is mounted, such as /sys".into(),
-        });
-    }
+    let root = check_root(shared.sysfs_root)?;
     Ok(Measuring {
         zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
         pue,
@@ -204,13 +197,25 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
             MeterArg::Powercap => MeterChoice::Powercap,
             MeterArg::Model => MeterChoice::Model,
         },
-        root: SysRoot { sys: shared.sysfs_root, ..SysRoot::default() },
+        root,
         static_policy: match shared.static_policy {
             StaticArg::Separate => StaticPolicy::Separate,
             StaticArg::Proportional => StaticPolicy::Proportional,
         },
         interval: check_duration("--interval", &shared.interval, INTERVAL_MIN, INTERVAL_MAX)?,
         quiet: shared.quiet,
+    })
+}
+
+fn check_root(sys: PathBuf) -> Result<SysRoot, CliError> {
+    if sys.is_dir() {
+        return Ok(SysRoot { sys, ..SysRoot::default() });
+    }
+    Err(CliError::Argument {
+        option: "--sysfs-root",
+        value: sys.display().to_string(),
+        reason: "not a directory".into(),
+        advice: "give the directory where sysfs is mounted, such as /sys".into(),
     })
 }
 

@@ -1,7 +1,6 @@
 //! Where a report goes, and whether it may have colours.
 
 use super::error::CliError;
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -100,11 +99,20 @@ pub struct NewFile {
 
 impl NewFile {
     fn create(target: PathBuf) -> io::Result<Self> {
-        let mut name = OsString::from(".");
-        name.push(target.file_name().ok_or(io::ErrorKind::IsADirectory)?);
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = target.with_file_name(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        if target.file_name().is_none() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        // Not made of the file's own name, which may be as long as names can be.
+        let temporary = target.with_file_name(format!(".carbon.{}.tmp", std::process::id()));
+        let new = || OpenOptions::new().write(true).create_new(true).open(&temporary);
+        let file = match new() {
+            // Of a program with the same process id that was killed: this one has made none yet.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&temporary)?;
+                new()?
+            }
+            opened => opened?,
+        };
         Ok(Self { target, temporary, file, committed: false })
     }
 

@@ -97,17 +97,6 @@ pub struct Ended {
     pub start_ns: u64,
     /// Monotonic time when the waiting was over: the command's end, or the tree's with `--wait-all`.
     pub end_ns: u64,
-    /// CPU time of the command and of all descendants that were waited for, by it or by carbon.
-    pub children: CpuUse,
-}
-
-/// CPU time as getrusage(2) gives it, exact to the microsecond.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuUse {
-    /// In user mode.
-    pub user: Duration,
-    /// In the kernel.
-    pub system: Duration,
 }
 
 /// Starts the command and waits for its end, passing signals on and calling the attendant; within a tokio
@@ -121,7 +110,6 @@ pub async fn supervise(launch: Launch<'_>, attendant: &mut impl Attendant) -> Re
         set_child_subreaper(Pid::from_raw(1)).map_err(|error| own("adopt orphans")(error.into()))?;
     }
     let (adopt, wait_all, interval) = (launch.adopt_orphans, launch.wait_all, launch.interval);
-    let before = children_use();
     let start_ns = clock::monotonic_ns();
     let pid = start(launch)?;
     attendant.started(number(pid));
@@ -146,12 +134,7 @@ pub async fn supervise(launch: Launch<'_>, attendant: &mut impl Attendant) -> Re
         }
     };
     let end_ns = clock::monotonic_ns();
-    let after = children_use();
-    let children = CpuUse {
-        user: after.user.saturating_sub(before.user),
-        system: after.system.saturating_sub(before.system),
-    };
-    Ok(Ended { pid: number(pid), outcome, start_ns, end_ns, children })
+    Ok(Ended { pid: number(pid), outcome, start_ns, end_ns })
 }
 
 fn number(pid: Pid) -> u32 {
@@ -247,23 +230,6 @@ fn start(launch: Launch<'_>) -> Result<Pid, CliError> {
     })
 }
 
-/// CPU time of all children that this process has waited for.
-#[expect(unsafe_code, reason = "rustix has no getrusage")]
-fn children_use() -> CpuUse {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is to a writable rusage on this stack, which the call fills or leaves alone.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
-    debug_assert_eq!(result, 0, "RUSAGE_CHILDREN is always known");
-    // SAFETY: an rusage is integers only, for which all zeroes is a value, and it was zeroed above.
-    let usage = unsafe { usage.assume_init() };
-    CpuUse { user: duration(usage.ru_utime), system: duration(usage.ru_stime) }
-}
-
-fn duration(time: libc::timeval) -> Duration {
-    let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
-    seconds + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,26 +294,6 @@ mod tests {
         let ended = supervise(launch(&words(&["sh", "-c", "exit 8"]), None), &mut attendant).await.unwrap();
         assert_eq!((ended.outcome, attendant.seen), (Outcome::Exited(8), 3));
         assert!(ended.end_ns - ended.start_ns >= 60_000_000);
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn cpu_time_is_at_least_what_the_shell_says_of_itself() {
-        let directory = tempfile::tempdir().unwrap();
-        let times = directory.path().join("times");
-        let script =
-            format!("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; times > {}", times.display());
-        let mut attendant = Ticks { seen: 0, gone_after: 0 };
-        let ended = supervise(launch(&words(&["sh", "-c", &script]), None), &mut attendant).await.unwrap();
-        let text = std::fs::read_to_string(&times).unwrap();
-        let seconds = |text: &str| {
-            let (minutes, seconds) = text.trim_end_matches('s').split_once('m').unwrap();
-            minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
-        };
-        let own: f64 = text.lines().next().unwrap().split_whitespace().map(seconds).sum();
-        let counted = (ended.children.user + ended.children.system).as_secs_f64();
-        // times(2) counts in ticks of 10 ms.
-        assert!(own > 0.0 && counted + 0.02 >= own, "{counted} s counted, {own} s by times");
-        assert!(counted <= Duration::from_nanos(ended.end_ns - ended.start_ns).as_secs_f64() + 0.01);
     }
 
     #[test]

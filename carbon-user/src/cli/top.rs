@@ -78,6 +78,7 @@ async fn live(
 ) -> Result<(), CliError> {
     let lost = |source| CliError::from_write("the terminal", source);
     let mut resized = handle(SignalKind::window_change())?;
+    let mut stopped = handle(SignalKind::from_raw(libc::SIGTSTP))?;
     let mut screen = Screen::open(io::stdout()).map_err(lost)?;
     let mut next = Instant::now() + options.measuring.interval;
     loop {
@@ -87,6 +88,13 @@ async fn live(
             biased;
             () = ends.next() => return Ok(()),
             _ = resized.recv() => {}
+            // As any program that is stopped by its terminal: the screen is put back, and taken again afterwards.
+            _ = stopped.recv() => {
+                drop(screen);
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
+                    .map_err(|error| CliError::Start { action: "stop", source: error.into() })?;
+                screen = Screen::open(io::stdout()).map_err(lost)?;
+            }
             () = sleep_until(next) => next = after(next, measurement.tick()?),
         }
     }
@@ -104,6 +112,7 @@ struct Ends {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
 }
 
 impl Ends {
@@ -112,6 +121,7 @@ impl Ends {
             interrupt: handle(SignalKind::interrupt())?,
             terminate: handle(SignalKind::terminate())?,
             hang_up: handle(SignalKind::hangup())?,
+            quit: handle(SignalKind::quit())?,
         })
     }
 
@@ -120,6 +130,7 @@ impl Ends {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             _ = self.hang_up.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 }

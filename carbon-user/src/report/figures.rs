@@ -10,7 +10,12 @@ pub const METERED: usize = 4;
 
 /// A name that others gave, without what could move the cursor or change colours on a terminal.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    text.chars().map(|char| if char.is_control() || turns_text(char) { '\u{fffd}' } else { char }).collect()
+}
+
+/// Whether a character changes the direction of what follows (Unicode's `Bidi_Control`).
+fn turns_text(char: char) -> bool {
+    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// How many figures a number of this quality is worth.

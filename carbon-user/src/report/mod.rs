@@ -141,6 +141,11 @@ impl From<&Accounts> for AccountsRow {
     }
 }
 
+/// A domain in words, told apart from the others of its package: `package-0`, `dram of package-0`.
+pub(crate) fn domain_name(domain: &str, device: &str) -> String {
+    if device.starts_with(domain) { device.to_owned() } else { format!("{domain} of {device}") }
+}
+
 fn domain_rows(totals: &Totals) -> Vec<DomainRow> {
     totals.domains().iter().map(domain_row).collect()
 }
@@ -188,7 +193,7 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
         ));
     }
     for total in totals.domains() {
-        let name = &total.domain.device;
+        let name = domain_name(total.domain.kind.as_str(), &total.domain.device);
         if let Some(reason) = &total.pending {
             notes.push(format!("{name} could not be read at the end, so that energy is missing: {reason}"));
         }
@@ -201,8 +206,8 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
     }
     for (domain, excess) in context.state.excess_static() {
         notes.push(format!(
-            "P0 not identified: {} showed {} J less than its assumed idle power, so static energy is too high",
-            domain.device,
+            "idle power not identified: {} showed {} J less than its assumed idle power, so static energy is too high",
+            domain_name(domain.kind.as_str(), &domain.device),
             figures::significant(excess.joules(), figures::MODELLED),
         ));
     }
@@ -211,7 +216,8 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
     }
     if totals.accounts().lost_events > 0 {
         notes.push(format!(
-            "{} ends of cgroups or tasks were lost: their last CPU time is missing",
+            "{} kernel events did not fit in their buffers (ends of cgroups or tasks, or processes beyond those that a \
+             run has room for): their last CPU time is in sums, not in the rows of their names",
             totals.accounts().lost_events
         ));
     }

@@ -5,13 +5,16 @@
 use super::figures::{METERED, of_quality, printable, reconciled, significant, spread};
 use super::run::Run;
 use super::top::{Top, WorkloadRow};
-use super::{AccountsRow, DomainRow, Intensity};
+use super::{AccountsRow, DomainRow, Intensity, domain_name};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 use std::fmt::Write;
 
 /// Processes listed at the end of a run.
 const PROCESSES_SHOWN: usize = 10;
+
+/// Begin of a line that goes on from the one above.
+const INDENT: &str = "    ";
 
 /// Narrowest column of names.
 const NAME_WIDTH_MIN: u16 = 16;
@@ -34,12 +37,28 @@ pub fn top(top: &Top, style: Style) -> String {
     let mut table =
         empty_table(style, &["WORKLOAD", "CPU s", "W", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"]);
     let shown = style.rows_max.unwrap_or(usize::MAX);
+    let known = has_energy(&top.domains);
     for row in top.workloads.iter().take(shown) {
         let figures = of_quality(row.quality);
         let joules = joules(row.energy_uj());
+        let (name, cpu) = (printable(&row.name), significant(self::seconds(row.cpu_ns), METERED));
+        if !known {
+            let unknown = || "unknown".to_owned();
+            table.add_row([
+                name,
+                cpu,
+                unknown(),
+                unknown(),
+                unknown(),
+                unknown(),
+                unknown(),
+                "none".to_owned(),
+            ]);
+            continue;
+        }
         table.add_row([
-            printable(&row.name),
-            significant(self::seconds(row.cpu_ns), METERED),
+            name,
+            cpu,
             significant(if seconds > 0.0 { joules / seconds } else { 0.0 }, figures),
             significant(joules, figures),
             spread(joules, self::joules(row.dynamic_stddev_uj), row.quality),
@@ -59,20 +78,22 @@ pub fn top(top: &Top, style: Style) -> String {
             &format!("and {} more with {} J", hidden.len(), significant(joules(hidden_uj), figures)),
         );
     }
-    text.push('\n');
+    let table = text;
+    let mut text = String::from("\n");
     line(&mut text, &format!("{} s on {}", significant(seconds, METERED), printable(&top.node)));
     energy_lines(&mut text, &top.domains, top.static_policy);
     let cpu_ns = top.workloads.iter().map(|row| row.cpu_ns).sum();
     line(&mut text, &accounts_line(cpu_ns, &top.accounts, top.accounting));
     line(&mut text, &intensity_line(&top.intensity, top.pue));
     note_lines(&mut text, &top.notes);
-    text
+    table + &wrapped(&text, style)
 }
 
 /// The summary at the end of `carbon run`.
 pub fn run(run: &Run, style: Style) -> String {
     let figures = of_quality(run.quality);
     let mut text = String::new();
+    let known = has_energy(&run.domains);
     line(
         &mut text,
         &format!(
@@ -83,31 +104,64 @@ pub fn run(run: &Run, style: Style) -> String {
         ),
     );
     let dynamic = joules(run.dynamic_uj);
+    if known {
+        let shared = match run.static_policy {
+            "separate" => "static energy of the node not shared".to_owned(),
+            policy => format!(
+                "{} J static (shared: {policy} to CPU time)",
+                significant(joules(run.static_uj), figures)
+            ),
+        };
+        let spread = spread(dynamic, joules(run.dynamic_stddev_uj), run.quality);
+        let dynamic = significant(dynamic, figures);
+        line(&mut text, &format!("energy    {dynamic} J dynamic (90 %: {spread} J), {shared}"));
+        line(&mut text, &format!("CO2e      {} g", significant(run.grams, figures)));
+    } else {
+        line(&mut text, "energy    unknown");
+        line(&mut text, "CO2e      unknown");
+    }
     line(
         &mut text,
-        &format!(
-            "energy    {} J dynamic (90 %: {} J), {}",
-            significant(dynamic, figures),
-            spread(dynamic, joules(run.dynamic_stddev_uj), run.quality),
-            match run.static_policy {
-                "separate" => "static energy of the node not shared".to_owned(),
-                policy => format!(
-                    "{} J static (shared: {policy} to CPU time)",
-                    significant(joules(run.static_uj), figures)
-                ),
-            }
-        ),
+        &format!("quality   {}", if known { run.quality } else { "none: no domain gave any energy" }),
     );
-    line(&mut text, &format!("CO2e      {} g", significant(run.grams, figures)));
-    line(&mut text, &format!("quality   {}", run.quality));
     energy_lines(&mut text, &run.domains, run.static_policy);
     line(&mut text, &intensity_line(&run.intensity, run.pue));
     note_lines(&mut text, &run.notes);
-    if !run.processes.is_empty() {
+    let mut text = wrapped(&text, style);
+    if !run.processes.is_empty() || run.processes_other.cpu_ns > 0 {
         text.push('\n');
         text.push_str(&process_table(run, style));
     }
     text
+}
+
+/// Whether there is any energy to speak of: what no domain gave is unknown, not zero.
+fn has_energy(domains: &[DomainRow]) -> bool {
+    domains.iter().any(|domain| domain.metered_uj > 0)
+}
+
+/// Lines that are longer than the terminal is wide go on below, a little to the right.
+fn wrapped(text: &str, style: Style) -> String {
+    let Some(width) = style.width.map(usize::from).filter(|width| *width > 2 * INDENT.len()) else {
+        return text.to_owned();
+    };
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let mut used = 0;
+        for word in line.split_inclusive(' ') {
+            let length = word.trim_end().chars().count();
+            if used > INDENT.len() && used + length > width && line.chars().count() > width {
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                out.push_str(INDENT);
+                used = INDENT.len();
+            }
+            out.push_str(word);
+            used += word.chars().count();
+        }
+        out.push('\n');
+    }
+    out
 }
 
 fn process_table(run: &Run, style: Style) -> String {
@@ -127,7 +181,10 @@ fn process_table(run: &Run, style: Style) -> String {
     let hidden_count = hidden.len() as u64 + run.processes_other.count;
     let hidden_uj = hidden.iter().map(|row| row.dynamic_uj).sum::<u64>() + run.processes_other.dynamic_uj;
     let hidden_joules = significant(joules(hidden_uj), figures);
-    if hidden_count > 0 {
+    if run.processes.is_empty() {
+        text.clear();
+        line(&mut text, &format!("processes not seen one by one: {hidden_joules} J"));
+    } else if hidden_count > 0 {
         line(&mut text, &format!("and {hidden_count} more with {hidden_joules} J"));
     } else if hidden_uj > 0 {
         line(&mut text, &format!("and {hidden_joules} J of the run that no listed process has"));
@@ -156,7 +213,7 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
             &format!(
                 "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({policy}) + {lost} J \
                  lost; {}, {}",
-                printable(&row.device),
+                printable(&domain_name(row.domain, &row.device)),
                 row.quality,
                 printable(&row.source)
             ),

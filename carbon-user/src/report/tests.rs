@@ -197,7 +197,7 @@ fn what_is_missing_is_told() {
     }
     let notes = Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of).notes;
     assert!(
-        notes.iter().any(|note| note.starts_with("P0 not identified: package-0 showed 53 J")),
+        notes.iter().any(|note| note.starts_with("idle power not identified: package-0 showed 53 J")),
         "{notes:?}"
     );
 }

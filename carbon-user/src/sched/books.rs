@@ -113,7 +113,7 @@ impl Books {
     fn accounts(&mut self) -> Result<Accounts, SchedError> {
         let exec_ns = self.ledger.total.iter().sum();
         let (idle_ns, irq_steal_ns) = self.rest.since_begin(ProcStat::read(&self.root)?, exec_ns);
-        let lost_events = self.tracer.object.counter(counter::EVENTS_LOST)?;
+        let lost_events = self.tracer.lost_events()?;
         Ok(Accounts {
             idle_ns,
             irq_steal_ns,
@@ -157,7 +157,7 @@ impl Accounting for Books {
     fn run_started(&mut self, _run: RunId, _pid: u32) {}
 
     fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
-        Ok(self.tracer.object.run_counts(run)?.alive)
+        self.tracer.run_alive(run)
     }
 
     fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {

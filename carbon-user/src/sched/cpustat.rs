@@ -8,7 +8,7 @@ use super::enrol::Enrolment;
 use super::names::CgroupNames;
 use super::proc::thread_group;
 use super::procstat::{Outside, ProcStat};
-use super::runs::{ProcessTime, Processes};
+use super::runs::{PROCESSES_MAX, ProcessTime, Processes};
 use super::{Accounting, Rung, SchedError};
 use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
@@ -20,6 +20,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Begin of the names of runs' cgroups; what follows is the run's id, with the program's process id in its upper half.
+const RUN_PREFIX: &str = "carbon-run-";
 
 /// The rung.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ struct RunCgroup {
 
 impl Drop for RunCgroup {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.path) {
+        if let Err(error) = remove_tree(&self.path) {
             log::warn!(
                 "cannot remove {}: {error}; remove it when its processes have gone",
                 self.path.display()
@@ -118,6 +121,11 @@ impl CpuStat {
         usage
     }
 
+    /// The run that a cgroup belongs to: its own, or one below that its processes made.
+    fn run_of(&self, cgroup: CgroupId) -> Option<RunId> {
+        self.runs.iter().find(|run| run.holds(&self.names, cgroup)).map(|run| run.run)
+    }
+
     /// Adds what each cgroup gained; splits it by package as the machine's busy time was.
     fn add(&mut self, own: HashMap<CgroupId, u64>, stat: &ProcStat) {
         let mut busy = vec![0_u128; self.packages];
@@ -148,6 +156,9 @@ impl CpuStat {
             }
         }
         self.totals.retain(|cgroup, _| own.contains_key(cgroup));
+        for gone in self.seen.keys().filter(|cgroup| !own.contains_key(cgroup)) {
+            self.names.gone(*gone);
+        }
         // A parent that inherits a removed child's time must not lose it again: its own only grows.
         self.seen = own;
     }
@@ -167,7 +178,7 @@ impl Accounting for CpuStat {
         self.last = stat;
         let mut usage = Usage::new(self.packages);
         for (cgroup, nanos) in &self.totals {
-            let run = self.runs.iter().find(|run| run.cgroup == *cgroup).map(|run| run.run);
+            let run = self.run_of(*cgroup);
             usage.push(WorkloadKey { run, ..WorkloadKey::cgroup(*cgroup) }, nanos);
         }
         for run in &mut self.runs {
@@ -194,10 +205,15 @@ impl Accounting for CpuStat {
             .ok()
             .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::/").map(str::to_owned)))
             .ok_or(SchedError::NoSuch { what: "cgroup2 entry in /proc/self/cgroup" })?;
-        let path = self.mount.path.join(own).join(format!("carbon-run-{}", run.0));
-        let failed = |source| SchedError::Read { path: path.display().to_string(), source };
+        let parent = self.mount.path.join(own);
+        sweep(&self.root, &parent);
+        let path = parent.join(format!("{RUN_PREFIX}{}", run.0));
+        let failed = |source| SchedError::Call { call: "making a cgroup for the run", source };
         fs::create_dir(&path).map_err(failed)?;
-        let cgroup = CgroupId(fs::metadata(&path).map_err(failed)?.ino());
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        let cgroup = CgroupId(metadata.ino());
+        let below = path.strip_prefix(&self.mount.path).unwrap_or(&path).display().to_string();
+        self.names.made(cgroup, &format!("{}/{below}", self.mount.root.trim_end_matches('/')));
         self.runs.push(RunCgroup { run, cgroup, path: path.clone(), processes: HashMap::new() });
         let procs = fs::OpenOptions::new().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
         Ok(Enrolment::Cgroup { procs: procs.into() })
@@ -207,7 +223,13 @@ impl Accounting for CpuStat {
 
     fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
         let Some(run) = self.runs.iter().find(|open| open.run == run) else { return Ok(0) };
-        Ok(run.pids().len() as u64)
+        // Zombies do not count here, and cgroups below do.
+        let events = fs::read_to_string(run.path.join("cgroup.events")).unwrap_or_default();
+        Ok(if events.lines().any(|line| line == "populated 1") {
+            (run.pids().len() as u64).max(1)
+        } else {
+            0
+        })
     }
 
     fn run_settled(&mut self, _run: RunId) -> Result<bool, SchedError> {
@@ -218,7 +240,8 @@ impl Accounting for CpuStat {
         let Some(run) = self.runs.iter().find(|open| open.run == run) else { return Processes::default() };
         let listed: Vec<ProcessTime> = run.processes.values().cloned().collect();
         let known: CpuNanos = listed.iter().map(|process| process.cpu).sum();
-        let all: CpuNanos = self.totals.get(&run.cgroup).into_iter().flatten().copied().sum();
+        let own = self.totals.iter().filter(|(cgroup, _)| run.holds(&self.names, **cgroup));
+        let all: CpuNanos = own.flat_map(|(_, nanos)| nanos).copied().sum();
         // Processes that came and went between two looks are known by their sum only.
         let other_cpu = all.saturating_sub(known);
         Processes { listed, other_count: 0, other_cpu }
@@ -226,16 +249,60 @@ impl Accounting for CpuStat {
 }
 
 impl RunCgroup {
+    fn holds(&self, names: &CgroupNames, cgroup: CgroupId) -> bool {
+        let below = || {
+            let rest = names.path(cgroup)?.strip_prefix(names.path(self.cgroup)?)?;
+            Some(rest.starts_with('/'))
+        };
+        cgroup == self.cgroup || below().unwrap_or(false)
+    }
+
     fn pids(&self) -> Vec<u32> {
-        let text = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        let mut pids = Vec::new();
+        for directory in tree(&self.path) {
+            let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+        }
+        pids
     }
 
     fn look(&mut self, root: &SysRoot) {
         for pid in self.pids() {
-            if let Some(group) = thread_group(root, pid) {
+            let known = self.processes.contains_key(&pid) || self.processes.len() < PROCESSES_MAX;
+            if let Some(group) = thread_group(root, pid).filter(|_| known) {
                 self.processes.insert(pid, ProcessTime { pid, comm: group.comm, cpu: group.cpu });
             }
+        }
+    }
+}
+
+/// A directory and all below it, each before what is in it.
+fn tree(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next).cloned() {
+        next += 1;
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        found.extend(folders.map(|entry| entry.path()));
+    }
+    found
+}
+
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    tree(directory).iter().rev().try_for_each(fs::remove_dir)
+}
+
+/// Removes the cgroups of runs whose program was killed before it could: those that are empty and whose process, by
+/// the number in their name, is no more.
+fn sweep(root: &SysRoot, parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(RUN_PREFIX)?.parse::<u64>().ok());
+        if run.is_some_and(|run| !root.proc.join((run >> 32).to_string()).exists())
+            && let Err(error) = remove_tree(&entry.path())
+        {
+            log::debug!("{} stays: {error}", entry.path().display());
         }
     }
 }

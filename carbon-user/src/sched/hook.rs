@@ -15,7 +15,7 @@ use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
 use crate::window::{Accounts, Class, SchedSnapshot, Usage, WorkloadKey};
-use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, PACKAGES_MAX, Slot, counter};
+use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, PACKAGES_MAX, Slot};
 use std::collections::HashMap;
 
 const FOLD: &str = "carbon_fold";
@@ -207,7 +207,7 @@ impl Hook {
             missed_ns: self.missed_ns,
             overflow_ns,
             missed_switches,
-            lost_events: self.tracer.object.counter(counter::EVENTS_LOST)?,
+            lost_events: self.tracer.lost_events()?,
             clamped: 0,
             own_ns: 0,
         })
@@ -252,7 +252,7 @@ impl Accounting for Hook {
     fn run_started(&mut self, _run: RunId, _pid: u32) {}
 
     fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
-        Ok(self.tracer.object.run_counts(run)?.alive)
+        self.tracer.run_alive(run)
     }
 
     fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {

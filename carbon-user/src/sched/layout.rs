@@ -26,6 +26,7 @@ const NEEDED: &[Field] = &[
     ("CGROUP_ROOT_HIERARCHY_ID", "cgroup_root", &["hierarchy_id"]),
     ("TASK_PID", "task_struct", &["pid"]),
     ("TASK_TGID", "task_struct", &["tgid"]),
+    ("TASK_GROUP_LEADER", "task_struct", &["group_leader"]),
     ("TASK_FLAGS", "task_struct", &["flags"]),
     ("TASK_COMM", "task_struct", &["comm"]),
     ("TASK_START_TIME", "task_struct", &["start_time"]),

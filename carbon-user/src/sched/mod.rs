@@ -130,6 +130,8 @@ pub trait Accounting: fmt::Debug {
 pub struct Limits {
     /// Cgroups that one pass of a snapshot may read, if not as many as there is room for.
     pub rows_a_pass: Option<u64>,
+    /// No run will be opened: no room is kept for their processes.
+    pub without_runs: bool,
     /// Bytes of the event buffer, a power of two of pages, if not as many as serve most machines.
     pub event_bytes: Option<u32>,
     /// Read every CPU as those that are not to be disturbed are: for tests where there are none.

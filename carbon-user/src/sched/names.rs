@@ -9,14 +9,16 @@ use std::path::Path;
 
 /// Removed cgroups whose names are kept.
 const REMOVED_MAX: usize = 16_384;
-/// Depth of a walk: no deeper tree is made by any known runtime, and a loop cannot happen in cgroupfs.
-const DEPTH_MAX: usize = 64;
+/// Depth of a walk, which is one of the stack too; a loop cannot happen in cgroupfs.
+const DEPTH_MAX: usize = 1024;
 
 /// Paths of cgroups by id, below the root of their hierarchy.
 #[derive(Debug, Default)]
 pub struct CgroupNames {
     paths: HashMap<CgroupId, Box<str>>,
     removed: VecDeque<CgroupId>,
+    /// Made with a path that did not fit in its event.
+    cut: Vec<CgroupId>,
 }
 
 impl CgroupNames {
@@ -50,6 +52,18 @@ impl CgroupNames {
     /// Notes a cgroup's path.
     pub fn made(&mut self, cgroup: CgroupId, path: &str) {
         self.paths.insert(cgroup, path.into());
+    }
+
+    /// Notes a cgroup whose path was cut.
+    pub fn cut(&mut self, cgroup: CgroupId) {
+        self.cut.push(cgroup);
+    }
+
+    /// Finds those whose path was cut, where there are any; one that has gone since keeps no name.
+    pub fn look_for_cut(&mut self, mount: &CgroupMount) {
+        if !std::mem::take(&mut self.cut).is_empty() {
+            self.walk(mount);
+        }
     }
 
     /// Notes that a cgroup is gone; its name stays for a while.

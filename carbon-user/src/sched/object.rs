@@ -27,6 +27,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARBON_BPF_OBJECT"));
 const EVENT_BYTES: u32 = 1 << 20;
 /// Bytes of the row buffer. What does not fit is read by further passes.
 const ROW_BYTES: u32 = 512 << 10;
+/// Processes of all runs at one time: 6 MB.
+const MEMBERS_MAX: u32 = 65_536;
 /// What a ring buffer puts before each record (`BPF_RINGBUF_HDR_SZ`).
 const RECORD_HEADER_BYTES: u32 = 8;
 
@@ -86,6 +88,9 @@ impl Object {
         }
         loader.map_max_entries("ROWS", ROW_BYTES);
         loader.map_max_entries("EVENTS", event_bytes);
+        if !limits.without_runs {
+            loader.map_max_entries("MEMBERS", MEMBERS_MAX);
+        }
         if !hook {
             loader.map_max_entries("CROWDED", 1);
         }

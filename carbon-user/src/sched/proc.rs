@@ -7,7 +7,7 @@
 use super::enrol::Enrolment;
 use super::names::CgroupNames;
 use super::procstat::{Outside, ProcStat, TICK_NS};
-use super::runs::{ProcessTime, Processes};
+use super::runs::{PROCESSES_MAX, ProcessTime, Processes};
 use super::{Accounting, Rung, SchedError};
 use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
@@ -21,6 +21,9 @@ use std::os::unix::fs::MetadataExt;
 
 /// Ids of cgroups whose directory cannot be found begin here: far above any inode number of a cgroup.
 const INVENTED: u64 = 1 << 62;
+
+/// Cgroups above which those without a process are forgotten.
+const CGROUPS_MAX: usize = 16_384;
 
 /// The rung.
 #[derive(Debug)]
@@ -138,6 +141,16 @@ impl Proc {
         id
     }
 
+    /// Forgets cgroups without a process that were reported before, so that those of years do not add up.
+    fn forget_empty(&mut self, groups: &[(u32, ThreadGroup)]) {
+        if self.totals.len() < CGROUPS_MAX {
+            return;
+        }
+        let used: HashSet<CgroupId> = groups.iter().map(|(pid, _)| self.cgroup_of(*pid)).collect();
+        self.totals.retain(|(cgroup, _), _| used.contains(cgroup));
+        self.ids.retain(|_, cgroup| used.contains(cgroup));
+    }
+
     fn book(&mut self, pid: u32, group: &ThreadGroup) {
         let last = self.seen.insert((pid, group.start), group.cpu).unwrap_or_default();
         let added = group.cpu.saturating_sub(last);
@@ -181,7 +194,11 @@ impl Descent {
         for (pid, group) in groups.iter().filter(|(pid, _)| self.members.contains(pid)) {
             total += group.cpu + group.waited;
             let process = ProcessTime { pid: *pid, comm: group.comm.clone(), cpu: group.cpu };
-            self.processes.insert((*pid, group.start), process);
+            let key = (*pid, group.start);
+            // What does not fit is in the sum of the others.
+            if self.processes.len() < PROCESSES_MAX || self.processes.contains_key(&key) {
+                self.processes.insert(key, process);
+            }
         }
         self.total = self.total.max(total);
     }
@@ -216,6 +233,7 @@ impl Accounting for Proc {
         for (pid, group) in &groups {
             self.book(*pid, group);
         }
+        self.forget_empty(&groups);
         let alive: HashSet<(u32, u64)> = groups.iter().map(|(pid, group)| (*pid, group.start)).collect();
         self.seen.retain(|key, _| alive.contains(key));
         let mut usage = Usage::new(self.packages);

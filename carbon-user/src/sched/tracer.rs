@@ -11,7 +11,7 @@ use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use carbon_ebpf::{PACKAGES_MAX, TaskRecord, control, counter};
+use carbon_ebpf::{PACKAGES_MAX, PATH_LEN, PF_EXITING, TaskRecord, control, counter};
 use std::collections::HashMap;
 
 /// Tasks up to which all are visited at every snapshot: 0.3 us each where none is reported.
@@ -100,10 +100,19 @@ impl Tracer {
         })
     }
 
+    /// Kernel events that did not fit, and processes that left their run since it had no room for them.
+    pub(super) fn lost_events(&self) -> Result<u64, SchedError> {
+        Ok(self
+            .object
+            .counter(counter::EVENTS_LOST)?
+            .saturating_add(self.object.counter(counter::MEMBERS_LOST)?))
+    }
+
     /// Takes events out of their buffer.
     pub(super) fn drain(&mut self) {
-        let Self { object, names, runs, ended, .. } = self;
+        let Self { object, mount, names, runs, ended, .. } = self;
         object.drain_events(|record| match record {
+            Record::Made(cgroup, path) if path.len() + 1 >= PATH_LEN => names.cut(CgroupId(cgroup)),
             Record::Made(cgroup, path) => names.made(CgroupId(cgroup), &path),
             Record::Removed(cgroup, exec_ns) => {
                 names.gone(CgroupId(cgroup));
@@ -114,6 +123,7 @@ impl Tracer {
             }
             other => runs.observe(&other),
         });
+        names.look_for_cut(mount);
     }
 
     /// Cgroups that ended since the last call, in order.
@@ -197,6 +207,20 @@ impl Tracer {
         self.runs.open(run);
         self.edge_of_run = true;
         self.object.enrolment(run)
+    }
+
+    /// Tasks of a run that are there and have not begun to exit. The kernel's counter alone is not believed: one exit
+    /// that its program did not see would keep it from zero for ever.
+    pub(super) fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
+        let alive = self.object.run_counts(run)?.alive;
+        if alive == 0 {
+            return Ok(0);
+        }
+        let mut seen = 0;
+        self.pass_over_tasks(|task| {
+            seen += u64::from(task.run == run.0 && task.flags & PF_EXITING == 0);
+        })?;
+        Ok(seen)
     }
 
     /// Whether the final of every task of a run that has ended is here: it was freed, or is still there to be seen

@@ -176,7 +176,8 @@ fn row(text: &mut String, row: &Row<'_>, colours: bool) {
     };
     let (colour, plain) = if colours { (colour, "\x1b[0m") } else { ("", "") };
     let state = row.state.as_str();
-    append(text, format_args!("  {colour}{state:<8}{plain}{:<27}{}\n", row.name, row.finding));
+    // A longer name still has a blank behind it.
+    append(text, format_args!("  {colour}{state:<8}{plain}{:<26} {}\n", row.name, row.finding));
     if let Some(advice) = row.advice {
         append(text, format_args!("{:37}-> {advice}\n", ""));
     }

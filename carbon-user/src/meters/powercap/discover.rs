@@ -162,7 +162,7 @@ fn classify<'a>(
     match (name, parent.and_then(|parent| Some((parent, package_number(parent)?)))) {
         ("dram", Some((parent, physical_id))) => Ok((DomainKind::Dram, parent.to_owned(), physical_id)),
         ("dram", None) => Err("belongs to no package".to_owned()),
-        ("core" | "uncore", _) => Err("part of its package (on AMD one core only)".to_owned()),
+        ("core" | "uncore", _) => Err("part of its package".to_owned()),
         ("psys", _) => Err("contains package and dram, which are counted".to_owned()),
         _ => Err("not a kind of zone that is known".to_owned()),
     }
@@ -218,8 +218,8 @@ mod tests {
         assert_eq!(
             skipped,
             [
-                ("intel-rapl:0:0 (core)", "part of its package (on AMD one core only)"),
-                ("intel-rapl:0:1 (uncore)", "part of its package (on AMD one core only)"),
+                ("intel-rapl:0:0 (core)", "part of its package"),
+                ("intel-rapl:0:1 (uncore)", "part of its package"),
                 ("intel-rapl:1 (psys)", "contains package and dram, which are counted"),
                 (
                     "intel-rapl-mmio:0 (package-0)",
