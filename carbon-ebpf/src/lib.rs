@@ -150,6 +150,8 @@ pub struct RunCounts {
     pub unfreed: u64,
     /// CPU time of those that are.
     pub freed_ns: u64,
+    /// Processes that ever belonged to it.
+    pub processes: u64,
 }
 
 /// What ends of tasks are summed by where there are too many to be told one by one.
@@ -290,7 +292,7 @@ const _: () = {
     assert!(size_of::<TaskRecord>() == 80);
     assert!(offset_of!(TaskRecord, tid) == 48 && offset_of!(TaskRecord, comm) == 64);
     assert!(size_of::<RunMember>() == 24);
-    assert!(size_of::<RunCounts>() == 24);
+    assert!(size_of::<RunCounts>() == 32);
     assert!(size_of::<SumKey>() == 32);
     assert!(size_of::<TaskSum>() == 16);
     assert!(size_of::<Slot>() == 64);

@@ -54,6 +54,10 @@ fn join(task: u64, run: u64) -> bool {
         return false;
     }
     started(run);
+    if let Some(counts) = maps::RUN_COUNTS.get_ptr_mut(run) {
+        // SAFETY: an element of the map.
+        unsafe { maps::add(&raw mut (*counts).processes, 1) };
+    }
     true
 }
 
@@ -65,7 +69,8 @@ fn started(run: u64) {
         // SAFETY: as above.
         unsafe { maps::add(&raw mut (*counts).unfreed, 1) };
     } else {
-        let _ = maps::RUN_COUNTS.insert(run, RunCounts { alive: 1, unfreed: 1, freed_ns: 0 }, 0);
+        let _ =
+            maps::RUN_COUNTS.insert(run, RunCounts { alive: 1, unfreed: 1, freed_ns: 0, processes: 0 }, 0);
     }
 }
 

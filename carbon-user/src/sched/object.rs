@@ -232,7 +232,7 @@ impl Object {
 
     /// How many tasks a run has.
     pub(super) fn run_counts(&self, run: RunId) -> Result<RunCounts, SchedError> {
-        let counts: HashMap<_, u64, [u64; 3]> = self.map("RUN_COUNTS")?;
+        let counts: HashMap<_, u64, [u64; 4]> = self.map("RUN_COUNTS")?;
         match counts.get(&run.0, 0) {
             Ok(words) => Ok(bytemuck::cast(words)),
             Err(aya::maps::MapError::KeyNotFound) => Ok(RunCounts::default()),

@@ -57,12 +57,13 @@ struct Run {
     replaced: Vec<ProcessTime>,
     other_count: u64,
     other_cpu: CpuNanos,
+    /// Processes by the kernel's count.
+    started: u64,
     /// Everything that records told.
     told: CpuNanos,
     /// What its tasks had beyond that.
     untold: CpuNanos,
-    /// Ended tasks that were summed by name, and the cgroup of the largest sum.
-    sums: Vec<(String, TaskSum)>,
+    /// The largest sum of ended tasks, and its cgroup.
     sums_in: Option<(u64, CgroupId)>,
 }
 
@@ -144,10 +145,16 @@ impl RunTracker {
         self.runs.keys().copied().collect()
     }
 
+    /// How many processes a run has had, by the kernel's count.
+    pub(super) fn started(&mut self, run: RunId, processes: u64) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.started = processes;
+        }
+    }
+
     /// Before the sums are read anew.
     pub(super) fn forget_sums(&mut self) {
         for run in self.runs.values_mut() {
-            run.sums.clear();
             run.sums_in = None;
         }
     }
@@ -155,7 +162,6 @@ impl RunTracker {
     /// Takes note of ended tasks that were summed by name.
     pub(super) fn summed(&mut self, key: &SumKey, sum: &TaskSum) {
         let Some(run) = self.runs.get_mut(&RunId(key.run)) else { return };
-        run.sums.push((comm(&key.comm), *sum));
         if run.sums_in.is_none_or(|(largest, _)| largest < sum.exec_ns) {
             run.sums_in = Some((sum.exec_ns, CgroupId(key.cgroup)));
         }
@@ -246,9 +252,11 @@ impl RunTracker {
             comm: process.comm.clone(),
             cpu: process.cpu,
         });
+        let listed: Vec<ProcessTime> = listed.chain(run.replaced.iter().cloned()).collect();
         Processes {
-            listed: listed.chain(run.replaced.iter().cloned()).collect(),
-            other_count: run.other_count + run.sums.iter().map(|(_, sum)| sum.tasks).sum::<u64>(),
+            // Some that are listed had their last time summed, so that only the kernel knows how many there were.
+            other_count: run.other_count.max(run.started.saturating_sub(listed.len() as u64)),
+            listed,
             other_cpu: run.other_cpu + run.untold,
         }
     }

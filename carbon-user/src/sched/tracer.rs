@@ -168,10 +168,15 @@ impl Tracer {
         pass.map_err(|source| SchedError::Call { call: "visiting the tasks", source })
     }
 
-    /// Time of the freed tasks of every run, by the kernel's own sum.
-    fn freed(&self) -> Result<Vec<(RunId, u64)>, SchedError> {
-        let runs = self.runs.ids();
-        runs.into_iter().map(|run| Ok((run, self.object.run_counts(run)?.freed_ns))).collect()
+    /// The kernel's own figures of every run: time of its freed tasks, and how many processes it has had.
+    fn freed(&mut self) -> Result<Vec<(RunId, u64)>, SchedError> {
+        let mut freed = Vec::new();
+        for run in self.runs.ids() {
+            let counts = self.object.run_counts(run)?;
+            self.runs.started(run, counts.processes);
+            freed.push((run, counts.freed_ns));
+        }
+        Ok(freed)
     }
 
     /// Where ends of tasks went to sums, gives each run what its tasks had in all and no record told: `freed` was
