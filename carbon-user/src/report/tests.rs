@@ -70,6 +70,7 @@ fn window(domain: &Rc<Domain>) -> Window {
             duration,
             gap: false,
             usage,
+            wake_ratio: None,
         }],
         unread: Vec::new(),
     }
