@@ -1,10 +1,11 @@
 //! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
 
 use super::args::{
-    AccountingArg, Cli, Command, DoctorArgs, Format, MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg,
-    TopArgs,
+    AccountingArg, AttributionArg, Cli, Command, DoctorArgs, Format, MeterArg, RunArgs, RunFormat,
+    SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
+use crate::attribution::Method;
 use crate::sched::Rung;
 use crate::sysroot::SysRoot;
 use crate::units::Pue;
@@ -52,6 +53,8 @@ pub struct Measuring {
     pub root: SysRoot,
     /// What becomes of static energy.
     pub static_policy: StaticArg,
+    /// How dynamic energy is split.
+    pub attribution: Method,
     /// Length of a window.
     pub interval: Duration,
     /// No progress, no warnings.
@@ -202,6 +205,10 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         meter: shared.meter,
         root: SysRoot { sys: shared.sysfs_root, ..SysRoot::default() },
         static_policy: shared.static_policy,
+        attribution: match shared.attribution {
+            AttributionArg::Bank => Method::Bank,
+            AttributionArg::CpuTime => Method::CpuTime,
+        },
         interval: check_duration("--interval", &shared.interval, INTERVAL_MIN, INTERVAL_MAX)?,
         quiet: shared.quiet,
     })
@@ -342,6 +349,7 @@ mod tests {
         assert_eq!(run.project.as_deref(), Some("thesis"));
         assert_eq!((run.measuring.pue, run.measuring.accounting), (Pue(1.25), Some(Rung::CpuStat)));
         assert_eq!(run.measuring.interval, Duration::from_secs(1));
+        assert_eq!(run.measuring.attribution, Method::Bank);
     }
 
     #[test]
@@ -357,8 +365,10 @@ mod tests {
             panic!("not a top")
         };
         assert_eq!(top.once, Some(Duration::from_secs(5)));
-        let Options::Top(top) = parse_words("carbon top").unwrap() else { panic!("not a top") };
-        assert_eq!(top.once, None);
+        let Options::Top(top) = parse_words("carbon top --attribution cpu-time").unwrap() else {
+            panic!("not a top")
+        };
+        assert_eq!((top.once, top.measuring.attribution), (None, Method::CpuTime));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod top;
 use crate::attribution::State;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::{DomainTotal, Totals, WorkloadTotal};
+use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 use crate::sched::Rung;
 use crate::units::{Grams, Microjoules, Pue, Quality};
 use crate::window::Accounts;
@@ -89,6 +90,17 @@ pub struct DomainRow {
     pub gaps: u64,
     /// Windows at whose end it could not be read.
     pub unread: u64,
+    /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
+    pub bank_windows: u64,
+    /// Learned idle power in watts; only once there is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p0_w: Option<f64>,
+    /// Its standard deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p0_stddev_w: Option<f64>,
+    /// Whether the data say anything of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p0_identified: Option<bool>,
 }
 
 /// CPU time outside workloads, summed over the online CPUs.
@@ -124,12 +136,13 @@ impl From<&Accounts> for AccountsRow {
     }
 }
 
-fn domain_rows(totals: &Totals) -> Vec<DomainRow> {
-    totals.domains().iter().map(domain_row).collect()
+fn domain_rows(totals: &Totals, state: &State) -> Vec<DomainRow> {
+    totals.domains().iter().map(|total| domain_row(total, state)).collect()
 }
 
-fn domain_row(total: &DomainTotal) -> DomainRow {
+fn domain_row(total: &DomainTotal, state: &State) -> DomainRow {
     let domain = &total.domain;
+    let power = state.static_powers().find(|(known, _)| *known == domain).map(|(_, power)| power);
     let bound = |ratio: f64| Microjoules::from_joules(total.metered.joules() * ratio).0;
     DomainRow {
         domain: domain.kind.as_str(),
@@ -144,6 +157,10 @@ fn domain_row(total: &DomainTotal) -> DomainRow {
         high_uj: domain.bounds.map(|bounds| bound(bounds.high_ratio)),
         gaps: total.gaps,
         unread: total.unread,
+        bank_windows: total.bank_windows,
+        p0_w: power.map(|power| power.p0.0),
+        p0_stddev_w: power.map(|power| power.stddev.0),
+        p0_identified: power.map(|power| power.identified),
     }
 }
 
@@ -175,6 +192,14 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
                 total.gaps
             ));
         }
+    }
+    for (domain, power) in context.state.static_powers().filter(|(_, power)| !power.identified) {
+        notes.push(format!(
+            "P0 not identified: {} was never idle enough to tell its idle power, taken as {} W \u{b1}{}",
+            domain.device,
+            figures::significant(power.p0.0, figures::MODELLED),
+            figures::significant(SIGMAS_OF_90_PERCENT * power.stddev.0, figures::MODELLED),
+        ));
     }
     for (domain, excess) in context.state.excess_static() {
         notes.push(format!(

@@ -107,7 +107,7 @@ impl Run {
             quality: quality_of(total, context.rung).as_str(),
             processes: rows,
             processes_other: other,
-            domains: domain_rows(totals),
+            domains: domain_rows(totals, context.state),
             accounts: totals.accounts().into(),
             intensity: context.intensity.clone(),
             pue: context.pue.0,

@@ -4,7 +4,7 @@
 
 use super::figures::{METERED, of_quality, printable, reconciled, significant, spread};
 use super::run::Run;
-use super::top::{Top, WorkloadRow};
+use super::top::{SetRow, Top, WorkloadRow};
 use super::{AccountsRow, DomainRow, Intensity};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
@@ -32,7 +32,7 @@ pub fn top(top: &Top, style: Style) -> String {
     let whole_uj: u64 = top.workloads.iter().map(WorkloadRow::energy_uj).sum();
     let seconds = seconds(top.duration_ns);
     let mut table =
-        empty_table(style, &["WORKLOAD", "CPU s", "W", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"]);
+        empty_table(style, &["WORKLOAD", "CPU s", "W", "W/CPU", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"]);
     let shown = style.rows_max.unwrap_or(usize::MAX);
     for row in top.workloads.iter().take(shown) {
         let figures = of_quality(row.quality);
@@ -41,6 +41,7 @@ pub fn top(top: &Top, style: Style) -> String {
             printable(&row.name),
             significant(self::seconds(row.cpu_ns), METERED),
             significant(if seconds > 0.0 { joules / seconds } else { 0.0 }, figures),
+            row.watts_per_cpu.map_or_else(String::new, |watts| significant(watts, figures.min(3))),
             significant(joules, figures),
             spread(joules, self::joules(row.dynamic_stddev_uj), row.quality),
             significant(row.grams, figures),
@@ -48,7 +49,7 @@ pub fn top(top: &Top, style: Style) -> String {
             row.quality.to_owned(),
         ]);
     }
-    arrange(&mut table, 1..=6, 0);
+    arrange(&mut table, 1..=7, 0);
     let mut text = trimmed(&table);
     let hidden = top.workloads.get(shown.min(top.workloads.len())..).unwrap_or_default();
     if !hidden.is_empty() {
@@ -62,6 +63,7 @@ pub fn top(top: &Top, style: Style) -> String {
     text.push('\n');
     line(&mut text, &format!("{} s on {}", significant(seconds, METERED), printable(&top.node)));
     energy_lines(&mut text, &top.domains, top.static_policy);
+    set_lines(&mut text, &top.sets);
     let cpu_ns = top.workloads.iter().map(|row| row.cpu_ns).sum();
     line(&mut text, &accounts_line(cpu_ns, &top.accounts, top.accounting));
     line(&mut text, &intensity_line(&top.intensity, top.pue));
@@ -159,6 +161,23 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
                 printable(&row.device),
                 row.quality,
                 printable(&row.source)
+            ),
+        );
+    }
+}
+
+/// One line a set.
+fn set_lines(text: &mut String, sets: &[SetRow]) {
+    for set in sets {
+        let energy = joules(set.dynamic_uj);
+        line(
+            text,
+            &format!(
+                "rise and fall together on {}: {}; together {} J (90 %: {} J), each much less sure",
+                printable(&set.device),
+                set.names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", "),
+                significant(energy, METERED),
+                spread(energy, joules(set.dynamic_stddev_uj), "measured"),
             ),
         );
     }
