@@ -19,6 +19,7 @@ mod score;
 mod speed;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::TypedValueParser;
 use clap::{Parser, ValueEnum};
 use scenarios::{Node, SCENARIOS, Setting, simulate};
 use score::{median, score};
@@ -42,6 +43,9 @@ struct Arguments {
     /// Length of a run in windows of a second.
     #[arg(long, default_value_t = 600)]
     seconds: usize,
+    /// Length of a window in seconds.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60).map(|seconds| seconds as usize))]
+    window: usize,
     /// Runs of each scenario, with the seeds 1, 2 and so on.
     #[arg(long, default_value_t = 5)]
     seeds: u64,
@@ -99,15 +103,9 @@ fn main() -> Result<()> {
         return files(&arguments);
     } else if let Some(cpus) = arguments.cpus {
         let of = |seed| setting(&arguments, cpus, seed + arguments.seed_offset);
-        print!("{}", report::table(&arguments.scenario, arguments.seeds, of));
+        print!("{}", report::table(&arguments.scenario, arguments.seeds, arguments.window, of));
     } else {
-        for (cpus, workloads, seconds) in report::SETTINGS {
-            println!("\n### {cpus} CPUs, {workloads} workloads, {seconds} s\n");
-            let of = |seed| Setting { cpus, workloads, seconds, seed: seed + arguments.seed_offset };
-            print!("{}", report::table(&arguments.scenario, arguments.seeds, of));
-        }
-        println!("\n### Cost\n\n{}", speed::speed());
-        print!("{}", speed::endurance(1_000_000));
+        report::page(arguments.seeds);
     }
     Ok(())
 }

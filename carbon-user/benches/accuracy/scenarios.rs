@@ -9,7 +9,7 @@
 use crate::random::Random;
 
 /// Name and what is true in it.
-pub(crate) const SCENARIOS: [(&str, &str); 11] = [
+pub(crate) const SCENARIOS: [(&str, &str); 18] = [
     ("additive", "P0 + sum of own watts x CPUs"),
     ("wake", "leaving package idle costs 0.8 x P0 while any CPU is busy; loads lower, so that it varies"),
     ("wake-always", "the same cost, but some CPU is nearly always busy: not to be told from idle power"),
@@ -21,6 +21,13 @@ pub(crate) const SCENARIOS: [(&str, &str); 11] = [
     ("saturated", "all CPUs always busy (98 %): idle power cannot be seen"),
     ("steady", "every workload constant within 3 %: neither idle power nor own watts can be seen"),
     ("bursty", "60 % long-lived workloads, and a new one about every 3 s that lives 5 to 20 s"),
+    ("threads", "sibling threads: a CPU beyond half of them adds 40 % of what one of the first half does"),
+    ("lagging", "the meter shows 40 % of each window's energy in the next"),
+    ("unequal", "every tenth workload draws ten times the others' watts"),
+    ("rising", "a workload's watts per CPU rise by up to half with its own use"),
+    ("fans", "static power steps by up to 15 % about every two minutes"),
+    ("noisy", "the meter has noise of 3 % and 5 ms of jitter"),
+    ("memory", "every tenth workload draws five times the watts and slows all CPUs down by up to 30 %"),
 ];
 
 /// Idle watts and watts per CPU of packages by their CPUs.
@@ -59,6 +66,30 @@ pub(crate) struct Node {
     pub(crate) cpu_s: Vec<Vec<f64>>,
     /// Truth.
     pub(crate) joules: Vec<Vec<f64>>,
+}
+
+impl Node {
+    /// The same with `count` windows as one.
+    pub(crate) fn merged(&self, count: usize) -> Self {
+        let sums =
+            |values: &[f64]| -> Vec<f64> { values.chunks(count).map(|part| part.iter().sum()).collect() };
+        let tables = |rows: &Table| -> Table {
+            let columns = rows[0].len();
+            let sum = |part: &[Vec<f64>]| (0..columns).map(|k| part.iter().map(|row| row[k]).sum()).collect();
+            rows.chunks(count).map(sum).collect()
+        };
+        Self {
+            cpus: self.cpus,
+            prior_p0_w: self.prior_p0_w,
+            prior_w_per_cpu: self.prior_w_per_cpu,
+            true_p0_w: self.true_p0_w,
+            window_s: self.window_s * count as f64,
+            energy_j: sums(&self.energy_j),
+            wake_ratio: sums(&self.wake_ratio).into_iter().map(|sum| sum / count as f64).collect(),
+            cpu_s: tables(&self.cpu_s),
+            joules: tables(&self.joules),
+        }
+    }
 }
 
 struct World {
@@ -203,17 +234,28 @@ pub(crate) fn simulate(name: &str, setting: Setting) -> Node {
         "lockstep" => world.lockstep(),
         "steady" => world.steady(),
         "bursty" => world.bursty(),
+        "threads" => world.on_off(1.0, 30.0),
         _ => world.on_off(0.5, 30.0),
     };
     world.fit(&mut cpu_s, name == "saturated");
-    let own = world.own(cpu_s[0].len());
+    let mut own = world.own(cpu_s[0].len());
+    if name == "unequal" || name == "memory" {
+        let times = if name == "unequal" { 10.0 } else { 5.0 };
+        own.iter_mut().step_by(10).for_each(|watts| *watts *= times);
+    }
     let watts = if name == "changing" { world.redrawn() } else { vec![own; setting.seconds] };
     let wake_ratio = world.wake(&cpu_s, if name == "wake" { 0.5 } else { 1.0 });
     let (period, phase) = (world.random.uniform(900.0, 1500.0), world.random.unit());
-    let (mut static_j, mut joules) = (Vec::new(), Vec::new());
+    let (mut static_j, mut joules, mut fans) = (Vec::new(), Vec::new(), 1.0);
     for second in 0..setting.seconds {
         let mut row: Vec<f64> =
             cpu_s[second].iter().zip(&watts[second]).map(|(used, watts)| used * watts).collect();
+        if name == "rising" {
+            let usual = world.cpus / world.workloads as f64;
+            for (joules, used) in row.iter_mut().zip(&cpu_s[second]) {
+                *joules *= 1.0 + 0.25 * (used / usual).min(2.0);
+            }
+        }
         let whole = row.iter().sum::<f64>().max(1e-9);
         let busy_ratio = cpu_s[second].iter().sum::<f64>().max(1e-6) / world.cpus;
         let turn = std::f64::consts::TAU * (second as f64 / period + phase);
@@ -223,23 +265,21 @@ pub(crate) fn simulate(name: &str, setting: Setting) -> Node {
             "concave" => 0.6 * busy_ratio.powf(-0.45),
             "droop" => 1.0 - 0.3 * busy_ratio,
             "thermal" => thermal,
+            "threads" => (busy_ratio.min(0.5) + 0.4 * (busy_ratio - 0.5).max(0.0)) / busy_ratio,
+            "memory" => {
+                let heavy: f64 = cpu_s[second].iter().step_by(10).sum();
+                1.0 - 0.3 * (heavy / world.cpus).min(1.0)
+            }
             _ => 1.0,
         };
         scale(&mut row, factor);
         joules.push(row);
-        static_j.push(if name == "thermal" { p0 * thermal } else { p0 });
+        if name == "fans" && world.random.unit() < 1.0 / 120.0 {
+            fans = world.random.uniform(0.85, 1.15);
+        }
+        static_j.push(p0 * fans * if name == "thermal" { thermal } else { 1.0 });
     }
-    let mut early = 0.001 * world.random.normal();
-    let energy_j = static_j
-        .iter()
-        .zip(&joules)
-        .map(|(idle, dynamic)| {
-            let true_j = idle + dynamic.iter().sum::<f64>();
-            let late = 0.001 * world.random.normal();
-            let jitter = late - std::mem::replace(&mut early, late);
-            true_j * (1.0 + 0.005 * world.random.normal() + jitter)
-        })
-        .collect();
+    let energy_j = metered(name, &static_j, &joules, &mut world.random);
     let mut of_table = Random::new(setting.seed.wrapping_add(100_003));
     Node {
         cpus: setting.cpus,
@@ -252,4 +292,21 @@ pub(crate) fn simulate(name: &str, setting: Setting) -> Node {
         cpu_s,
         joules,
     }
+}
+
+/// What the meter shows of the truth.
+fn metered(name: &str, static_j: &[f64], joules: &[Vec<f64>], random: &mut Random) -> Vec<f64> {
+    let (noise, jitter_s) = if name == "noisy" { (0.03, 0.005) } else { (0.005, 0.001) };
+    let lag = if name == "lagging" { 0.4 } else { 0.0 };
+    let mut early_s = jitter_s * random.normal();
+    let mut before = None;
+    let mut energy_j = Vec::with_capacity(static_j.len());
+    for (idle, dynamic) in static_j.iter().zip(joules) {
+        let true_j = idle + dynamic.iter().sum::<f64>();
+        let late_s = jitter_s * random.normal();
+        let moved_s = late_s - std::mem::replace(&mut early_s, late_s);
+        let seen_j = (1.0 - lag) * true_j + lag * before.replace(true_j).unwrap_or(true_j);
+        energy_j.push(seen_j * (1.0 + noise * random.normal()) + true_j * moved_s);
+    }
+    energy_j
 }

@@ -41,8 +41,9 @@ impl Rig {
 
 /// Prints microseconds per window by number of workloads, as Markdown.
 pub(crate) fn speed() -> String {
-    let mut text =
-        String::from("| active workloads | median | slowest of 300 | memory |\n|---|---|---|---|\n");
+    let mut text = String::from(
+        "| active workloads | median | 95 of 100 are under | memory of the model |\n|---|---|---|---|\n",
+    );
     for workloads in [10, 100, 1_000] {
         let mut rig = Rig::new(workloads);
         // With the alignment of the first windows, which costs most, and without.
@@ -51,12 +52,12 @@ pub(crate) fn speed() -> String {
         let early = rig.bank.bytes();
         times.extend((0..300).map(|_| rig.window()));
         times.sort_unstable();
-        let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+        let (median, most) = (times[times.len() / 2], times[times.len() * 95 / 100]);
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         text.push_str(&format!(
             "| {workloads} | {:.3} ms | {:.3} ms | {:.2} MiB, {:.2} in the first 240 windows |\n",
             milliseconds(median),
-            milliseconds(slowest),
+            milliseconds(most),
             rig.bank.bytes() as f64 / f64::from(1 << 20),
             early as f64 / f64::from(1 << 20),
         ));
