@@ -28,7 +28,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use uncertainty::{Uncertainty, model_stddev_ratio};
 
-pub use state::{Method, PackagePrior, State};
+pub use state::{Kept, Method, PackagePrior, State};
 
 /// A workload's part of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]

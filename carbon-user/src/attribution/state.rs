@@ -1,10 +1,10 @@
 //! What attribution carries from window to window, per domain, and how it splits what is dynamic.
 
-use super::bank::{Bank, Beforehand, JointSplit, Observation, Split, StaticPower};
+use super::bank::{Bank, Beforehand, JointSplit, Learned, Observation, Split, StaticPower};
 use super::static_policy::StaticState;
 use super::uncertainty::split_stddev_ratio;
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
-use crate::window::{Domain, DomainWindow, WorkloadKey};
+use crate::window::{Domain, DomainKind, DomainWindow, WorkloadKey};
 use std::fmt;
 use std::rc::Rc;
 
@@ -50,6 +50,19 @@ pub struct State {
     method: Method,
     packages: Vec<PackagePrior>,
     domains: Vec<DomainState>,
+    /// What was learned before a restart, of domains that have not been seen since.
+    kept: Vec<Kept>,
+}
+
+/// What was learned of one domain, to be kept over a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// What it measures.
+    pub kind: DomainKind,
+    /// Which one of these.
+    pub device: String,
+    /// Its bank.
+    pub learned: Learned,
 }
 
 /// Of one domain.
@@ -82,12 +95,25 @@ pub(super) struct Parts {
 impl State {
     /// Splits by `method`; `packages` are in the order of their ids, and the bank needs them.
     pub fn new(method: Method, packages: Vec<PackagePrior>) -> Self {
-        Self { method, packages, domains: Vec::new() }
+        Self { method, packages, ..Self::default() }
     }
 
     /// How dynamic energy is split where it can be.
     pub fn method(&self) -> Method {
         self.method
+    }
+
+    /// What was learned of each domain that has warmed up.
+    pub fn kept(&self) -> Vec<Kept> {
+        let kept = |(domain, bank): (&Rc<Domain>, &Bank)| {
+            Some(Kept { kind: domain.kind, device: domain.device.clone(), learned: bank.learned()? })
+        };
+        self.banks().filter_map(kept).collect()
+    }
+
+    /// Goes on from what was learned before, for domains that come up from now on. What makes no sense here is left.
+    pub fn resume(&mut self, kept: Vec<Kept>) {
+        self.kept = kept;
     }
 
     /// Domains whose meter shows less than their idle power asks for, and how much less since the start: their
@@ -126,10 +152,13 @@ impl State {
 
     fn bank_for(&self, domain: &Domain) -> Option<Bank> {
         let package = self.packages.get(usize::from(domain.package.0))?;
-        let learns = self.method == Method::Bank && domain.quality > Quality::Modelled;
-        learns.then(|| {
-            Bank::new(Beforehand { cpus: package.cpus, idle: domain.idle_watts, per_cpu: package.per_cpu })
-        })
+        if self.method != Method::Bank || domain.quality == Quality::Modelled {
+            return None;
+        }
+        let beforehand = Beforehand { cpus: package.cpus, idle: domain.idle_watts, per_cpu: package.per_cpu };
+        let kept = self.kept.iter().find(|kept| kept.kind == domain.kind && kept.device == domain.device);
+        let resumed = kept.and_then(|kept| Bank::resume(beforehand, &kept.learned));
+        Some(resumed.unwrap_or_else(|| Bank::new(beforehand)))
     }
 }
 

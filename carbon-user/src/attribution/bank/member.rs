@@ -327,6 +327,15 @@ impl Member {
         state
     }
 
+    /// Variance of the noise relative to power squared.
+    pub(super) fn noise_ratio(&self) -> f64 {
+        self.noise_ratio
+    }
+
+    pub(super) fn set_noise_ratio(&mut self, ratio: f64) {
+        self.noise_ratio = ratio.clamp(NOISE_MIN, NOISE_MAX);
+    }
+
     /// What moves the power of the whole package now, watts.
     pub(super) fn level_w(&self) -> f64 {
         self.at(LEVEL)

@@ -13,6 +13,7 @@
 
 mod alignment;
 mod kinds;
+mod learned;
 mod member;
 mod packed;
 mod slots;
@@ -22,6 +23,7 @@ mod used;
 mod warm_up;
 
 pub use kinds::{Drift, Kind, Shape};
+pub use learned::{Learned, LearnedMember};
 pub use slots::SLOTS_MAX;
 pub use split::{JointSplit, Split};
 pub use warm_up::WARM_UP_WINDOWS;

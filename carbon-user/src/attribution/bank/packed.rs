@@ -76,6 +76,13 @@ impl Packed {
         self.cells.get(place(one.max(other), one.min(other))).copied().unwrap_or(0.0)
     }
 
+    /// Writes one cell, and so the one opposite.
+    pub(super) fn set(&mut self, one: usize, other: usize, value: f64) {
+        if let Some(cell) = self.cells.get_mut(place(one.max(other), one.min(other))) {
+            *cell = value;
+        }
+    }
+
     /// Makes a state depend on no other, with this variance; the others keep theirs.
     pub(super) fn reset(&mut self, state: usize, variance: f64) {
         for other in 0..self.size {

@@ -206,6 +206,58 @@ fn another_workload_in_a_slot_starts_from_the_prior() {
     assert!((member.covariance.get(COMMON + 1, COMMON + 1) - member.own_variance()).abs() < 1e-9);
 }
 
+/// A bank that has seen `uses` for so long.
+fn taught(seconds: u32) -> Bank {
+    let mut bank = bank(SLOTS_MAX);
+    for second in 0..seconds {
+        let rows = uses(second, 4);
+        let joules = joules_of(&rows, 1.0) * (0.995 + 0.01 * noise(second));
+        if let Some(power) = observe(&mut bank, 1.0, joules, &rows) {
+            bank.split(joules - power.now.0);
+        }
+    }
+    bank
+}
+
+#[test]
+fn what_was_learned_outlives_a_restart() {
+    let taught = taught(400);
+    let learned = taught.learned().unwrap();
+    let mut resumed = Bank::resume(taught.beforehand, &learned).unwrap();
+    assert_eq!(resumed.slots(), taught.slots());
+    let rows = uses(400, 4);
+    let joules = joules_of(&rows, 1.0);
+    let power = observe(&mut resumed, 1.0, joules, &rows).unwrap();
+    assert!((power.p0.0 - 15.0).abs() < 1.0 && power.identified, "{power:?}");
+    let (splits, _) = resumed.split(joules - power.now.0);
+    for (split, (key, cpu_s)) in splits.iter().zip(&rows) {
+        let truth = watts_of(*key) * cpu_s;
+        let energy = split.share_ratio * (joules - power.now.0);
+        assert!((energy - truth).abs() < 0.1 * truth, "{energy} {truth}");
+    }
+    let other = Beforehand { cpus: 9, ..taught.beforehand };
+    assert!(Bank::resume(other, &learned).is_none());
+}
+
+#[test]
+fn what_makes_no_sense_is_not_resumed() {
+    let taught = taught(30);
+    let learned = taught.learned().unwrap();
+    let broken = |change: &dyn Fn(&mut Learned)| {
+        let mut learned = learned.clone();
+        change(&mut learned);
+        Bank::resume(taught.beforehand, &learned).is_none()
+    };
+    assert!(broken(&|learned| learned.mean_w = f64::NAN));
+    assert!(broken(&|learned| learned.members[3].common[0] = f64::INFINITY));
+    assert!(broken(&|learned| learned.members[3].covariance[0] = -1e3));
+    assert!(broken(&|learned| learned.members[3].own.clear()));
+    assert!(broken(&|learned| learned.workloads.clear()));
+    assert!(broken(&|learned| learned.members.truncate(20)));
+    assert!(!broken(&|_| {}));
+    assert!(bank(4).learned().is_none());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
