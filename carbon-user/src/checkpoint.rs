@@ -249,7 +249,7 @@ mod tests {
         let loaded = load(&path, "b").unwrap();
         assert!(loaded[0].learned.workloads.is_empty());
         let resumed = Bank::resume(BEFOREHAND, &loaded[0].learned).unwrap();
-        assert!(resumed.slots().is_empty() && resumed.members().count() == 21);
+        assert!(resumed.slots().is_empty() && resumed.members().count() == 25);
     }
 
     #[test]

@@ -16,20 +16,28 @@ const SCORE_ADVANTAGE: f64 = 20.0;
 const LAGS: [f64; 9] = [0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0];
 const KIND: Kind = Kind { shape: Shape::Curved, drift: Drift::Slow };
 
+/// Workloads that the copies have watts of their own for; the rest is pooled. Enough to tell a lag, at a quarter of the memory.
+const SLOTS_MAX: usize = 64;
+
 /// The copies.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alignment {
     members: Vec<Member>,
+    slots: usize,
 }
 
 impl Alignment {
     /// Makes the copies.
     pub(super) fn begin(&mut self, prior: Prior, slots: usize) {
-        self.members = LAGS.iter().map(|_| Member::new(KIND, prior, slots)).collect();
+        self.slots = slots.min(SLOTS_MAX);
+        self.members = LAGS.iter().map(|_| Member::new(KIND, prior, self.slots)).collect();
     }
 
     pub(super) fn grow(&mut self) {
-        self.members.iter_mut().for_each(Member::grow);
+        if self.slots < SLOTS_MAX {
+            self.slots += 1;
+            self.members.iter_mut().for_each(Member::grow);
+        }
     }
 
     pub(super) fn reset(&mut self, slot: usize) {

@@ -13,6 +13,9 @@ pub enum Shape {
     Curved,
     /// As public load sweeps of servers: steep when nearly idle, flat when full.
     Concave,
+    /// Straight up to half of the CPUs, and flatter beyond: the second thread of a core adds less than the first, and
+    /// schedulers fill cores first.
+    Threads,
 }
 
 /// How a workload's own watts may change.
@@ -43,7 +46,7 @@ pub struct Kind {
     pub drift: Drift,
 }
 
-const SHAPES: [Shape; 3] = [Shape::Linear, Shape::Curved, Shape::Concave];
+const SHAPES: [Shape; 4] = [Shape::Linear, Shape::Curved, Shape::Concave, Shape::Threads];
 const DRIFTS: [Drift; 7] =
     [Drift::Static, Drift::Level, Drift::Slow, Drift::Fast, Drift::Wide, Drift::None, Drift::NoneLevel];
 
@@ -51,15 +54,25 @@ impl Shape {
     /// Mean and standard deviation of the exponent of power over use.
     pub(super) fn gamma(self) -> (f64, f64) {
         match self {
-            Self::Linear => (1.0, 0.0),
+            Self::Linear | Self::Threads => (1.0, 0.0),
             Self::Curved => (1.0, 0.12),
             Self::Concave => (0.6, 0.12),
         }
     }
 
-    /// Standard deviation of the exponential fall of power per CPU from no to full use; its mean is zero.
-    pub(super) fn kappa_stddev(self) -> f64 {
-        if self == Self::Linear { 0.0 } else { 0.2 }
+    /// Mean and standard deviation of the exponential fall of power per CPU: over all CPUs, for `Threads` over those
+    /// beyond half of them, times two halves.
+    pub(super) fn kappa(self) -> (f64, f64) {
+        match self {
+            Self::Linear => (0.0, 0.0),
+            Self::Curved | Self::Concave => (0.0, 0.2),
+            Self::Threads => (0.6, 0.3),
+        }
+    }
+
+    /// Whether it comes with this drift: the rarer shape has only the drifts that matter most, to keep memory small.
+    fn has(self, drift: Drift) -> bool {
+        self != Self::Threads || !matches!(drift, Drift::Fast | Drift::Wide | Drift::NoneLevel)
     }
 }
 
@@ -103,12 +116,15 @@ impl Drift {
 impl Kind {
     /// All of them.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        SHAPES.into_iter().flat_map(|shape| DRIFTS.into_iter().map(move |drift| Self { shape, drift }))
+        SHAPES.into_iter().flat_map(|shape| {
+            let drifts = DRIFTS.into_iter().filter(move |drift| shape.has(*drift));
+            drifts.map(move |drift| Self { shape, drift })
+        })
     }
 
     /// Belief in it before any window, not normalised: what is common gets more.
     pub(super) fn prior_weight(self) -> f64 {
-        let shape = if self.shape == Shape::Concave { 0.5 } else { 1.0 };
+        let shape = if matches!(self.shape, Shape::Concave | Shape::Threads) { 0.5 } else { 1.0 };
         let drift = if self.drift == Drift::Wide || !self.drift.has_own() { 0.3 } else { 1.0 };
         shape * drift
     }

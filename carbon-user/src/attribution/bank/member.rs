@@ -8,7 +8,7 @@
 //! `mu` (watts per CPU) is common to all workloads and `d` is a workload's own deviation, so that the member without
 //! `d` is CPU time. What is common multiplies (`F`): it changes what a CPU-second costs now and leaves shares alone.
 
-use super::kinds::Kind;
+use super::kinds::{Kind, Shape};
 use super::packed::{Packed, dot};
 
 /// Static power, watts.
@@ -137,7 +137,7 @@ impl Member {
     }
 
     fn means(kind: Kind, prior: Prior) -> [f64; COMMON] {
-        [prior.p0_w, 0.0, 0.0, kind.shape.gamma().0, 0.0, prior.watts_per_cpu]
+        [prior.p0_w, 0.0, 0.0, kind.shape.gamma().0, kind.shape.kappa().0, prior.watts_per_cpu]
     }
 
     fn variances(kind: Kind, prior: Prior) -> [f64; COMMON] {
@@ -147,7 +147,7 @@ impl Member {
             level,
             0.4 * prior.p0_w,
             kind.shape.gamma().1,
-            kind.shape.kappa_stddev(),
+            kind.shape.kappa().1,
             0.5 * prior.watts_per_cpu,
         ];
         stddevs.map(|stddev| stddev * stddev)
@@ -264,7 +264,11 @@ impl Member {
         let cpus = self.prior.cpus;
         let (busy, reference) = (busy.max(0.01 * cpus), 0.3 * cpus);
         let by_gamma = (busy / reference).ln();
-        let by_kappa = (busy - reference) / cpus;
+        let by_kappa = if self.kind.shape == Shape::Threads {
+            (busy - 0.5 * cpus).max(0.0) / cpus
+        } else {
+            (busy - reference) / cpus
+        };
         let exponent = (self.at(GAMMA) - 1.0) * by_gamma - self.at(KAPPA) * by_kappa;
         Curve { factor: exponent.exp(), by_gamma, by_kappa }
     }

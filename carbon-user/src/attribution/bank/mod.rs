@@ -2,8 +2,8 @@
 //!
 //! Splitting by CPU time gives every workload the same watts; learning each workload's own watts by one regression is
 //! right only where power has the form that the regression assumes, and worse than CPU time elsewhere. So
-//! twenty-one members predict each window's metered power before it is seen (three shapes of power over use, five ways in
-//! which own watts drift, and plain CPU time); how well each did is its weight, and shares, static power and intervals are
+//! twenty-five members predict each window's metered power before it is seen (four shapes of power over use, up to five
+//! ways in which own watts drift, and plain CPU time); how well each did is its weight, and shares, static power and intervals are
 //! their weighted opinion. Formulas, sources, figures and limits: `docs/attribution.md`.
 //!
 //! One bank per package and domain. It knows nothing of counters or clocks: power, seconds and CPUs in, shares out. Its

@@ -76,6 +76,7 @@ struct Moods {
     level: f64,
     concave: f64,
     misfit: f64,
+    noise: f64,
     p0_variance: f64,
     p0_prior_variance: f64,
 }
@@ -164,6 +165,7 @@ fn moods(views: &[View<'_>]) -> Moods {
         moods.level += if own && member.kind.drift.has_level() { *weight } else { 0.0 };
         moods.concave += if own && member.kind.shape == super::kinds::Shape::Concave { *weight } else { 0.0 };
         moods.misfit += weight * member.misfit;
+        moods.noise += weight * member.noise_ratio().sqrt();
         moods.p0_variance += weight * member.covariance.get(P0, P0);
         moods.p0_prior_variance += weight * member.p0_variance();
     }
@@ -223,7 +225,9 @@ fn stddevs(
     }
     let factor = 0.75 + 0.2 * moods.quick + 0.4 * moods.level + 0.35 * unknown * (1.0 - moods.quick);
     let p0_w2 = moods.p0_variance * (moods.p0_variance / moods.p0_prior_variance.max(1e-12)).min(1.0);
-    let floor = 0.015 + 0.025 * (moods.level + moods.quick + moods.concave);
+    // Errors above the meter's own noise are of power that no member has a form for.
+    let unmodelled = (moods.noise - METER_NOISE_RATIO).max(0.0);
+    let floor = 0.015 + 0.025 * (moods.level + moods.quick + moods.concave) + unmodelled;
     let lasting = factor * factor * moods.misfit.clamp(1.0, 3.0) * variance
         + (share * span.seconds).powi(2) * (p0_w2 + span.p0_spread_w2)
         + 2.0 * (floor * energy).powi(2)

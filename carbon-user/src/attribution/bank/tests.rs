@@ -151,6 +151,22 @@ fn a_meter_that_lags_is_found_out() {
     assert!((bank.lag_ratio() - 0.5).abs() < f64::EPSILON, "{}", bank.lag_ratio());
 }
 
+/// Four of them (two packages with memory) then take less than 8 MiB.
+#[test]
+fn memory_is_bounded() {
+    let mut bank = bank(SLOTS_MAX);
+    let mut most = 0;
+    for second in 0..40_u64 {
+        let rows: Vec<_> = (0..1_000).map(|id| (key(id + second), 0.005)).collect();
+        if let Some(power) = observe(&mut bank, 1.0, 70.0, &rows) {
+            assert_eq!(bank.split(70.0 - power.now.0).0.len(), 1_000);
+        }
+        most = most.max(bank.bytes());
+    }
+    assert_eq!(bank.slots().len(), SLOTS_MAX);
+    assert!(most < 2 << 20, "{most} bytes");
+}
+
 #[test]
 fn many_windows_stay_positive() {
     let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0 };
