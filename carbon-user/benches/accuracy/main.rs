@@ -11,6 +11,7 @@
     reason = "a simulation that looks at the clock and prints its figures"
 )]
 
+mod plots;
 mod random;
 mod recorded;
 mod report;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 ///
 /// Without options: all scenarios at 2, 16 and 128 CPUs, as Markdown.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench accuracy", after_help = recorded::COLUMNS)]
+#[command(name = "accuracy", bin_name = "cargo xtask bench accuracy", after_help = recorded::COLUMNS)]
 struct Arguments {
     /// Only these scenarios; see --list.
     #[arg(long, value_name = "NAME")]
@@ -67,6 +68,9 @@ struct Arguments {
     /// Run one bank for so many windows, and say whether it stayed sound.
     #[arg(long, value_name = "WINDOWS")]
     endurance: Option<u32>,
+    /// Write two pictures, of learned watts and of error over time, into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
     /// Print the names of the scenarios.
     #[arg(long)]
     list: bool,
@@ -99,6 +103,8 @@ fn main() -> Result<()> {
         print!("{}", speed::speed());
     } else if let Some(windows) = arguments.endurance {
         print!("{}", speed::endurance(windows));
+    } else if let Some(folder) = &arguments.plots {
+        return plots::write(&arguments.folder.join(folder));
     } else if !arguments.csv.is_empty() {
         return files(&arguments);
     } else if let Some(cpus) = arguments.cpus {
