@@ -178,14 +178,18 @@ fn attribute_domain(
     sets: &mut Vec<SetEnergy>,
 ) -> Option<DomainEnergy> {
     let domain = &window.domain;
-    let state = state.of(domain)?;
-    let static_energy = state.static_of(window);
+    let learning = state.of(domain)?;
+    let static_energy = learning.static_of(window);
     let above = window.metered.saturating_sub(static_energy);
-    let parts = state.parts(window, above);
+    let parts = learning.parts(window, above);
     let weights: Vec<(WorkloadKey, u64)> = parts.rows.iter().map(|(key, part)| (*key, part.weight)).collect();
     let nobody = weights.iter().all(|(_, weight)| *weight == 0);
     let (dynamic_energy, lost) = if nobody { (Microjoules::ZERO, above) } else { (above, Microjoules::ZERO) };
     let dynamic = share::split(dynamic_energy.0, &weights);
+    let given: u128 = dynamic.iter().map(|uj| u128::from(*uj)).sum();
+    if given + u128::from(static_energy.0) + u128::from(lost.0) != u128::from(window.metered.0) {
+        state.count_unbalanced();
+    }
     let shared = match policy {
         StaticPolicy::Separate => vec![0; weights.len()],
         StaticPolicy::Proportional => share::split(static_energy.0, &by_cpu_time(window, &weights)),

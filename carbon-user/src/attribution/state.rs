@@ -50,6 +50,7 @@ pub struct State {
     method: Method,
     packages: Vec<PackagePrior>,
     domains: Vec<DomainState>,
+    unbalanced: u64,
     /// What was learned before a restart, of domains that have not been seen since.
     kept: Vec<Kept>,
 }
@@ -101,6 +102,15 @@ impl State {
     /// How dynamic energy is split where it can be.
     pub fn method(&self) -> Method {
         self.method
+    }
+
+    /// Windows of domains whose parts did not sum to what was metered, which must not happen.
+    pub fn unbalanced(&self) -> u64 {
+        self.unbalanced
+    }
+
+    pub(super) fn count_unbalanced(&mut self) {
+        self.unbalanced += 1;
     }
 
     /// What was learned of each domain that has warmed up.

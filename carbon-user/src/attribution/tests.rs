@@ -254,6 +254,7 @@ proptest! {
             let given: Microjoules = attributed.workloads.iter().map(|row| row.dynamic_energy).sum();
             let dynamic: Microjoules = attributed.domains.iter().map(|domain| domain.dynamic_energy).sum();
             prop_assert_eq!(given, dynamic);
+            prop_assert_eq!(state.unbalanced(), 0);
             let again = attribute(&window(&turned, &energies), &mut turned_state, policy);
             for row in &attributed.workloads {
                 prop_assert!(again.workloads.iter().any(|other| other == row), "{:?}", row);

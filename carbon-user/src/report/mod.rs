@@ -208,6 +208,12 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
             figures::significant(excess.joules(), figures::MODELLED),
         ));
     }
+    if context.state.unbalanced() > 0 {
+        notes.push(format!(
+            "in {} windows the parts did not sum to what was metered: this is a fault of carbon",
+            context.state.unbalanced()
+        ));
+    }
     if totals.overflow_rows() > 0 {
         notes.push("more workloads than are kept by name: the rest is summed in \"overflow\"".to_owned());
     }

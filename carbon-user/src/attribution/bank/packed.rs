@@ -3,9 +3,8 @@
 //!
 //! No factorised form is kept. A rank-one step `C - g g' / s` can lose positivity only by rounding, which takes at
 //! most some `n eps |C|` (3e-14 of the largest variance at 134 states) from the smallest eigenvalue, while every
-//! step first adds at least 6e-8 of its prior variance to each state (see [`drift`](super::drift)): six orders of
-//! magnitude more. A factorised form (UD, square root) would need an O(n^3) step to add that noise. The test
-//! `a_million_windows_stay_positive` and `cargo xtask bench accuracy` hold it.
+//! step first adds at least 6e-8 of its prior variance to each state: six orders of magnitude more. A factorised form (UD, square root) would need an O(n^3) step to add that noise. The test
+//! `many_windows_stay_positive` and `cargo xtask bench accuracy` hold it.
 
 /// Symmetric, of any size.
 #[derive(Clone, Debug, Default)]
