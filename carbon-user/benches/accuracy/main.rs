@@ -53,6 +53,12 @@ struct Arguments {
     /// Add this to every seed.
     #[arg(long, default_value_t = 0)]
     seed_offset: u64,
+    /// Multiply what is believed of idle power beforehand.
+    #[arg(long, default_value_t = 1.0)]
+    prior_p0_factor: f64,
+    /// Multiply what is believed of watts per CPU beforehand.
+    #[arg(long, default_value_t = 1.0)]
+    prior_w_factor: f64,
     /// Score these files instead.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     csv: Vec<PathBuf>,
@@ -68,6 +74,9 @@ struct Arguments {
     /// Run one bank for so many windows, and say whether it stayed sound.
     #[arg(long, value_name = "WINDOWS")]
     endurance: Option<u32>,
+    /// Of the bank of --endurance.
+    #[arg(long, default_value_t = 8)]
+    slots: usize,
     /// Write two pictures, of learned watts and of error over time, into this folder.
     #[arg(long, value_name = "FOLDER")]
     plots: Option<PathBuf>,
@@ -102,14 +111,17 @@ fn main() -> Result<()> {
     } else if arguments.speed {
         print!("{}", speed::speed());
     } else if let Some(windows) = arguments.endurance {
-        print!("{}", speed::endurance(windows));
+        print!("{}", speed::endurance(windows, arguments.slots));
     } else if let Some(folder) = &arguments.plots {
         return plots::write(&arguments.folder.join(folder));
     } else if !arguments.csv.is_empty() {
         return files(&arguments);
     } else if let Some(cpus) = arguments.cpus {
         let of = |seed| setting(&arguments, cpus, seed + arguments.seed_offset);
-        print!("{}", report::table(&arguments.scenario, arguments.seeds, arguments.window, of));
+        let change = |node: Node| {
+            node.merged(arguments.window).misled(arguments.prior_p0_factor, arguments.prior_w_factor)
+        };
+        print!("{}", report::table(&arguments.scenario, arguments.seeds, change, of));
     } else {
         report::page(arguments.seeds);
     }

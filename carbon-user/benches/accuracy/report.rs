@@ -1,6 +1,6 @@
 //! Tables of scores.
 
-use crate::scenarios::{SCENARIOS, Setting, simulate};
+use crate::scenarios::{Node, SCENARIOS, Setting, simulate};
 use crate::score::{Score, median, score};
 use crate::speed::{endurance, speed};
 use std::fmt::Write;
@@ -56,22 +56,29 @@ pub(crate) fn page(seeds: u64) {
     );
     for (cpus, workloads, seconds, merged) in SETTINGS {
         println!("\n## {cpus} CPUs, {workloads} workloads, {seconds} s, windows of {merged} s\n");
-        print!("{}", table(&[], seeds, merged, |seed| Setting { cpus, workloads, seconds, seed }));
+        print!(
+            "{}",
+            table(&[], seeds, |node| node.merged(merged), |seed| Setting { cpus, workloads, seconds, seed })
+        );
     }
     println!("\n## Cost\n\nOf a window of one domain, and the memory of its bank:\n\n{}", speed());
-    println!("A bank of 8 slots and 12 workloads, idle now and then, windows of 1 and 10 s:\n");
-    print!("{}", endurance(1_000_000));
+    println!("A bank with half more workloads than slots, idle now and then, windows of 1 and 10 s:\n");
+    print!("- {}- {}", endurance(1_000_000, 8), endurance(100_000, 128));
 }
 
 /// Runs the scenarios at one setting, seeds from 1 on, and gives a Markdown table.
-pub(crate) fn table(names: &[String], seeds: u64, merged: usize, of: impl Fn(u64) -> Setting) -> String {
+pub(crate) fn table(
+    names: &[String],
+    seeds: u64,
+    change: impl Fn(Node) -> Node,
+    of: impl Fn(u64) -> Setting,
+) -> String {
     let mut text = String::from(HEADER);
     let mut all = Vec::new();
     for (name, _) in
         SCENARIOS.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|it| it == name))
     {
-        let scores: Vec<Score> =
-            (1..=seeds).map(|seed| score(&simulate(name, of(seed)).merged(merged))).collect();
+        let scores: Vec<Score> = (1..=seeds).map(|seed| score(&change(simulate(name, of(seed))))).collect();
         text.push_str(&line(name, &scores));
         all.extend(scores);
     }

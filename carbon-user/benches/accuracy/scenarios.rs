@@ -69,6 +69,15 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The same with another idea of idle power and of watts per CPU beforehand.
+    pub(crate) fn misled(self, p0_factor: f64, w_factor: f64) -> Self {
+        Self {
+            prior_p0_w: self.prior_p0_w * p0_factor,
+            prior_w_per_cpu: self.prior_w_per_cpu * w_factor,
+            ..self
+        }
+    }
+
     /// The same with `count` windows as one.
     pub(crate) fn merged(&self, count: usize) -> Self {
         let sums =

@@ -65,22 +65,23 @@ pub(crate) fn speed() -> String {
     text
 }
 
-/// Runs a bank of few slots for a million windows of changing length, some of them idle, and gives the smallest
-/// pivot ratio of any member's covariance.
-pub(crate) fn endurance(windows: u32) -> String {
+/// Runs a bank for so many windows of changing length, some of them idle, with half more workloads than slots, and gives
+/// the smallest pivot ratio of any member's covariance.
+pub(crate) fn endurance(windows: u32, slots: usize) -> String {
     let beforehand = Beforehand { cpus: 16, idle: Some(Watts(30.0)), per_cpu: Some(Watts(10.0)) };
-    let (mut bank, mut random) = (Bank::with_slots(beforehand, 8), Random::new(7));
+    let (mut bank, mut random) = (Bank::with_slots(beforehand, slots), Random::new(7));
     let mut rows: Vec<(WorkloadKey, f64)> =
-        (0..12).map(|id| (WorkloadKey::cgroup(CgroupId(id)), 0.0)).collect();
+        (0..slots as u64 * 3 / 2).map(|id| (WorkloadKey::cgroup(CgroupId(id)), 0.0)).collect();
     let mut smallest = f64::INFINITY;
     for window in 0..windows {
         let seconds = if window % 97 == 0 { 10.0 } else { 1.0 };
         let idle = window % 500 < 60;
         let mut joules = 30.0 * seconds;
         for (key, cpu_s) in &mut rows {
-            let on = !idle && (window / (20 + 7 * key.cgroup.0 as u32)).is_multiple_of(2);
-            *cpu_s = if on { random.uniform(0.1, 1.2) * seconds } else { 0.0 };
-            joules += *cpu_s * (4.0 + key.cgroup.0 as f64);
+            let id = (key.cgroup.0 % 40) as u32;
+            let on = !idle && (window / (20 + 7 * id)).is_multiple_of(2);
+            *cpu_s = if on { random.uniform(0.1, 1.2) * seconds * 8.0 / slots as f64 } else { 0.0 };
+            joules += *cpu_s * (4.0 + f64::from(id % 13));
         }
         let ran: Vec<_> = rows.iter().copied().filter(|(_, cpu_s)| *cpu_s > 0.0).collect();
         joules *= 1.0 + 0.005 * random.normal();
@@ -94,6 +95,6 @@ pub(crate) fn endurance(windows: u32) -> String {
     }
     let restarts: u64 = bank.members().map(|member| member.restarts).sum();
     format!(
-        "{windows} windows: smallest pivot {smallest:.1e} of its variance, {restarts} members made anew\n"
+        "{slots} slots, {windows} windows: smallest pivot {smallest:.1e} of its variance, {restarts} members made anew\n"
     )
 }

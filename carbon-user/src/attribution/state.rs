@@ -165,7 +165,9 @@ impl State {
         if self.method != Method::Bank || domain.quality == Quality::Modelled {
             return None;
         }
-        let beforehand = Beforehand { cpus: package.cpus, idle: domain.idle_watts, per_cpu: package.per_cpu };
+        // The table's watts are of the processor: memory's are learned from its first windows.
+        let per_cpu = package.per_cpu.filter(|_| domain.kind == DomainKind::Package);
+        let beforehand = Beforehand { cpus: package.cpus, idle: domain.idle_watts, per_cpu };
         let kept = self.kept.iter().find(|kept| kept.kind == domain.kind && kept.device == domain.device);
         let resumed = kept.and_then(|kept| Bank::resume(beforehand, &kept.learned));
         Some(resumed.unwrap_or_else(|| Bank::new(beforehand)))
