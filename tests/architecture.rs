@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "clock",
     "units",
     "sysroot",
@@ -16,6 +16,7 @@ const MODULES: [&str; 13] = [
     "sampler",
     "attribution",
     "carbon",
+    "checkpoint",
     "report",
     "cli",
 ];

@@ -288,6 +288,8 @@ pub struct DomainWindow {
     pub gap: bool,
     /// CPU time over the same span, so that energy and its cause share both edges.
     pub usage: Rc<Usage>,
+    /// Share of the span in which any CPU of the package was busy, 0 to 1; `None` where that is not observed.
+    pub wake_ratio: Option<f64>,
 }
 
 /// One interval with everything that attribution needs.

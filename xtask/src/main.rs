@@ -7,6 +7,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,14 +52,16 @@ enum Task {
     },
     /// Build, load into the kernel, measure processes in several cgroups and print the report; needs root.
     Demo,
-    /// What accounting costs, measured on this machine: ratios within one run; needs root.
+    /// What accounting costs, measured on this machine (needs root), and how right attribution is.
+    #[command(disable_help_flag = true)]
     Bench {
         /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `top`: the whole
-        /// program at rest.
-        #[arg(value_parser = ["switch", "snapshot", "top"])]
+        /// program at rest; `accuracy`: attribution on simulated nodes.
+        #[arg(value_parser = ["switch", "snapshot", "top", "accuracy"])]
         what: String,
-        /// For `snapshot`: how many cgroups.
-        cgroups: Option<u32>,
+        /// For `snapshot`: how many cgroups. For `accuracy`: see its --help.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// What CI runs: formatting, lints, licences, documentation, the kernel programs from source, all tests.
     Ci,
@@ -100,7 +103,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { place: None } => test::run(),
         Task::Test { place: Some(Place::Vm(options)) } => vm::run(&options),
         Task::Demo => demo::run(),
-        Task::Bench { what, cgroups } => bench::run(&what, cgroups),
+        Task::Bench { what, arguments } => bench::run(&what, &arguments),
         Task::Ci => ci::run(),
         Task::Guest => vm::run_guest(),
         Task::Load(load) => load.run(),

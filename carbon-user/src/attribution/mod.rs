@@ -1,8 +1,9 @@
 //! Who caused the energy of a window. PURE: no input or output, no clock, no environment; numbers in, numbers out.
 //!
 //! Per domain: static energy is what idle power makes of the window's length ([`static_policy`]); the rest is
-//! dynamic and split over the workloads of the domain's package by their CPU time ([`share`]); where nothing ran
-//! there is nobody to give it to and it is stated as lost. To the microjoule, in every window and domain:
+//! dynamic and split over the workloads of the domain's package ([`share`]), in proportion to what their CPU time is
+//! believed to cost ([`bank`]) or to CPU time alone; where nothing ran there is nobody to give it to and it is stated
+//! as lost. To the microjoule, in every window and domain:
 //!
 //! ```text
 //! metered = sum of the workloads' dynamic energy + static + lost
@@ -11,46 +12,23 @@
 //! CPU time that no workload could be given ([`Accounts`]) takes no part in the split: its energy is in the
 //! others' shares.
 
+pub mod bank;
 pub mod share;
+mod state;
 pub mod static_policy;
 pub mod totals;
 pub mod uncertainty;
 
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::{Accounts, Domain, DomainWindow, Window, WorkloadKey};
-use static_policy::{StaticPolicy, StaticState};
+use bank::JointSplit;
+use static_policy::StaticPolicy;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
-use uncertainty::{Uncertainty, model_stddev_ratio, split_stddev_ratio};
+use uncertainty::{Uncertainty, model_stddev_ratio};
 
-/// What attribution carries from window to window, per domain. The caller keeps it.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    statics: Vec<(Rc<Domain>, StaticState)>,
-}
-
-impl State {
-    /// Domains whose meter shows less than their idle power asks for, and how much less since the start: their
-    /// idle power is set too high.
-    pub fn excess_static(&self) -> impl Iterator<Item = (&Rc<Domain>, Microjoules)> {
-        self.statics
-            .iter()
-            .map(|(domain, state)| (domain, state.excess()))
-            .filter(|(_, excess)| *excess > Microjoules::ZERO)
-    }
-
-    fn static_of(&mut self, window: &DomainWindow) -> Microjoules {
-        let domain = &window.domain;
-        let place = self.statics.iter().position(|(known, _)| **known == **domain).unwrap_or_else(|| {
-            self.statics.push((Rc::clone(domain), StaticState::default()));
-            self.statics.len() - 1
-        });
-        self.statics.get_mut(place).map_or(Microjoules::ZERO, |(_, state)| {
-            state.static_of(domain.idle_watts, window.duration, window.metered, window.gap)
-        })
-    }
-}
+pub use state::{Kept, Method, PackagePrior, State};
 
 /// A workload's part of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,6 +76,37 @@ pub struct DomainEnergy {
     pub lost: Microjoules,
     /// A fault hid some energy of this span.
     pub gap: bool,
+    /// How the dynamic energy was split.
+    pub method: Method,
+}
+
+/// The energy of workloads that rise and fall together, of which the sum is known better than any of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetEnergy {
+    /// In which domain.
+    pub domain: Rc<Domain>,
+    /// Who, in order.
+    pub keys: Vec<WorkloadKey>,
+    /// Their dynamic energy.
+    pub dynamic_energy: Microjoules,
+    /// Of this sum.
+    pub uncertainty: Uncertainty,
+}
+
+impl SetEnergy {
+    fn new(domain: &Rc<Domain>, set: &JointSplit, weights: &[(WorkloadKey, u64)], dynamic: &[u64]) -> Self {
+        let of_set = weights.iter().zip(dynamic).filter(|((key, _), _)| set.keys.contains(key));
+        Self {
+            domain: Rc::clone(domain),
+            keys: set.keys.clone(),
+            dynamic_energy: of_set.map(|(_, uj)| Microjoules(*uj)).sum(),
+            uncertainty: Uncertainty {
+                split_uj: set.lasting_stddev_j * 1e6,
+                model_uj: 0.0,
+                meter_uj: set.passing_stddev_j * 1e6,
+            },
+        }
+    }
 }
 
 /// A window, attributed.
@@ -115,6 +124,8 @@ pub struct Attributed {
     pub workloads: Vec<WorkloadEnergy>,
     /// Domains that were read at its end.
     pub domains: Vec<DomainEnergy>,
+    /// Workloads that could not be told apart, per domain.
+    pub sets: Vec<SetEnergy>,
     /// Domains that were not, with the reason; their energy comes with their next good reading.
     pub unread: Vec<(Rc<Domain>, String)>,
 }
@@ -144,8 +155,12 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
     for (key, nanos) in window.usage.rows() {
         rows.update(key, |row| row.cpu += nanos.iter().copied().sum());
     }
-    let domains =
-        window.domains.iter().map(|domain| attribute_domain(domain, state, policy, &mut rows)).collect();
+    let mut sets = Vec::new();
+    let domains = window
+        .domains
+        .iter()
+        .filter_map(|domain| attribute_domain(domain, state, policy, &mut rows, &mut sets))
+        .collect();
     Attributed {
         duration: window.duration,
         edge_width: window.edge_width,
@@ -153,6 +168,7 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
         accounts: window.accounts,
         workloads: rows.rows,
         domains,
+        sets,
         unread: window.unread.clone(),
     }
 }
@@ -162,54 +178,59 @@ fn attribute_domain(
     state: &mut State,
     policy: StaticPolicy,
     rows: &mut Rows,
-) -> DomainEnergy {
+    sets: &mut Vec<SetEnergy>,
+) -> Option<DomainEnergy> {
     let domain = &window.domain;
-    let static_energy = state.static_of(window);
+    let learning = state.of(domain)?;
+    let static_energy = learning.static_of(window);
     let above = window.metered.saturating_sub(static_energy);
-    let weights: Vec<(WorkloadKey, u64)> = window
-        .usage
-        .on_package(domain.package)
-        .filter(|(_, nanos)| *nanos > CpuNanos::ZERO)
-        .map(|(key, nanos)| (key, nanos.0))
-        .collect();
-    let (dynamic_energy, lost) =
-        if weights.is_empty() { (Microjoules::ZERO, above) } else { (above, Microjoules::ZERO) };
+    let parts = learning.parts(window, above);
+    let weights: Vec<(WorkloadKey, u64)> = parts.rows.iter().map(|(key, part)| (*key, part.weight)).collect();
+    let nobody = weights.iter().all(|(_, weight)| *weight == 0);
+    let (dynamic_energy, lost) = if nobody { (Microjoules::ZERO, above) } else { (above, Microjoules::ZERO) };
     let dynamic = share::split(dynamic_energy.0, &weights);
+    let given: u128 = dynamic.iter().map(|uj| u128::from(*uj)).sum();
+    if given + u128::from(static_energy.0) + u128::from(lost.0) != u128::from(window.metered.0) {
+        state.count_unbalanced();
+    }
     let shared = match policy {
         StaticPolicy::Separate => vec![0; weights.len()],
-        StaticPolicy::Proportional => share::split(static_energy.0, &weights),
+        StaticPolicy::Proportional => share::split(static_energy.0, &by_cpu_time(window, &weights)),
     };
     let model_ratio = domain.bounds.map_or(0.0, model_stddev_ratio);
-    let split_ratios = split_ratios(&weights);
-    for ((((key, _), dynamic), shared), split_ratio) in
-        weights.iter().zip(dynamic).zip(shared).zip(split_ratios)
-    {
-        let energy_uj = Microjoules(dynamic).joules() * 1e6;
+    for set in &parts.joint {
+        sets.push(SetEnergy::new(domain, set, &weights, &dynamic));
+    }
+    for (((key, part), dynamic), shared) in parts.rows.iter().zip(dynamic).zip(shared) {
+        let uncertainty = Uncertainty {
+            split_uj: part.lasting_stddev_uj,
+            model_uj: Microjoules(dynamic).joules() * 1e6 * model_ratio,
+            meter_uj: part.passing_stddev_uj,
+        };
         rows.update(*key, |row| {
             row.dynamic_energy += Microjoules(dynamic);
             row.static_energy += Microjoules(shared);
-            row.uncertainty = row
-                .uncertainty
-                .plus(Uncertainty { split_uj: energy_uj * split_ratio, model_uj: energy_uj * model_ratio });
+            row.uncertainty = row.uncertainty.plus(uncertainty);
             row.quality = Some(row.quality.map_or(domain.quality, |quality| quality.min(domain.quality)));
         });
     }
-    DomainEnergy {
+    Some(DomainEnergy {
         domain: Rc::clone(domain),
         metered: window.metered,
         dynamic_energy,
         static_energy,
         lost,
         gap: window.gap,
-    }
+        method: parts.method,
+    })
 }
 
-/// Relative standard deviation of each weight's share.
-fn split_ratios(weights: &[(WorkloadKey, u64)]) -> impl Iterator<Item = f64> {
-    let whole: f64 = weights.iter().map(|(_, nanos)| CpuNanos(*nanos).seconds()).sum();
-    let share = move |nanos: u64| CpuNanos(nanos).seconds() / whole;
-    let squares: f64 = weights.iter().map(|(_, nanos)| share(*nanos).powi(2)).sum();
-    weights.iter().map(move |(_, nanos)| split_stddev_ratio(share(*nanos), squares))
+/// CPU time of the workloads of `weights`, in their order; the weights themselves where none of them has any.
+fn by_cpu_time(window: &DomainWindow, weights: &[(WorkloadKey, u64)]) -> Vec<(WorkloadKey, u64)> {
+    let used: HashMap<WorkloadKey, CpuNanos> = window.usage.on_package(window.domain.package).collect();
+    let times: Vec<(WorkloadKey, u64)> =
+        weights.iter().map(|(key, _)| (*key, used.get(key).map_or(0, |nanos| nanos.0))).collect();
+    if times.iter().any(|(_, nanos)| *nanos > 0) { times } else { weights.to_vec() }
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ fn window(rows: &[(u64, [u64; 2])], energies: &[(&Rc<Domain>, u64)]) -> Window {
                 duration,
                 gap: false,
                 usage: Rc::clone(&usage),
+                wake_ratio: None,
             })
             .collect(),
         unread: Vec::new(),
@@ -131,6 +132,18 @@ fn uncertainty_has_both_causes() {
 }
 
 #[test]
+fn a_model_is_split_by_cpu_time() {
+    let modelled = domain(0, Some(1.0), Some(Bounds { low_ratio: 0.5, high_ratio: 2.0 }));
+    let mut state = State::new(Method::Bank, vec![PackagePrior { cpus: 2, per_cpu: None }]);
+    for _ in 0..20 {
+        let attributed =
+            attribute(&window(&[(1, [9, 0])], &[(&modelled, 4_000_000)]), &mut state, StaticPolicy::Separate);
+        assert_eq!(attributed.domains[0].method, Method::CpuTime);
+    }
+    assert_eq!(state.banks().count(), 0);
+}
+
+#[test]
 fn an_idle_power_above_the_meter_is_told() {
     let (zero, mut state) = (domain(0, Some(10.0), None), State::default());
     for _ in 0..3 {
@@ -215,6 +228,41 @@ proptest! {
         prop_assert!(totals.workloads().count() <= keys_max + 1);
     }
 
+    /// The same with the bank, which takes its time to warm up.
+    #[test]
+    fn joules_are_conserved_by_the_bank(
+        drawn in prop::collection::vec(
+            (prop::collection::btree_map(0_u64..9, prop::array::uniform2(0_u64..2_000_000_000), 0..7),
+             prop::array::uniform2(prop_oneof![Just(0_u64), 0_u64..90_000_000, Just(u64::MAX)])),
+            15..50,
+        ),
+        policy in prop_oneof![Just(StaticPolicy::Separate), Just(StaticPolicy::Proportional)],
+    ) {
+        let domains = [domain(0, Some(3.0), None), domain(1, None, None)];
+        let package = PackagePrior { cpus: 4, per_cpu: Some(Watts(5.0)) };
+        let bank = || State::new(Method::Bank, vec![package; 2]);
+        let (mut state, mut turned_state) = (bank(), bank());
+        for (number, (rows, energies)) in drawn.iter().enumerate() {
+            let rows: Vec<_> = rows.iter().map(|(id, nanos)| (*id, *nanos)).collect();
+            let turned: Vec<_> = rows.iter().rev().copied().collect();
+            let energies: Vec<_> = domains.iter().zip(energies.iter().copied()).collect();
+            let attributed = attribute(&window(&rows, &energies), &mut state, policy);
+            for (domain, (_, energy)) in attributed.domains.iter().zip(&energies) {
+                prop_assert_eq!(domain.metered.0, *energy);
+                prop_assert_eq!(domain.dynamic_energy + domain.static_energy + domain.lost, domain.metered);
+                prop_assert!(domain.method == Method::CpuTime || number >= 10);
+            }
+            let given: Microjoules = attributed.workloads.iter().map(|row| row.dynamic_energy).sum();
+            let dynamic: Microjoules = attributed.domains.iter().map(|domain| domain.dynamic_energy).sum();
+            prop_assert_eq!(given, dynamic);
+            prop_assert_eq!(state.unbalanced(), 0);
+            let again = attribute(&window(&turned, &energies), &mut turned_state, policy);
+            for row in &attributed.workloads {
+                prop_assert!(again.workloads.iter().any(|other| other == row), "{:?}", row);
+            }
+        }
+    }
+
     #[test]
     fn the_order_of_workloads_does_not_matter(drawn in windows()) {
         let zero = domain(0, Some(1.0), None);
@@ -255,12 +303,10 @@ fn pure_modules_import_nothing_that_reaches_outside() {
     ];
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = 0;
-    for module in ["attribution", "carbon"] {
+    for module in ["attribution", "attribution/bank", "carbon"] {
         let Ok(entries) = std::fs::read_dir(source.join(module)) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.extension().is_none_or(|extension| extension != "rs")
-                || path.ends_with("attribution/tests.rs")
-            {
+            if path.extension().is_none_or(|extension| extension != "rs") || path.ends_with("tests.rs") {
                 continue;
             }
             files += 1;

@@ -1,7 +1,7 @@
 //! Attributed windows added up: exact integer sums, in bounded memory.
 
 use super::uncertainty::Uncertainty;
-use super::{Attributed, DomainEnergy, WorkloadEnergy};
+use super::{Attributed, DomainEnergy, Method, SetEnergy, WorkloadEnergy};
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::{Accounts, Domain, WorkloadKey};
 use std::collections::HashMap;
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 /// Workloads kept by name, unless set otherwise; about 2 MB.
 pub const KEYS_MAX: usize = 16_384;
+
+/// Sets of workloads kept; they are a second view of the same energy, so that none is lost with what is not kept.
+const SETS_MAX: usize = 64;
 
 /// A workload's sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,6 +78,8 @@ pub struct DomainTotal {
     pub lost: Microjoules,
     /// Windows in which a fault hid some energy.
     pub gaps: u64,
+    /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
+    pub bank_windows: u64,
     /// Windows at whose end it could not be read.
     pub unread: u64,
     /// Why, the last time, if its energy since then is still to come.
@@ -88,6 +93,7 @@ pub struct Totals {
     workloads: HashMap<WorkloadKey, WorkloadTotal>,
     overflow_rows: u64,
     domains: Vec<DomainTotal>,
+    sets: Vec<SetEnergy>,
     accounts: Accounts,
     duration: Duration,
     windows: u64,
@@ -109,6 +115,7 @@ impl Totals {
             workloads: HashMap::new(),
             overflow_rows: 0,
             domains: Vec::new(),
+            sets: Vec::new(),
             accounts: Accounts::default(),
             duration: Duration::ZERO,
             windows: 0,
@@ -134,10 +141,23 @@ impl Totals {
         for energy in &window.domains {
             self.add_domain(energy);
         }
+        for set in &window.sets {
+            self.add_set(set);
+        }
         for (domain, reason) in &window.unread {
             let total = self.domain(domain);
             total.unread += 1;
             total.pending = Some(reason.clone());
+        }
+    }
+
+    fn add_set(&mut self, set: &SetEnergy) {
+        let same = |sum: &&mut SetEnergy| sum.keys == set.keys && sum.domain == set.domain;
+        if let Some(sum) = self.sets.iter_mut().find(same) {
+            sum.dynamic_energy += set.dynamic_energy;
+            sum.uncertainty = sum.uncertainty.plus(set.uncertainty);
+        } else if self.sets.len() < SETS_MAX {
+            self.sets.push(set.clone());
         }
     }
 
@@ -148,6 +168,7 @@ impl Totals {
         total.static_energy += energy.static_energy;
         total.lost += energy.lost;
         total.gaps += u64::from(energy.gap);
+        total.bank_windows += u64::from(energy.method == Method::Bank);
         total.pending = None;
     }
 
@@ -162,6 +183,7 @@ impl Totals {
                 static_energy: Microjoules::ZERO,
                 lost: Microjoules::ZERO,
                 gaps: 0,
+                bank_windows: 0,
                 unread: 0,
                 pending: None,
             });
@@ -191,6 +213,11 @@ impl Totals {
     /// Domains in order of appearance.
     pub fn domains(&self) -> &[DomainTotal] {
         &self.domains
+    }
+
+    /// Workloads that could not be told apart, with the energy of the windows in which they could not.
+    pub fn sets(&self) -> &[SetEnergy] {
+        &self.sets
     }
 
     /// CPU time outside workloads.

@@ -1,9 +1,10 @@
 //! How far off a number may be, as the standard deviation of what is believed about it.
 //!
-//! Two causes, kept apart because each adds up in its own way: a model that is wrong is wrong by the same factor in
+//! Three causes, kept apart because each adds up in its own way: a model that is wrong is wrong by the same factor in
 //! every window, and a workload that draws more per CPU second than its neighbours does so in every window. So over
-//! windows and domains each cause adds up linearly (as errors with one cause do), and only the two together are
-//! combined in quadrature (as independent ones are; JCGM 100:2008, 5.1.2 and 5.2.2).
+//! windows and domains each of these two adds up linearly (as errors with one cause do). A meter's noise is new in every
+//! window and adds up in quadrature, and so do the three together (as independent ones do; JCGM 100:2008, 5.1.2 and
+//! 5.2.2).
 
 use crate::window::Bounds;
 
@@ -19,22 +20,28 @@ pub const SIGMAS_OF_90_PERCENT: f64 = 1.645;
 /// Standard deviation of an energy by cause, in microjoules.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Uncertainty {
-    /// From splitting by CPU time.
+    /// From what is not known of each workload's own watts.
     pub split_uj: f64,
     /// From a model in place of a meter.
     pub model_uj: f64,
+    /// From the meter's noise.
+    pub meter_uj: f64,
 }
 
 impl Uncertainty {
     /// Of the sum of two energies whose errors share their causes.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { split_uj: self.split_uj + other.split_uj, model_uj: self.model_uj + other.model_uj }
+        Self {
+            split_uj: self.split_uj + other.split_uj,
+            model_uj: self.model_uj + other.model_uj,
+            meter_uj: self.meter_uj.hypot(other.meter_uj),
+        }
     }
 
-    /// Both causes together, in microjoules.
+    /// All causes together, in microjoules.
     pub fn stddev_uj(self) -> f64 {
-        self.split_uj.hypot(self.model_uj)
+        self.split_uj.hypot(self.model_uj).hypot(self.meter_uj)
     }
 }
 
@@ -84,8 +91,10 @@ mod tests {
 
     #[test]
     fn causes_add_up_each_in_its_own_way() {
-        let window = Uncertainty { split_uj: 3.0, model_uj: 4.0 };
+        let window = Uncertainty { split_uj: 3.0, model_uj: 4.0, meter_uj: 0.0 };
         assert!(near(window.stddev_uj(), 5.0));
         assert!(near(window.plus(window).stddev_uj(), 10.0));
+        let noise = Uncertainty { meter_uj: 3.0, ..Uncertainty::default() };
+        assert!(near(noise.plus(noise).stddev_uj(), 3.0 * 2.0_f64.sqrt()));
     }
 }

@@ -66,6 +66,10 @@ pub struct SharedArgs {
     /// Energy drawn even when idle: shown on its own, or shared by use of the CPU.
     #[arg(long = "static", value_enum, default_value_t = StaticArg::Separate, value_name = "POLICY")]
     pub static_policy: StaticArg,
+    /// How the energy of running is split: by what each workload's CPU time costs as learned from the meter (by CPU time
+    /// until it has learned, and where there is no meter), or by CPU time alone.
+    #[arg(long, value_enum, default_value_t = AttributionArg::Bank, value_name = "HOW")]
+    pub attribution: AttributionArg,
     /// Length of a window, such as 500ms or 1s.
     #[arg(long, default_value = "1s", value_name = "DURATION", allow_hyphen_values = true)]
     pub interval: String,
@@ -169,6 +173,15 @@ pub enum StaticArg {
     Separate,
     /// Shared by CPU time.
     Proportional,
+}
+
+/// `--attribution`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AttributionArg {
+    /// By learned watts.
+    Bank,
+    /// By CPU time.
+    CpuTime,
 }
 
 /// Formats of a report that has lists in it.

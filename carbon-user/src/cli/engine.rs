@@ -4,6 +4,7 @@
 use super::args::{Format, RunFormat};
 use super::doctor::{Findings, RungFinding};
 use super::error::CliError;
+use super::learning;
 use super::options::{Measuring, RunOptions, TopOptions};
 use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended};
@@ -90,7 +91,7 @@ impl Engine {
         sampler.edge().map_err(cannot_account)?;
         let engine = Self {
             sampler,
-            state: State::default(),
+            state: learning::state(measuring, &topology),
             policy: measuring.static_policy,
             totals: Totals::default(),
             intensity,

@@ -7,6 +7,7 @@ pub mod args;
 pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod learning;
 pub mod live;
 pub mod options;
 pub mod output;

@@ -1,10 +1,11 @@
 //! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
 
 use super::args::{
-    AccountingArg, Cli, Command, DoctorArgs, Format, MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg,
-    TopArgs,
+    AccountingArg, AttributionArg, Cli, Command, DoctorArgs, Format, MeterArg, RunArgs, RunFormat,
+    SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
+use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
 use crate::meters::MeterChoice;
@@ -55,6 +56,8 @@ pub struct Measuring {
     pub root: SysRoot,
     /// What becomes of static energy.
     pub static_policy: StaticPolicy,
+    /// How dynamic energy is split.
+    pub attribution: Method,
     /// Length of a window.
     pub interval: Duration,
     /// No progress, no warnings.
@@ -201,6 +204,10 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         static_policy: match shared.static_policy {
             StaticArg::Separate => StaticPolicy::Separate,
             StaticArg::Proportional => StaticPolicy::Proportional,
+        },
+        attribution: match shared.attribution {
+            AttributionArg::Bank => Method::Bank,
+            AttributionArg::CpuTime => Method::CpuTime,
         },
         interval: check_duration("--interval", &shared.interval, INTERVAL_MIN, INTERVAL_MAX)?,
         quiet: shared.quiet,
@@ -366,6 +373,7 @@ mod tests {
         assert_eq!(run.project.as_deref(), Some("thesis"));
         assert_eq!((run.measuring.pue, run.measuring.accounting), (Pue(1.25), Some(Rung::CpuStat)));
         assert_eq!(run.measuring.interval, Duration::from_secs(1));
+        assert_eq!(run.measuring.attribution, Method::Bank);
     }
 
     #[test]
@@ -381,8 +389,10 @@ mod tests {
             panic!("not a top")
         };
         assert_eq!(top.once, Some(Duration::from_secs(5)));
-        let Options::Top(top) = parse_words("carbon top").unwrap() else { panic!("not a top") };
-        assert_eq!(top.once, None);
+        let Options::Top(top) = parse_words("carbon top --attribution cpu-time").unwrap() else {
+            panic!("not a top")
+        };
+        assert_eq!((top.once, top.measuring.attribution), (None, Method::CpuTime));
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl CpuPower {
         }
     }
 
+    /// Power of one busy hardware thread above that of an idle one.
+    pub fn per_busy_thread(&self) -> Watts {
+        Watts((self.max_per_thread.0 - self.idle_per_thread.0).max(0.0))
+    }
+
     /// Power of `threads` idle hardware threads.
     pub fn idle(&self, threads: u32) -> Watts {
         Watts(self.idle_per_thread.0 * f64::from(threads))

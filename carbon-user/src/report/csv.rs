@@ -3,7 +3,7 @@
 use super::figures::printable;
 use super::top::Top;
 
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 14] = [
     "name",
     "kind",
     "cgroup",
@@ -15,6 +15,9 @@ const HEADER: [&str; 11] = [
     "co2e_g",
     "quality",
     "duration_ns",
+    "dynamic_low_uj",
+    "dynamic_high_uj",
+    "watts_per_cpu",
 ];
 
 /// The workloads of `top`, most energy first, with a header.
@@ -37,6 +40,9 @@ pub fn top(top: &Top) -> Result<String, csv::Error> {
             &row.grams.to_string(),
             row.quality,
             &top.duration_ns.to_string(),
+            &row.dynamic_low_uj.to_string(),
+            &row.dynamic_high_uj.to_string(),
+            &row.watts_per_cpu.map(|watts| watts.to_string()).unwrap_or_default(),
         ])?;
     }
     let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;

@@ -13,6 +13,7 @@ pub mod top;
 use crate::attribution::State;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::{DomainTotal, Totals, WorkloadTotal};
+use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 use crate::carbon;
 use crate::sched::Rung;
 use crate::units::{Grams, Microjoules, Pue, Quality};
@@ -103,6 +104,17 @@ pub struct DomainRow {
     pub gaps: u64,
     /// Windows at whose end it could not be read.
     pub unread: u64,
+    /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
+    pub bank_windows: u64,
+    /// Learned idle power in watts; only once there is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p0_w: Option<f64>,
+    /// Its standard deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p0_stddev_w: Option<f64>,
+    /// Whether the data say anything of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p0_identified: Option<bool>,
 }
 
 /// CPU time outside workloads, summed over the online CPUs.
@@ -146,12 +158,13 @@ pub(crate) fn domain_name(domain: &str, device: &str) -> String {
     if device.starts_with(domain) { device.to_owned() } else { format!("{domain} of {device}") }
 }
 
-fn domain_rows(totals: &Totals) -> Vec<DomainRow> {
-    totals.domains().iter().map(domain_row).collect()
+fn domain_rows(totals: &Totals, state: &State) -> Vec<DomainRow> {
+    totals.domains().iter().map(|total| domain_row(total, state)).collect()
 }
 
-fn domain_row(total: &DomainTotal) -> DomainRow {
+fn domain_row(total: &DomainTotal, state: &State) -> DomainRow {
     let domain = &total.domain;
+    let power = state.static_powers().find(|(known, _)| *known == domain).map(|(_, power)| power);
     let bound = |ratio: f64| Microjoules::from_joules(total.metered.joules() * ratio).0;
     DomainRow {
         domain: domain.kind.as_str(),
@@ -166,6 +179,10 @@ fn domain_row(total: &DomainTotal) -> DomainRow {
         high_uj: domain.bounds.map(|bounds| bound(bounds.high_ratio)),
         gaps: total.gaps,
         unread: total.unread,
+        bank_windows: total.bank_windows,
+        p0_w: power.map(|power| power.p0.0),
+        p0_stddev_w: power.map(|power| power.stddev.0),
+        p0_identified: power.map(|power| power.identified),
     }
 }
 
@@ -204,11 +221,25 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
             ));
         }
     }
+    for (domain, power) in context.state.static_powers().filter(|(_, power)| !power.identified) {
+        notes.push(format!(
+            "idle power not identified: {} was never idle enough to tell it, taken as {} W \u{b1}{}",
+            domain_name(domain.kind.as_str(), &domain.device),
+            figures::significant(power.p0.0, figures::MODELLED),
+            figures::significant(SIGMAS_OF_90_PERCENT * power.stddev.0, figures::MODELLED),
+        ));
+    }
     for (domain, excess) in context.state.excess_static() {
         notes.push(format!(
             "idle power not identified: {} showed {} J less than its assumed idle power, so static energy is too high",
             domain_name(domain.kind.as_str(), &domain.device),
             figures::significant(excess.joules(), figures::MODELLED),
+        ));
+    }
+    if context.state.unbalanced() > 0 {
+        notes.push(format!(
+            "in {} windows the parts did not sum to what was metered: this is a fault of carbon",
+            context.state.unbalanced()
         ));
     }
     if totals.overflow_rows() > 0 {

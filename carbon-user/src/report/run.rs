@@ -112,7 +112,7 @@ impl Run {
             quality: quality_of(total, context.rung).as_str(),
             processes: rows,
             processes_other: other,
-            domains: domain_rows(totals),
+            domains: domain_rows(totals, context.state),
             accounts: totals.accounts().into(),
             intensity: (&context.intensity).into(),
             pue: context.pue.0,

@@ -4,7 +4,7 @@
 
 use super::figures::{METERED, of_quality, printable, reconciled, significant, spread};
 use super::run::Run;
-use super::top::{Top, WorkloadRow};
+use super::top::{SetRow, Top, WorkloadRow};
 use super::{AccountsRow, DomainRow, Intensity, domain_name};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
@@ -35,7 +35,7 @@ pub fn top(top: &Top, style: Style) -> String {
     let whole_uj: u64 = top.workloads.iter().map(WorkloadRow::energy_uj).sum();
     let seconds = seconds(top.duration_ns);
     let mut table =
-        empty_table(style, &["WORKLOAD", "CPU s", "W", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"]);
+        empty_table(style, &["WORKLOAD", "CPU s", "W", "W/CPU", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"]);
     let shown = style.rows_max.unwrap_or(usize::MAX);
     let known = has_energy(&top.domains);
     for row in top.workloads.iter().take(shown) {
@@ -52,6 +52,7 @@ pub fn top(top: &Top, style: Style) -> String {
                 unknown(),
                 unknown(),
                 unknown(),
+                unknown(),
                 "none".to_owned(),
             ]);
             continue;
@@ -60,6 +61,7 @@ pub fn top(top: &Top, style: Style) -> String {
             name,
             cpu,
             significant(if seconds > 0.0 { joules / seconds } else { 0.0 }, figures),
+            row.watts_per_cpu.map_or_else(String::new, |watts| significant(watts, figures.min(3))),
             significant(joules, figures),
             spread(joules, self::joules(row.dynamic_stddev_uj), row.quality),
             significant(row.grams, figures),
@@ -67,7 +69,7 @@ pub fn top(top: &Top, style: Style) -> String {
             row.quality.to_owned(),
         ]);
     }
-    arrange(&mut table, 1..=6, 0);
+    arrange(&mut table, 1..=7, 0);
     let mut text = trimmed(&table);
     let hidden = top.workloads.get(shown.min(top.workloads.len())..).unwrap_or_default();
     if !hidden.is_empty() {
@@ -82,6 +84,7 @@ pub fn top(top: &Top, style: Style) -> String {
     let mut text = String::from("\n");
     line(&mut text, &format!("{} s on {}", significant(seconds, METERED), printable(&top.node)));
     energy_lines(&mut text, &top.domains, top.static_policy);
+    set_lines(&mut text, &top.sets);
     let cpu_ns = top.workloads.iter().map(|row| row.cpu_ns).sum();
     line(&mut text, &accounts_line(cpu_ns, &top.accounts, top.accounting));
     line(&mut text, &intensity_line(&top.intensity, top.pue));
@@ -216,6 +219,23 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
                 printable(&domain_name(row.domain, &row.device)),
                 row.quality,
                 printable(&row.source)
+            ),
+        );
+    }
+}
+
+/// One line a set.
+fn set_lines(text: &mut String, sets: &[SetRow]) {
+    for set in sets {
+        let energy = joules(set.dynamic_uj);
+        line(
+            text,
+            &format!(
+                "rise and fall together on {}: {}; together {} J (90 %: {} J), each much less sure",
+                printable(&set.device),
+                set.names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", "),
+                significant(energy, METERED),
+                spread(energy, joules(set.dynamic_stddev_uj), "measured"),
             ),
         );
     }

@@ -3,7 +3,7 @@ use super::table::{self, Style};
 use super::top::Top;
 use super::*;
 use crate::attribution::totals::Totals;
-use crate::attribution::{State, attribute};
+use crate::attribution::{Method, PackagePrior, State, attribute};
 use crate::sched::{ProcessTime, Processes};
 use crate::units::{CgroupId, CpuNanos, GramsPerKwh, PackageId, RunId, Watts};
 use crate::window::{Bounds, Class, Domain, DomainKind, DomainWindow, Usage, Window, WorkloadKey};
@@ -71,6 +71,7 @@ fn window(domain: &Rc<Domain>) -> Window {
             duration,
             gap: false,
             usage,
+            wake_ratio: None,
         }],
         unread: Vec::new(),
     }
@@ -199,6 +200,45 @@ fn what_is_missing_is_told() {
     assert!(
         notes.iter().any(|note| note.starts_with("idle power not identified: package-0 showed 53 J")),
         "{notes:?}"
+    );
+}
+
+/// A report after the bank has learned: two replicas on one clock, and one on its own.
+fn learned() -> Top {
+    let mut state = State::new(Method::Bank, vec![PackagePrior { cpus: 8, per_cpu: Some(Watts(6.0)) }]);
+    let (domain, mut totals) = (domain(false), Totals::default());
+    for second in 0..200_u64 {
+        let on = |period: u64| if (second / period).is_multiple_of(2) { 1_000_000_000 } else { 50_000_000 };
+        let used = [(20, on(13)), (21, on(13) / 2), (23, on(17))];
+        let mut usage = Usage::new(1);
+        for (cgroup, nanos) in used {
+            usage.push(WorkloadKey::cgroup(CgroupId(cgroup)), &[CpuNanos(nanos)]);
+        }
+        let mut window = window(&domain);
+        window.domains[0].usage = Rc::new(usage);
+        window.domains[0].gap = false;
+        window.domains[0].duration = Duration::from_secs(1);
+        let noise_uj = (second * 7_919) % 101 * 2_000;
+        let dynamic_uj: u64 = used.iter().map(|(cgroup, nanos)| (cgroup - 15) * nanos / 1_000).sum();
+        window.domains[0].metered = Microjoules(4_000_000 + dynamic_uj + noise_uj);
+        totals.add(&attribute(&window, &mut state, StaticPolicy::Separate));
+    }
+    Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of)
+}
+
+#[test]
+fn what_was_learned_is_told() {
+    let top = learned();
+    assert_eq!((top.attribution, top.domains[0].bank_windows), ("bank", 190));
+    assert_eq!(top.domains[0].p0_identified, Some(true));
+    assert!((top.domains[0].p0_w.unwrap() - 4.1).abs() < 0.3, "{:?}", top.domains[0]);
+    assert_eq!(top.sets.len(), 1);
+    assert_eq!(top.sets[0].names, ["ssh.service", "/user.slice/build"]);
+    assert_eq!(errors("top-1.schema.json", &json(&top)), [""; 0]);
+    let text = table::top(&top, LONG);
+    assert!(
+        text.contains("rise and fall together on package-0: ssh.service, /user.slice/build; together "),
+        "{text}"
     );
 }
 

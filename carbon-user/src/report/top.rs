@@ -1,9 +1,10 @@
 //! The report of `carbon top --once`, JSON schema `carbon.top/1`.
 
+use super::figures::interval;
 use super::{AccountsRow, Context, DomainRow, Intensity};
 use super::{domain_rows, grams_of, nanoseconds, notes_of, quality_of, stddev_uj};
 use crate::attribution::totals::{Totals, WorkloadTotal};
-use crate::units::CgroupId;
+use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Class, WorkloadKey};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -34,10 +35,14 @@ pub struct Top {
     pub accounting: &'static str,
     /// Who static energy is shown to.
     pub static_policy: &'static str,
+    /// How dynamic energy is split where it can be: `bank` or `cpu-time`.
+    pub attribution: &'static str,
     /// Energy of the machine.
     pub domains: Vec<DomainRow>,
     /// Energy of the workloads, most first.
     pub workloads: Vec<WorkloadRow>,
+    /// Workloads that rise and fall together: of these the sum is known better than any.
+    pub sets: Vec<SetRow>,
     /// CPU time outside workloads.
     pub accounts: AccountsRow,
     /// Of the electricity.
@@ -65,12 +70,33 @@ pub struct WorkloadRow {
     pub dynamic_uj: u64,
     /// Its standard deviation.
     pub dynamic_stddev_uj: u64,
+    /// Lower end of its 90 % interval.
+    pub dynamic_low_uj: u64,
+    /// Upper end of its 90 % interval.
+    pub dynamic_high_uj: u64,
+    /// Dynamic energy per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
+    pub watts_per_cpu: Option<f64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
     /// CO2 equivalent of `dynamic_uj + static_uj`.
     pub grams: f64,
     /// The lower of meter and CPU time.
     pub quality: &'static str,
+}
+
+/// Workloads that cannot be told apart.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SetRow {
+    /// What measured them, such as `package`.
+    pub domain: &'static str,
+    /// Which one.
+    pub device: String,
+    /// Their names, as in `workloads`.
+    pub names: Vec<String>,
+    /// Their dynamic energy in this domain, of the windows in which they could not be told apart.
+    pub dynamic_uj: u64,
+    /// Its standard deviation.
+    pub dynamic_stddev_uj: u64,
 }
 
 impl WorkloadRow {
@@ -92,6 +118,7 @@ impl Top {
             .map(|(key, total)| row(context, key, total, path_of(key.cgroup).map(str::to_owned)))
             .collect();
         tell_apart(&mut workloads);
+        let sets = sets(totals, &workloads);
         workloads.sort_by(|left, right| {
             let most_first = |row: &WorkloadRow| Reverse((row.energy_uj(), row.cpu_ns));
             most_first(left).cmp(&most_first(right)).then_with(|| {
@@ -108,8 +135,10 @@ impl Top {
             edge_width_ns: nanoseconds(totals.edge_width()),
             accounting: context.rung.as_str(),
             static_policy: context.policy.as_str(),
-            domains: domain_rows(totals),
+            attribution: context.state.method().as_str(),
+            domains: domain_rows(totals, context.state),
             workloads,
+            sets,
             accounts: totals.accounts().into(),
             intensity: (&context.intensity).into(),
             pue: context.pue.0,
@@ -121,6 +150,9 @@ impl Top {
 fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Option<String>) -> WorkloadRow {
     let (kind, name) = kind_and_name(key, path.as_deref());
     let overflow = key == WorkloadKey::OVERFLOW;
+    let quality = quality_of(total, context.rung).as_str();
+    let dynamic = total.dynamic_energy.joules();
+    let (low, high) = interval(dynamic, total.uncertainty.stddev_uj() / 1e6, quality);
     WorkloadRow {
         cgroup: path,
         cgroup_id: (!overflow).then_some(key.cgroup.0),
@@ -129,10 +161,34 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         cpu_ns: total.cpu.0,
         dynamic_uj: total.dynamic_energy.0,
         dynamic_stddev_uj: stddev_uj(total),
+        dynamic_low_uj: Microjoules::from_joules(low).0,
+        dynamic_high_uj: Microjoules::from_joules(high).0,
+        watts_per_cpu: (total.cpu > CpuNanos::ZERO).then(|| dynamic / total.cpu.seconds()),
         static_uj: total.static_energy.0,
         grams: grams_of(total.energy(), context).0,
-        quality: quality_of(total, context.rung).as_str(),
+        quality,
     }
+}
+
+/// `rows` are in the order of the totals' workloads.
+fn sets(totals: &Totals, rows: &[WorkloadRow]) -> Vec<SetRow> {
+    let names: HashMap<WorkloadKey, &str> =
+        totals.workloads().zip(rows).map(|((key, _), row)| (key, row.name.as_str())).collect();
+    let mut sets: Vec<SetRow> = totals
+        .sets()
+        .iter()
+        .map(|set| SetRow {
+            domain: set.domain.kind.as_str(),
+            device: set.domain.device.clone(),
+            names: set.keys.iter().filter_map(|key| names.get(key).map(|name| (*name).to_owned())).collect(),
+            dynamic_uj: set.dynamic_energy.0,
+            dynamic_stddev_uj: Microjoules::from_joules(set.uncertainty.stddev_uj().ceil() / 1e6).0,
+        })
+        .collect();
+    sets.sort_by(|left, right| {
+        (Reverse(left.dynamic_uj), &left.names).cmp(&(Reverse(right.dynamic_uj), &right.names))
+    });
+    sets
 }
 
 fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static str, String) {

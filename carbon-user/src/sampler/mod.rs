@@ -254,6 +254,7 @@ impl Sampler {
             duration: Duration::from_nanos(at_ns.saturating_sub(before.at_ns)),
             gap: reading.gap || fell,
             usage: Rc::clone(self.pending.get(&before.edge).unwrap_or(usage)),
+            wake_ratio: None,
         }
     }
 

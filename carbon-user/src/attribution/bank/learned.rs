@@ -1,0 +1,150 @@
+//! What a bank has learned, as plain numbers: to be kept over a restart.
+//!
+//! Covariances between a workload and anything else are left out: they would be megabytes. What is resumed is therefore
+//! made less sure than it was, which also stands for what has changed meanwhile.
+
+use super::kinds::Kind;
+use super::member::{COMMON, Member, Prior};
+use super::{Alignment, Bank, Beforehand};
+use crate::window::WorkloadKey;
+
+/// Part of its prior variance that every state loses of what was known.
+const LOST_RATIO: f64 = 0.05;
+/// Windows that a resumed bank counts as, so that it is scored at once and its noise adapts no faster than usual.
+const WINDOWS_OF_RESUMED: f64 = 1_000.0;
+
+/// A bank after its warm-up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learned {
+    /// Idle power as believed before anything was learned, watts.
+    pub prior_p0_w: f64,
+    /// Watts per CPU as believed after the warm-up.
+    pub prior_watts_per_cpu: f64,
+    /// CPUs online.
+    pub cpus: u32,
+    /// Slow mean of metered power, watts.
+    pub mean_w: f64,
+    /// Lag of the meter, once it is settled.
+    pub lag_ratio: Option<f64>,
+    /// In the order of their kinds.
+    pub members: Vec<LearnedMember>,
+    /// Workloads, in the order of `own` of the members.
+    pub workloads: Vec<WorkloadKey>,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnedMember {
+    /// Log density of what came.
+    pub score: f64,
+    /// Variance of the noise relative to power squared.
+    pub noise_ratio: f64,
+    /// States that are common to all workloads.
+    pub common: Vec<f64>,
+    /// Their covariance: lower triangle by rows.
+    pub covariance: Vec<f64>,
+    /// Deviation and its variance by workload; empty for CPU time.
+    pub own: Vec<(f64, f64)>,
+}
+
+impl Bank {
+    /// What was learned; `None` while it warms up.
+    pub fn learned(&self) -> Option<Learned> {
+        (!self.members.is_empty()).then(|| Learned {
+            prior_p0_w: self.prior.p0_w,
+            prior_watts_per_cpu: self.prior.watts_per_cpu,
+            cpus: self.beforehand.cpus,
+            mean_w: self.mean_w,
+            lag_ratio: self.alignment.is_none().then_some(self.lag),
+            members: self.members.iter().map(Member::learned).collect(),
+            workloads: self.slots.owners().to_vec(),
+        })
+    }
+
+    /// A bank that goes on from there. `None` where the numbers make no sense or are of another machine: another number
+    /// of CPUs is another machine.
+    pub fn resume(beforehand: Beforehand, learned: &Learned) -> Option<Self> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let sound =
+            [learned.prior_p0_w, learned.prior_watts_per_cpu, learned.mean_w].into_iter().all(positive);
+        if !sound || learned.cpus != beforehand.cpus || learned.members.len() != Kind::all().count() {
+            return None;
+        }
+        let mut bank = Self::new(beforehand);
+        bank.prior = Prior {
+            p0_w: learned.prior_p0_w,
+            watts_per_cpu: learned.prior_watts_per_cpu,
+            cpus: beforehand.cpus(),
+        };
+        bank.mean_w = learned.mean_w;
+        let slots = bank.slots.assign(0.0, learned.workloads.iter().copied()).len();
+        for _ in 0..slots {
+            bank.together.grow();
+        }
+        bank.now.slots = vec![0.0; slots];
+        bank.begin();
+        for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
+            member.resume(learned)?;
+        }
+        if let Some(lag) = learned.lag_ratio {
+            bank.lag = lag.clamp(0.0, 1.0);
+            bank.alignment = None::<Alignment>;
+            bank.number = WINDOWS_OF_RESUMED;
+        }
+        bank.weigh();
+        Some(bank)
+    }
+}
+
+impl Member {
+    fn learned(&self) -> LearnedMember {
+        let covariance = (0..COMMON)
+            .flat_map(|row| (0..=row).map(move |column| (row, column)))
+            .map(|(row, column)| self.covariance.get(row, column));
+        let own = self.state.iter().enumerate().skip(COMMON);
+        LearnedMember {
+            score: self.score,
+            noise_ratio: self.noise_ratio(),
+            common: self.state.iter().take(COMMON).copied().collect(),
+            covariance: covariance.collect(),
+            own: own.map(|(state, value)| (*value, self.covariance.get(state, state))).collect(),
+        }
+    }
+
+    /// Takes on what was learned, less sure than it was.
+    fn resume(&mut self, learned: &LearnedMember) -> Option<()> {
+        let LearnedMember { score, noise_ratio, common, covariance, own } = learned;
+        let numbers = common.iter().chain(covariance).chain([score, noise_ratio]);
+        let all_finite = numbers.chain(own.iter().flat_map(|(value, variance)| [value, variance]));
+        let slots = self.state.len().saturating_sub(COMMON);
+        if !all_finite.into_iter().all(|number| number.is_finite())
+            || common.len() != COMMON
+            || own.len() != slots
+        {
+            return None;
+        }
+        for (state, value) in
+            self.state.iter_mut().zip(common.iter().chain(own.iter().map(|(value, _)| value)))
+        {
+            *state = *value;
+        }
+        let mut cells = covariance.iter();
+        for row in 0..COMMON {
+            for column in 0..=row {
+                let lost = if row == column { LOST_RATIO * self.covariance.get(row, row) } else { 0.0 };
+                self.covariance.set(row, column, cells.next()? + lost);
+            }
+        }
+        let prior = self.own_variance();
+        for (slot, (_, variance)) in own.iter().enumerate() {
+            self.covariance.set(
+                COMMON + slot,
+                COMMON + slot,
+                (variance + LOST_RATIO * prior).clamp(0.0, prior),
+            );
+        }
+        self.score = *score;
+        self.set_noise_ratio(*noise_ratio);
+        (self.covariance.is_sound() && self.covariance.smallest_pivot_ratio() > 0.0).then_some(())
+    }
+}

@@ -1,0 +1,361 @@
+//! One member: a small extended Kalman filter that predicts the power of the next window, and its score.
+//!
+//! ```text
+//! watts = P0 + level + b wake + F(U) sum over workloads of (mu + d) u
+//! F(U)  = (U / Ur)^(gamma - 1) exp(-kappa (U - Ur) / N)      U busy CPUs of N, Ur = 0.3 N
+//! ```
+//!
+//! `mu` (watts per CPU) is common to all workloads and `d` is a workload's own deviation, so that the member without
+//! `d` is CPU time. What is common multiplies (`F`): it changes what a CPU-second costs now and leaves shares alone.
+
+use super::kinds::{Kind, Shape};
+use super::packed::{Packed, dot};
+
+/// Static power, watts.
+pub(super) const P0: usize = 0;
+/// What moves the power of the whole package, watts.
+const LEVEL: usize = 1;
+/// Power of the package not being idle, watts.
+const WAKE: usize = 2;
+/// Exponent of power over use.
+const GAMMA: usize = 3;
+/// Fall of power per CPU with use.
+const KAPPA: usize = 4;
+/// Common watts per CPU.
+pub(super) const MU: usize = 5;
+/// States before those of the workloads.
+pub(super) const COMMON: usize = 6;
+
+/// Time constant of `level`, and its standard deviation relative to the metered power.
+const LEVEL_MEMORY_S: f64 = 100.0;
+const LEVEL_RATIO: f64 = 0.04;
+/// In which what is common goes back to its prior: a floor under all variances, so that no member becomes sure for
+/// ever (and rounding can never make a variance negative, see [`Packed`]).
+const COMMON_MEMORY_S: f64 = 30.0 * 86_400.0;
+const MU_MEMORY_S: f64 = 365.0 * 86_400.0;
+/// Forgetting of scores per second, so that what was best an hour ago need not be now.
+const SCORE_MEMORY: f64 = 0.997;
+/// Neighbouring windows tell nearly the same, so that a window counts for a third of one.
+const SCORE_DIVISOR: f64 = 3.0;
+/// Windows that are not scored.
+const UNSCORED: f64 = 20.0;
+/// Smallest, first and largest variance of a window's noise, relative to its power squared.
+const NOISE_MIN: f64 = 0.003 * 0.003;
+const NOISE_START: f64 = 0.01 * 0.01;
+const NOISE_MAX: f64 = 0.2 * 0.2;
+/// Mean of min(e^2 / S, 9) where S is right, for a normal e, is 0.97 or so.
+const SURPRISE_MEAN: f64 = 0.97;
+
+/// What a bank knows of its package before it has learned anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prior {
+    pub(super) p0_w: f64,
+    pub(super) watts_per_cpu: f64,
+    pub(super) cpus: f64,
+}
+
+/// A window as members see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'a> {
+    /// Length in seconds.
+    pub(super) seconds: f64,
+    /// Metered power.
+    pub(super) watts: f64,
+    /// Its slow mean.
+    pub(super) mean_watts: f64,
+    /// Share of the window in which any CPU was busy.
+    pub(super) wake: f64,
+    /// Busy CPUs, those of pooled workloads included.
+    pub(super) busy: f64,
+    /// CPUs used by each slot.
+    pub(super) slots: &'a [f64],
+    /// Whether use changed much more than usual: something started or stopped.
+    pub(super) event: bool,
+    /// Number of this window, from 0.
+    pub(super) number: f64,
+}
+
+/// A filter and its score.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) kind: Kind,
+    prior: Prior,
+    pub(super) state: Vec<f64>,
+    pub(super) covariance: Packed,
+    noise_ratio: f64,
+    /// Autocorrelation of normalised innovations.
+    autocorrelation: f64,
+    last_error: f64,
+    last_z: f64,
+    /// Log of the predictive density of what came, forgotten slowly.
+    pub(super) score: f64,
+    /// Mean of e^2 / S over windows in which something started or stopped: above one, it is too sure.
+    pub(super) misfit: f64,
+    /// How often it was made anew because a number was none.
+    pub(super) restarts: u64,
+    scratch: Scratch,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    decays: Vec<f64>,
+    added: Vec<f64>,
+    gradient: Vec<f64>,
+    decayed: Vec<f64>,
+    gain: Vec<f64>,
+}
+
+/// The factor that use puts on the power of all, and its derivatives' factors.
+#[derive(Clone, Copy, Debug)]
+struct Curve {
+    factor: f64,
+    by_gamma: f64,
+    by_kappa: f64,
+}
+
+impl Member {
+    /// Before any window; `slots` workloads are known.
+    pub(super) fn new(kind: Kind, prior: Prior, slots: usize) -> Self {
+        let mut member = Self {
+            kind,
+            prior,
+            state: Self::means(kind, prior).to_vec(),
+            covariance: Packed::diagonal(&Self::variances(kind, prior)),
+            noise_ratio: NOISE_START,
+            autocorrelation: 0.0,
+            last_error: 0.0,
+            last_z: 0.0,
+            score: 0.0,
+            misfit: 1.0,
+            restarts: 0,
+            scratch: Scratch::default(),
+        };
+        for _ in 0..slots {
+            member.grow();
+        }
+        member
+    }
+
+    fn means(kind: Kind, prior: Prior) -> [f64; COMMON] {
+        [prior.p0_w, 0.0, 0.0, kind.shape.gamma().0, kind.shape.kappa().0, prior.watts_per_cpu]
+    }
+
+    fn variances(kind: Kind, prior: Prior) -> [f64; COMMON] {
+        let level = if kind.drift.has_level() { LEVEL_RATIO * prior.p0_w } else { 0.0 };
+        let stddevs = [
+            0.5 * prior.p0_w,
+            level,
+            0.4 * prior.p0_w,
+            kind.shape.gamma().1,
+            kind.shape.kappa().1,
+            0.5 * prior.watts_per_cpu,
+        ];
+        stddevs.map(|stddev| stddev * stddev)
+    }
+
+    fn at(&self, state: usize) -> f64 {
+        self.state.get(state).copied().unwrap_or(0.0)
+    }
+
+    /// Variance of a workload's deviation before anything is known of it.
+    pub(super) fn own_variance(&self) -> f64 {
+        let mu = self.at(MU).clamp(0.2 * self.prior.watts_per_cpu, 5.0 * self.prior.watts_per_cpu);
+        (self.kind.drift.spread_ratio() * mu).powi(2)
+    }
+
+    /// Variance of P0 before anything was known.
+    pub(super) fn p0_variance(&self) -> f64 {
+        (0.5 * self.prior.p0_w).powi(2)
+    }
+
+    /// One slot more.
+    pub(super) fn grow(&mut self) {
+        if self.kind.drift.has_own() {
+            self.state.push(0.0);
+            self.covariance.grow(self.own_variance());
+        }
+    }
+
+    /// A slot gets another workload.
+    pub(super) fn reset(&mut self, slot: usize) {
+        if let Some(own) = self.state.get_mut(COMMON + slot) {
+            *own = 0.0;
+            self.covariance.reset(COMMON + slot, self.own_variance());
+        }
+    }
+
+    /// Learns from a window.
+    pub(super) fn observe(&mut self, look: &Look<'_>) {
+        self.prepare(look);
+        let predicted = self.predict(look);
+        let error = look.watts - predicted;
+        let explained = dot(&self.scratch.gradient, &self.scratch.gain).max(0.0);
+        // Jitter of the instant of reading weighs more in a short window.
+        let noise = self.noise_ratio * look.watts.max(1e-3 * look.mean_watts).powi(2) / look.seconds;
+        let expected = explained + noise;
+        self.rate(look, error, noise, expected);
+        let colour = self.colour();
+        let robust = noise * (1.0 + colour) / (1.0 - colour) * (error * error / (9.0 * expected)).max(1.0);
+        let variance = explained + robust;
+        for (state, gain) in self.state.iter_mut().zip(&self.scratch.gain) {
+            *state += gain * error / variance;
+        }
+        let Scratch { decays, added, gain, .. } = &self.scratch;
+        self.covariance.step(decays, added, gain, variance);
+        self.keep_sane();
+    }
+
+    /// The step in time, of the state; that of the covariance is taken together with the update.
+    fn prepare(&mut self, look: &Look<'_>) {
+        let (means, variances) = (Self::means(self.kind, self.prior), Self::variances(self.kind, self.prior));
+        let own_variance = self.own_variance();
+        let own_decay = (-look.seconds / self.kind.drift.memory_s()).exp();
+        let Scratch { decays, added, .. } = &mut self.scratch;
+        decays.clear();
+        added.clear();
+        let level_variance =
+            if self.kind.drift.has_level() { (LEVEL_RATIO * look.mean_watts).powi(2) } else { 0.0 };
+        let common = self.state.iter_mut().zip(means).zip(variances).enumerate().take(COMMON);
+        for (place, ((state, mean), variance)) in common {
+            let (memory_s, variance) = match place {
+                LEVEL => (LEVEL_MEMORY_S, level_variance),
+                MU => (MU_MEMORY_S, variance),
+                _ => (COMMON_MEMORY_S, variance),
+            };
+            let decay = (-look.seconds / memory_s).exp();
+            *state = mean + decay * (*state - mean);
+            decays.push(decay);
+            added.push(variance * (1.0 - decay * decay));
+        }
+        for state in self.state.iter_mut().skip(COMMON) {
+            *state *= own_decay;
+        }
+        decays.resize(self.state.len(), own_decay);
+        added.resize(self.state.len(), own_variance * (1.0 - own_decay * own_decay));
+    }
+
+    /// The power to expect; leaves the gradient and `C gradient` behind.
+    fn predict(&mut self, look: &Look<'_>) -> f64 {
+        let curve = self.curve(look.busy);
+        let sum = self.at(MU) * look.busy + dot(self.state.get(COMMON..).unwrap_or_default(), look.slots);
+        let Scratch { decays, added, gradient, decayed, gain } = &mut self.scratch;
+        gradient.clear();
+        gradient.extend([
+            1.0,
+            1.0,
+            look.wake,
+            curve.factor * sum * curve.by_gamma,
+            -curve.factor * sum * curve.by_kappa,
+            curve.factor * look.busy,
+        ]);
+        gradient.extend(look.slots.iter().map(|used| curve.factor * used));
+        gradient.truncate(self.state.len());
+        decayed.clear();
+        decayed.extend(gradient.iter().zip(&*decays).map(|(one, decay)| one * decay));
+        gain.resize(self.state.len(), 0.0);
+        self.covariance.times(decayed, gain);
+        for (((gain, decay), added), gradient) in gain.iter_mut().zip(decays).zip(added).zip(gradient) {
+            *gain = *gain * *decay + *added * *gradient;
+        }
+        self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + curve.factor * sum
+    }
+
+    fn curve(&self, busy: f64) -> Curve {
+        let cpus = self.prior.cpus;
+        let (busy, reference) = (busy.max(0.01 * cpus), 0.3 * cpus);
+        let by_gamma = (busy / reference).ln();
+        let by_kappa = if self.kind.shape == Shape::Threads {
+            (busy - 0.5 * cpus).max(0.0) / cpus
+        } else {
+            (busy - reference) / cpus
+        };
+        let exponent = (self.at(GAMMA) - 1.0) * by_gamma - self.at(KAPPA) * by_kappa;
+        Curve { factor: exponent.exp(), by_gamma, by_kappa }
+    }
+
+    /// Score, noise and colour, from an error and the variance that was expected of it.
+    fn rate(&mut self, look: &Look<'_>, error: f64, noise: f64, expected: f64) {
+        let colour = self.colour();
+        let innovation = error - colour * self.last_error;
+        let variance = expected * (1.0 - colour * colour);
+        // Windows of less than a second tell less.
+        let weight = look.seconds.min(1.0);
+        self.score *= SCORE_MEMORY.powf(look.seconds);
+        if look.number >= UNSCORED {
+            self.score += weight * log_student5(innovation * innovation / variance, variance) / SCORE_DIVISOR;
+        }
+        let surprise = (error * error / expected).min(9.0);
+        let rate = (1.0 / (look.number + 5.0)).max(0.02);
+        self.noise_ratio = (self.noise_ratio
+            * (rate * (noise / expected).sqrt() * (surprise - SURPRISE_MEAN)).exp())
+        .clamp(NOISE_MIN, NOISE_MAX);
+        let z = (error / expected.sqrt()).clamp(-3.0, 3.0);
+        self.autocorrelation += 0.02 * (z * self.last_z - self.autocorrelation);
+        (self.last_z, self.last_error) = (z, error);
+        if look.event {
+            self.misfit += 0.05 * ((error * error / expected).min(25.0) - self.misfit);
+        }
+    }
+
+    /// How much of an error is expected to come again: where a member is wrong, it is wrong for some time.
+    fn colour(&self) -> f64 {
+        self.autocorrelation.clamp(0.0, 0.9)
+    }
+
+    /// Holds what linearisation could carry away, and starts anew where a number is none.
+    fn keep_sane(&mut self) {
+        let (gamma, mu) = (self.kind.shape.gamma(), self.prior.watts_per_cpu);
+        let bounds = [(GAMMA, gamma.0 - 0.4, gamma.0 + 0.4), (KAPPA, -1.5, 1.5), (MU, 0.02 * mu, f64::MAX)];
+        for (place, low, high) in bounds {
+            if let Some(state) = self.state.get_mut(place) {
+                *state = state.clamp(low, high);
+            }
+        }
+        if !self.covariance.is_sound() || !self.state.iter().all(|state| state.is_finite()) {
+            let slots = self.state.len().saturating_sub(COMMON);
+            let fresh = Self::new(self.kind, self.prior, slots);
+            *self = Self { restarts: self.restarts + 1, score: self.score.min(0.0), ..fresh };
+        }
+    }
+
+    /// The state, and where `b` came out negative, the state given that it is zero: no package draws less for being
+    /// awake.
+    pub(super) fn constrained(&self) -> Vec<f64> {
+        let mut state = self.state.clone();
+        let (wake, variance) = (self.at(WAKE), self.covariance.get(WAKE, WAKE));
+        if wake < 0.0 && variance > 0.0 {
+            for (place, value) in state.iter_mut().enumerate() {
+                *value -= self.covariance.get(place, WAKE) * wake / variance;
+            }
+        }
+        state
+    }
+
+    /// Variance of the noise relative to power squared.
+    pub(super) fn noise_ratio(&self) -> f64 {
+        self.noise_ratio
+    }
+
+    pub(super) fn set_noise_ratio(&mut self, ratio: f64) {
+        self.noise_ratio = ratio.clamp(NOISE_MIN, NOISE_MAX);
+    }
+
+    /// What moves the power of the whole package now, watts.
+    pub(super) fn level_w(&self) -> f64 {
+        self.at(LEVEL)
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        let Scratch { decays, added, gradient, decayed, gain } = &self.scratch;
+        let vectors = [&self.state, decays, added, gradient, decayed, gain];
+        self.covariance.bytes()
+            + vectors.iter().map(|vector| vector.capacity() * size_of::<f64>()).sum::<usize>()
+    }
+}
+
+/// Log density of Student's t with 5 degrees of freedom, less its constant, at a squared deviation of `ratio` times
+/// `variance`: tails that a gust of unmodelled power does not make a verdict.
+fn log_student5(ratio: f64, variance: f64) -> f64 {
+    -0.5 * variance.ln() - 3.0 * (ratio / 5.0).ln_1p()
+}

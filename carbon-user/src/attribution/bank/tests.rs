@@ -1,0 +1,305 @@
+use super::member::{COMMON, Look, Member, Prior};
+use super::*;
+use crate::units::CgroupId;
+use proptest::prelude::*;
+
+fn key(id: u64) -> WorkloadKey {
+    WorkloadKey::cgroup(CgroupId(id))
+}
+
+/// Numbers that look random and are the same every time.
+fn noise(seed: u32) -> f64 {
+    let mixed = (seed ^ (seed >> 15)).wrapping_mul(0x2c1b_3c6d);
+    let mixed = (mixed ^ (mixed >> 12)).wrapping_mul(0x297a_2d39);
+    f64::from(mixed ^ (mixed >> 15)) / f64::from(u32::MAX)
+}
+
+fn bank(slots_max: usize) -> Bank {
+    let beforehand = Beforehand { cpus: 8, idle: Some(Watts(20.0)), per_cpu: Some(Watts(7.0)) };
+    Bank::with_slots(beforehand, slots_max)
+}
+
+/// Workloads of 4, 8, 12 .. W per CPU that go on and off, and 15 W of idle power.
+fn uses(second: u32, workloads: u32) -> Vec<(WorkloadKey, f64)> {
+    (0..workloads)
+        .filter(|id| (second / (11 + 6 * id)).is_multiple_of(2))
+        .map(|id| (key(u64::from(id)), 0.4 + 0.6 * noise(second * 64 + id)))
+        .collect()
+}
+
+fn watts_of(key: WorkloadKey) -> f64 {
+    4.0 * f64::from(u32::try_from(key.cgroup.0).unwrap() + 1)
+}
+
+fn joules_of(rows: &[(WorkloadKey, f64)], seconds: f64) -> f64 {
+    15.0 * seconds + rows.iter().map(|(key, cpu_s)| watts_of(*key) * cpu_s).sum::<f64>()
+}
+
+fn observe(bank: &mut Bank, seconds: f64, joules: f64, rows: &[(WorkloadKey, f64)]) -> Option<StaticPower> {
+    bank.observe(&Observation { seconds, joules, wake_ratio: None, rows })
+}
+
+#[test]
+fn own_watts_and_idle_power_are_learned() {
+    let mut bank = bank(8);
+    let (mut error, mut truth, mut power) = (0.0, 0.0, None);
+    for second in 0..500 {
+        let rows = uses(second, 4);
+        let joules = joules_of(&rows, 1.0) * (0.995 + 0.01 * noise(second));
+        power = observe(&mut bank, 1.0, joules, &rows);
+        assert_eq!(power.is_none(), second < WARM_UP_WINDOWS, "{second}");
+        let Some(power) = power.filter(|_| second >= 300) else { continue };
+        let (splits, sets) = bank.split(joules - power.now.0);
+        assert!(sets.is_empty());
+        for (split, (key, cpu_s)) in splits.iter().zip(&rows) {
+            assert_eq!(split.key, *key);
+            error += (split.share_ratio * (joules - power.now.0) - watts_of(*key) * cpu_s).abs();
+            truth += watts_of(*key) * cpu_s;
+        }
+    }
+    assert!(error < 0.03 * truth, "{error} of {truth}");
+    let power = power.unwrap();
+    assert!(power.identified && (power.p0.0 - 15.0).abs() < 1.0, "{power:?}");
+    let weights: f64 = bank.members().map(|member| member.weight_ratio).sum();
+    assert!((weights - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn windows_may_have_any_length() {
+    let mut bank = bank(8);
+    let mut power = None;
+    for second in 0..600 {
+        let seconds = [1.0, 0.25, 4.0, 1.5][second as usize % 4];
+        let rows: Vec<_> = uses(second, 4).into_iter().map(|(key, cpu_s)| (key, cpu_s * seconds)).collect();
+        power = observe(&mut bank, seconds, joules_of(&rows, seconds), &rows);
+    }
+    assert!((power.unwrap().p0.0 - 15.0).abs() < 1.0, "{power:?}");
+    assert_eq!(observe(&mut bank, 0.0, 5.0, &[]), None);
+    assert_eq!(observe(&mut bank, 1.0, f64::NAN, &[]), None);
+}
+
+#[test]
+fn idle_windows_tell_the_idle_power() {
+    let mut bank = bank(4);
+    let mut power = None;
+    for _ in 0..60 {
+        power = observe(&mut bank, 1.0, 15.0, &[]);
+        assert_eq!(bank.split(0.0), (vec![], vec![]));
+    }
+    let power = power.unwrap();
+    assert!((power.p0.0 - 15.0).abs() < 0.3 && power.identified, "{power:?}");
+}
+
+#[test]
+fn a_node_that_is_never_idle_does_not_tell_it() {
+    let mut bank = bank(4);
+    let mut power = None;
+    for _ in 0..200 {
+        power = observe(&mut bank, 1.0, 15.0 + 8.0 * 10.0, &[(key(1), 4.0), (key(2), 4.0)]);
+    }
+    assert!(!power.unwrap().identified, "{power:?}");
+}
+
+#[test]
+fn more_workloads_than_slots_are_pooled() {
+    let mut bank = bank(3);
+    for second in 0..200 {
+        let rows = uses(second, 7);
+        let joules = joules_of(&rows, 1.0);
+        if let Some(power) = observe(&mut bank, 1.0, joules, &rows) {
+            let (splits, _) = bank.split(joules - power.now.0);
+            assert!((splits.iter().map(|split| split.share_ratio).sum::<f64>() - 1.0).abs() < 1e-9);
+            assert!(splits.iter().all(|split| split.share_ratio > 0.0 && split.lasting_stddev_j > 0.0));
+        }
+    }
+    assert_eq!(bank.slots().len(), 3);
+}
+
+#[test]
+fn replicas_are_reported_as_a_set() {
+    let mut bank = bank(8);
+    let mut last = (vec![], vec![]);
+    for second in 0..400 {
+        let mut rows = uses(second, 2);
+        let on = if (second / 29).is_multiple_of(2) { 0.8 } else { 0.1 };
+        rows.extend((2..5).map(|id| (key(u64::from(id)), on * (0.99 + 0.02 * noise(second * 9 + id)))));
+        let joules = joules_of(&rows, 1.0) * (0.995 + 0.01 * noise(second + 7_000));
+        if let Some(power) = observe(&mut bank, 1.0, joules, &rows) {
+            last = bank.split(joules - power.now.0);
+        }
+    }
+    let (splits, sets) = last;
+    assert_eq!(sets.len(), 1, "{sets:?}");
+    assert_eq!(sets[0].keys, [key(2), key(3), key(4)]);
+    let of_set: Vec<_> = splits.iter().filter(|split| sets[0].keys.contains(&split.key)).collect();
+    let alone = of_set.iter().map(|split| split.lasting_stddev_j).fold(0.0, f64::max);
+    assert!(sets[0].lasting_stddev_j < alone, "{sets:?} {of_set:?}");
+    let share: f64 = of_set.iter().map(|split| split.share_ratio).sum();
+    assert!((share - sets[0].share_ratio).abs() < 1e-9);
+}
+
+#[test]
+fn a_meter_that_lags_is_found_out() {
+    let mut bank = bank(8);
+    let mut before = 15.0;
+    for second in 0..300 {
+        let rows = uses(second, 4);
+        let now = joules_of(&rows, 1.0);
+        observe(&mut bank, 1.0, (0.5 * now + 0.5 * before) * (0.998 + 0.004 * noise(second)), &rows);
+        before = now;
+    }
+    assert!((bank.lag_ratio() - 0.5).abs() < f64::EPSILON, "{}", bank.lag_ratio());
+}
+
+/// Four of them (two packages with memory) then take less than 8 MiB.
+#[test]
+fn memory_is_bounded() {
+    let mut bank = bank(SLOTS_MAX);
+    let mut most = 0;
+    for second in 0..40_u64 {
+        let rows: Vec<_> = (0..1_000).map(|id| (key(id + second), 0.005)).collect();
+        if let Some(power) = observe(&mut bank, 1.0, 70.0, &rows) {
+            assert_eq!(bank.split(70.0 - power.now.0).0.len(), 1_000);
+        }
+        most = most.max(bank.bytes());
+    }
+    assert_eq!(bank.slots().len(), SLOTS_MAX);
+    assert!(most < 2 << 20, "{most} bytes");
+}
+
+#[test]
+fn many_windows_stay_positive() {
+    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0 };
+    let kinds =
+        [(Shape::Curved, Drift::Static), (Shape::Concave, Drift::Wide), (Shape::Linear, Drift::Level)];
+    let mut members = kinds.map(|(shape, drift)| Member::new(Kind { shape, drift }, prior, 2));
+    for number in 0..100_000 {
+        let on =
+            |period: u32| if (number / period).is_multiple_of(2) { noise(number * 3 + period) } else { 0.0 };
+        let slots = [on(31), on(47)];
+        let busy = slots[0] + slots[1];
+        let watts = (15.0 + 4.0 * slots[0] + 9.0 * slots[1]) * (0.995 + 0.01 * noise(number));
+        for member in &mut members {
+            member.observe(&Look {
+                seconds: 1.0,
+                watts,
+                mean_watts: 20.0,
+                wake: 1.0,
+                busy,
+                slots: &slots,
+                event: false,
+                number: f64::from(number),
+            });
+        }
+        if number % 1_000 == 0 {
+            for member in &members {
+                assert!(member.covariance.smallest_pivot_ratio() > 1e-9, "{number} {:?}", member.kind);
+            }
+        }
+    }
+    assert_eq!(members.each_ref().map(|member| member.restarts), [0; 3]);
+}
+
+#[test]
+fn another_workload_in_a_slot_starts_from_the_prior() {
+    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0 };
+    let mut member = Member::new(Kind { shape: Shape::Linear, drift: Drift::Static }, prior, 2);
+    let look = |number| Look {
+        seconds: 1.0,
+        watts: 30.0,
+        mean_watts: 30.0,
+        wake: 1.0,
+        busy: 2.0,
+        slots: &[1.0, 1.0],
+        event: false,
+        number,
+    };
+    (0..50).for_each(|number| member.observe(&look(f64::from(number))));
+    let (first, others) = (member.state[COMMON], member.state[..COMMON].to_vec());
+    member.reset(1);
+    assert!(member.state[COMMON + 1].abs() < f64::EPSILON);
+    assert_eq!((member.state[COMMON], &member.state[..COMMON]), (first, &others[..]));
+    assert!((member.covariance.get(COMMON + 1, COMMON + 1) - member.own_variance()).abs() < 1e-9);
+}
+
+/// A bank that has seen `uses` for so long.
+fn taught(seconds: u32) -> Bank {
+    let mut bank = bank(SLOTS_MAX);
+    for second in 0..seconds {
+        let rows = uses(second, 4);
+        let joules = joules_of(&rows, 1.0) * (0.995 + 0.01 * noise(second));
+        if let Some(power) = observe(&mut bank, 1.0, joules, &rows) {
+            bank.split(joules - power.now.0);
+        }
+    }
+    bank
+}
+
+#[test]
+fn what_was_learned_outlives_a_restart() {
+    let taught = taught(400);
+    let learned = taught.learned().unwrap();
+    let mut resumed = Bank::resume(taught.beforehand, &learned).unwrap();
+    assert_eq!(resumed.slots(), taught.slots());
+    let rows = uses(400, 4);
+    let joules = joules_of(&rows, 1.0);
+    let power = observe(&mut resumed, 1.0, joules, &rows).unwrap();
+    assert!((power.p0.0 - 15.0).abs() < 1.0 && power.identified, "{power:?}");
+    let (splits, _) = resumed.split(joules - power.now.0);
+    for (split, (key, cpu_s)) in splits.iter().zip(&rows) {
+        let truth = watts_of(*key) * cpu_s;
+        let energy = split.share_ratio * (joules - power.now.0);
+        assert!((energy - truth).abs() < 0.1 * truth, "{energy} {truth}");
+    }
+    let other = Beforehand { cpus: 9, ..taught.beforehand };
+    assert!(Bank::resume(other, &learned).is_none());
+}
+
+#[test]
+fn what_makes_no_sense_is_not_resumed() {
+    let taught = taught(30);
+    let learned = taught.learned().unwrap();
+    let broken = |change: &dyn Fn(&mut Learned)| {
+        let mut learned = learned.clone();
+        change(&mut learned);
+        Bank::resume(taught.beforehand, &learned).is_none()
+    };
+    assert!(broken(&|learned| learned.mean_w = f64::NAN));
+    assert!(broken(&|learned| learned.members[3].common[0] = f64::INFINITY));
+    assert!(broken(&|learned| learned.members[3].covariance[0] = -1e3));
+    assert!(broken(&|learned| learned.members[3].own.clear()));
+    assert!(broken(&|learned| learned.workloads.clear()));
+    assert!(broken(&|learned| learned.members.truncate(20)));
+    assert!(!broken(&|_| {}));
+    assert!(bank(4).learned().is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever a meter shows: shares are shares, and intervals are numbers.
+    #[test]
+    fn no_window_breaks_it(
+        windows in prop::collection::vec(
+            (prop_oneof![Just(1.0), 0.001..30.0], prop_oneof![Just(0.0), 0.0..1e3, Just(1e9)],
+             prop::collection::btree_map(0_u64..9, 0.0..4.0, 0..6)),
+            12..60,
+        )
+    ) {
+        let mut bank = bank(4);
+        for (seconds, joules, used) in windows {
+            let rows: Vec<_> =
+                used.into_iter().map(|(id, cpus)| (key(id), cpus * seconds)).filter(|row| row.1 > 0.0).collect();
+            let Some(power) = observe(&mut bank, seconds, joules, &rows) else { continue };
+            prop_assert!(power.now.0 >= 0.0 && power.now.0.is_finite() && power.stddev.0.is_finite(), "{:?}", power);
+            let (splits, _) = bank.split((joules - power.now.0 * seconds).max(0.0));
+            prop_assert_eq!(splits.len(), rows.len());
+            let whole: f64 = splits.iter().map(|split| split.share_ratio).sum();
+            prop_assert!(rows.is_empty() || (whole - 1.0).abs() < 1e-9, "{}", whole);
+            for split in splits {
+                prop_assert!(split.share_ratio >= 0.0);
+                prop_assert!(split.lasting_stddev_j.is_finite() && split.passing_stddev_j.is_finite());
+            }
+        }
+    }
+}
