@@ -88,7 +88,7 @@ impl Output {
     }
 }
 
-/// A file under a temporary name beside its own; removed when dropped without [`commit`](Self::commit).
+/// A file under a temporary name beside its own; removed when it is dropped before it was written.
 #[derive(Debug)]
 pub struct NewFile {
     target: PathBuf,

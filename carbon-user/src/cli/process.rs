@@ -31,7 +31,7 @@ pub struct Launch<'a> {
     /// Called in the child.
     pub before_exec: Option<BeforeExec>,
     /// Become the reaper of descendants whose parents have gone (`PR_SET_CHILD_SUBREAPER`), so that their CPU
-    /// time is in [`Ended::children`] too. For accounting without the kernel's help only: the command's
+    /// time comes back to it. For accounting without the kernel's help only: the command's
     /// daemons see carbon as their parent.
     pub adopt_orphans: bool,
     /// Wait for the last process of the tree, not only for the command.
