@@ -4,7 +4,7 @@ use crate::accounting::{booked, disagreements, edge, open_rung, within_a_second}
 use crate::support::{
     TestCgroup, alone, books_or_skip, exact_rungs, kernel_or_skip, load, root, tick, topology,
 };
-use carbon_user::sched::{Enrolment, Limits, Rung, open};
+use carbon_user::sched::{Enrolment, HierarchyChoice, Limits, Rung, open};
 use carbon_user::units::{CgroupId, RunId};
 use carbon_user::window::Usage;
 use std::fs;
@@ -330,4 +330,71 @@ fn a_cpu_that_goes_and_comes_back_is_counted() {
         // Each edge of a CPU's time online is a window's edge here, give or take how long the switching took.
         assert!(known.abs_diff(online_ns) < online_ns / 10, "{rung}: {known} of {online_ns}: {accounts:?}");
     }
+}
+
+/// On a machine whose workloads are grouped in version 1, cpuacct's tree is followed: each cgroup's own time, although
+/// its book holds that of those below it, also of one that was removed.
+#[test]
+fn the_tree_of_cpuacct_is_followed_where_it_is_asked_for() {
+    let test = "the_tree_of_cpuacct_is_followed_where_it_is_asked_for";
+    if !kernel_or_skip(test) {
+        return;
+    }
+    let holds = |controllers: &str| controllers.split(',').any(|name| name == "cpuacct");
+    let mounts = root().cgroup_mounts().unwrap();
+    let Some(mount) = mounts.into_iter().find(|mount| mount.v1.as_deref().is_some_and(holds)) else {
+        println!("not tried: no cpuacct hierarchy is mounted here");
+        return;
+    };
+    let _alone = alone();
+    let outer = mount.path.join(format!("carbon-test-{}", std::process::id()));
+    let folders = [outer.clone(), outer.join("inner"), outer.join("removed")];
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+    }
+    let ids = folders.clone().map(|folder| CgroupId(fs::metadata(folder).unwrap().ino()));
+    let usage_ns = |folder: &std::path::Path| -> u64 {
+        fs::read_to_string(folder.join("cpuacct.usage")).unwrap().trim().parse().unwrap()
+    };
+    let limits = Limits { hierarchy: HierarchyChoice::Cpuacct, ..Limits::default() };
+    let rungs: Vec<Rung> = exact_rungs(test).into_iter().chain([Rung::CpuStat]).collect();
+    let mut opened: Vec<_> =
+        rungs.iter().map(|rung| open(*rung, &root(), &topology(), limits).unwrap()).collect();
+    let starts: Vec<_> = opened.iter_mut().map(|one| one.snapshot().unwrap()).collect();
+    let spin = |folder: &std::path::Path, seconds: f64| {
+        let script = format!(
+            "echo $$ > {}/cgroup.procs && exec {} spin {seconds}",
+            folder.display(),
+            load().display()
+        );
+        Command::new("sh").arg("-c").arg(script).spawn().unwrap()
+    };
+    let mut children = [spin(&folders[0], 0.3), spin(&folders[1], 0.5), spin(&folders[2], 0.4)];
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    sleep(Duration::from_millis(100));
+    let removed_ns = usage_ns(&folders[2]);
+    let inner_ns = usage_ns(&folders[1]);
+    let truth = [usage_ns(&folders[0]) - inner_ns - removed_ns, inner_ns, removed_ns];
+    fs::remove_dir(&folders[2]).unwrap();
+    for (one, start) in opened.iter_mut().zip(&starts) {
+        let (grown, fallen) = one.snapshot().unwrap().usage.since(&start.usage);
+        let ours = ids.map(|id| booked(&grown, id));
+        println!("{}: {ours:?}, cpuacct.usage {truth:?}", one.rung());
+        assert_eq!(fallen, 0);
+        if one.rung() == Rung::CpuStat {
+            // The files do not tell of a removed one: its time is its parent's.
+            assert_near(ours[0], truth[0] + truth[2], "outer");
+            assert_near(ours[1], truth[1], "inner");
+            continue;
+        }
+        for ((ours, truth), what) in ours.into_iter().zip(truth).zip(["outer", "inner", "removed"]) {
+            assert_near(ours, truth, what);
+        }
+        let path = one.cgroup_path(ids[1]).unwrap().to_owned();
+        assert!(path.ends_with("/inner"), "{path}");
+    }
+    fs::remove_dir(&folders[1]).unwrap();
+    fs::remove_dir(&outer).unwrap();
 }

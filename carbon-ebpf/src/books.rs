@@ -94,10 +94,22 @@ fn by_package(per_cpu: u64, exec_ns: &mut [u64; PACKAGES_MAX]) {
     }
 }
 
-/// Per-CPU address of a cgroup's own `sum_exec_runtime`.
+/// Per-CPU address of a cgroup's time: its own tasks' in cgroup2, with its descendants' in cpuacct.
 #[inline(always)]
-fn own_sum_exec(cgroup: u64) -> u64 {
+fn sum_exec(cgroup: u64) -> u64 {
+    if kernel::BY_CPUACCT.load() != 0 {
+        // `struct cpuacct` begins with its `css`, as userspace has checked.
+        return kernel::word(
+            kernel::word(cgroup + kernel::CGROUP_CPUACCT.load()) + kernel::CPUACCT_CPUUSAGE.load(),
+        );
+    }
     kernel::word(cgroup + kernel::CGROUP_RSTAT.load()) + kernel::RSTAT_SUM_EXEC.load()
+}
+
+/// What [`CgroupRecord::parent`] says.
+#[inline(always)]
+fn parent(cgroup: u64) -> u64 {
+    if kernel::BY_CPUACCT.load() == 0 { 0 } else { kernel::cpuacct_parent_id(cgroup) }
 }
 
 /// The part of a record that holds times of this machine's packages.
@@ -164,7 +176,7 @@ pub(crate) extern "C" fn carbon_cgroups(context: *mut c_void) -> i32 {
         let id: u64 = kernel::typed(node, kernel::KERNFS_NODE_ID.load());
         (id, kernel::typed::<u32>(cgroup, kernel::CGROUP_LEVEL.load()))
     };
-    let mut record = CgroupRecord { kind: kind::CGROUP, cgroup: id, exec_ns: [0; PACKAGES_MAX] };
+    let mut record = CgroupRecord { kind: kind::CGROUP, cgroup: id, parent: 0, exec_ns: [0; PACKAGES_MAX] };
     if level == 0 {
         let total = maps::counter_word(counter::TOTAL_ADDRESS);
         // SAFETY: an element of the map, written once by `carbon_prepare`.
@@ -175,8 +187,9 @@ pub(crate) extern "C" fn carbon_cgroups(context: *mut c_void) -> i32 {
         record.kind = kind::TOTAL;
         by_package(address, &mut record.exec_ns);
     } else {
-        by_package(own_sum_exec(cgroup as u64), &mut record.exec_ns);
+        by_package(sum_exec(cgroup as u64), &mut record.exec_ns);
         record.cgroup = kernel::booked_to(id);
+        record.parent = parent(cgroup as u64);
     }
     maps::send_row(record_bytes(&record));
     0
@@ -221,7 +234,7 @@ pub(crate) fn bytes_of(record: &TaskRecord) -> &[u8] {
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub(crate) fn carbon_mkdir(ctx: BtfTracePointContext) -> i32 {
     let cgroup: u64 = ctx.arg(0);
-    if !kernel::is_cgroup2(cgroup) {
+    if !kernel::is_followed(cgroup) {
         return 0;
     }
     let Some(record) = maps::path_scratch() else { return 0 };
@@ -263,11 +276,13 @@ pub(crate) fn carbon_release(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn ended(ctx: &BtfTracePointContext, kind: u64) -> Option<u64> {
     let cgroup: u64 = ctx.arg(0);
-    if !kernel::is_cgroup2(cgroup) {
+    if !kernel::is_followed(cgroup) {
         return None;
     }
-    let mut record = CgroupRecord { kind, cgroup: kernel::cgroup_id(cgroup), exec_ns: [0; PACKAGES_MAX] };
-    by_package(own_sum_exec(cgroup), &mut record.exec_ns);
+    let cgroup_id = kernel::cgroup_id(cgroup);
+    let mut record =
+        CgroupRecord { kind, cgroup: cgroup_id, parent: parent(cgroup), exec_ns: [0; PACKAGES_MAX] };
+    by_package(sum_exec(cgroup), &mut record.exec_ns);
     if maps::send_event(record_bytes(&record)) {
         return None;
     }

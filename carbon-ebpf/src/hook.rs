@@ -24,7 +24,12 @@ unsafe fn key_of(task: *const u8) -> u64 {
             return KEY_IDLE;
         }
         let css_set: *const u8 = kernel::typed(task, kernel::TASK_CGROUPS.load());
-        let cgroup: *const u8 = kernel::typed(css_set, kernel::CSS_SET_DFL_CGRP.load());
+        let cgroup: *const u8 = if kernel::BY_CPUACCT.load() == 0 {
+            kernel::typed(css_set, kernel::CSS_SET_DFL_CGRP.load())
+        } else {
+            let css: *const u8 = kernel::typed(css_set, kernel::CSS_SET_CPUACCT.load());
+            kernel::typed(css, kernel::CSS_CGROUP.load())
+        };
         let node: *const u8 = kernel::typed(cgroup, kernel::CGROUP_KN.load());
         let id: u64 = kernel::typed(node, kernel::KERNFS_NODE_ID.load());
         classed(id, kernel::typed(task, kernel::TASK_FLAGS.load()))

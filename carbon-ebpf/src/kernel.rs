@@ -38,6 +38,14 @@ constants! {
     KERNFS_NODE_ID;
     /// `cgroup.level`.
     CGROUP_LEVEL;
+    /// Id of the hierarchy that is followed: 0 for cgroup2.
+    HIERARCHY_ID;
+    /// Not zero: it is that of the cpuacct controller, of version 1.
+    BY_CPUACCT;
+    /// `cgroup.subsys[cpuacct_cgrp_id]`.
+    CGROUP_CPUACCT;
+    /// `cgroup_subsys_state.cgroup`.
+    CSS_CGROUP;
     /// `cgroup.root`.
     CGROUP_ROOT;
     /// `cgroup_root.hierarchy_id`.
@@ -118,16 +126,30 @@ pub(crate) fn cgroup_id(cgroup: u64) -> u64 {
     word(word(cgroup + CGROUP_KN.load()) + KERNFS_NODE_ID.load())
 }
 
-/// Whether a cgroup is of the cgroup2 hierarchy, whose id is 0 (`cgroup_init`, kernel/cgroup/cgroup.c).
+/// Whether a cgroup is of the hierarchy that is followed; that of cgroup2 is 0 (`cgroup_init`,
+/// kernel/cgroup/cgroup.c).
 #[inline(always)]
-pub(crate) fn is_cgroup2(cgroup: u64) -> bool {
-    half(word(cgroup + CGROUP_ROOT.load()) + CGROUP_ROOT_HIERARCHY_ID.load()) == 0
+pub(crate) fn is_followed(cgroup: u64) -> bool {
+    let hierarchy = half(word(cgroup + CGROUP_ROOT.load()) + CGROUP_ROOT_HIERARCHY_ID.load());
+    u64::from(hierarchy) == HIERARCHY_ID.load()
 }
 
-/// Id of a task's cgroup in the cgroup2 hierarchy.
+/// Id of a task's cgroup in the hierarchy that is followed.
 #[inline(always)]
 pub(crate) fn task_cgroup_id(task: u64) -> u64 {
-    cgroup_id(word(word(task + TASK_CGROUPS.load()) + CSS_SET_DFL_CGRP.load()))
+    let css_set = word(task + TASK_CGROUPS.load());
+    if BY_CPUACCT.load() == 0 {
+        cgroup_id(word(css_set + CSS_SET_DFL_CGRP.load()))
+    } else {
+        cgroup_id(word(word(css_set + CSS_SET_CPUACCT.load()) + CSS_CGROUP.load()))
+    }
+}
+
+/// Id of the cgroup above one of the cpuacct hierarchy.
+#[inline(always)]
+pub(crate) fn cpuacct_parent_id(cgroup: u64) -> u64 {
+    let css = word(cgroup + CGROUP_CPUACCT.load());
+    cgroup_id(word(word(css + CSS_PARENT.load()) + CSS_CGROUP.load()))
 }
 
 /// When a task's process began. A thread that executes another program takes this over from the first one.

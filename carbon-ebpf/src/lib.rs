@@ -76,6 +76,8 @@ pub struct CgroupRecord {
     pub kind: u64,
     /// Id of the cgroup.
     pub cgroup: u64,
+    /// Id of the cgroup above it, where its time is in that one's too (cpuacct); else 0.
+    pub parent: u64,
     /// Time by package.
     pub exec_ns: [u64; PACKAGES_MAX],
 }
@@ -285,8 +287,8 @@ pub const fn cell_index(key: u64) -> usize {
 
 const _: () = {
     assert!(size_of::<CpuEntry>() == 16);
-    assert!(size_of::<CgroupRecord>() == 16 + 8 * PACKAGES_MAX);
-    assert!(CGROUP_RECORD_HEAD == 16);
+    assert!(size_of::<CgroupRecord>() == 24 + 8 * PACKAGES_MAX);
+    assert!(CGROUP_RECORD_HEAD == 24);
     assert!(size_of::<PathRecord>() == 24 + PATH_LEN);
     assert!(PATH_RECORD_HEAD == 24);
     assert!(size_of::<TaskRecord>() == 80);

@@ -230,7 +230,7 @@ fn snapshot(count: usize) -> Result<()> {
     let _many = Many::new(count)?;
     let _stats = enable_stats(Stats::RunTime)?;
     let mut books = Books::open(&root, &topology, Limits::default())?;
-    let mut files = CpuStat::open(&root, &topology)?;
+    let mut files = CpuStat::open(&root, &topology, Limits::default())?;
     let (mut of_books, mut of_files) = (Vec::new(), Vec::new());
     for _ in 0..101 {
         for (accounting, times) in

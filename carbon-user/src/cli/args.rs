@@ -57,6 +57,9 @@ pub struct SharedArgs {
     /// How CPU time is taken.
     #[arg(long, value_enum, default_value_t = AccountingArg::Auto, value_name = "HOW")]
     pub accounting: AccountingArg,
+    /// Which tree of cgroups is followed.
+    #[arg(long, value_enum, default_value_t = HierarchyArg::Auto, value_name = "TREE")]
+    pub hierarchy: HierarchyArg,
     /// Where joules come from.
     #[arg(long, value_enum, default_value_t = MeterArg::Auto, value_name = "METER")]
     pub meter: MeterArg,
@@ -153,6 +156,17 @@ pub enum AccountingArg {
     CpuStat,
     /// The processes in /proc.
     Proc,
+}
+
+/// `--hierarchy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HierarchyArg {
+    /// cgroup2, unless workloads are grouped in cpuacct's tree alone.
+    Auto,
+    /// cgroup2.
+    Cgroup2,
+    /// That of the cpuacct controller, of version 1.
+    Cpuacct,
 }
 
 /// `--meter`.

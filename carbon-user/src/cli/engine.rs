@@ -44,14 +44,10 @@ const SETTLING_STEP: Duration = Duration::from_millis(5);
 /// How often `--wait-all` looks whether the tree has gone.
 const TREE_STEP: Duration = Duration::from_millis(20);
 
-/// For what looks at the whole machine.
-const WITHOUT_RUNS: Limits = Limits {
-    rows_a_pass: None,
-    without_runs: true,
-    event_bytes: None,
-    disturb_no_cpu: false,
-    misbook_every: 0,
-};
+/// Limits for what is asked for; `runs` says that there will be some.
+fn limits(measuring: &Measuring, runs: bool) -> Limits {
+    Limits { hierarchy: measuring.hierarchy, without_runs: !runs, ..Limits::default() }
+}
 
 /// From the kernel and the meters to sums of energy.
 #[derive(Debug)]
@@ -200,7 +196,9 @@ pub struct CommandMeter {
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
     let (engine, enrolment) =
-        Engine::open(&options.measuring, Limits::default(), |accounting| accounting.open_run(run))?;
+        Engine::open(&options.measuring, limits(&options.measuring, true), |accounting| {
+            accounting.open_run(run)
+        })?;
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
 }
 
@@ -323,7 +321,7 @@ pub struct Machine {
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let (engine, ()) = Engine::open(&options.measuring, WITHOUT_RUNS, |_| Ok(()))?;
+    let (engine, ()) = Engine::open(&options.measuring, limits(&options.measuring, false), |_| Ok(()))?;
     let root = &options.measuring.root;
     let cpus_online = Topology::read(root).map_or(1, |topology| topology.cpus_online());
     Ok(Machine {
@@ -354,7 +352,8 @@ impl Machine {
             (Action::Fall, None) => return Ok(()),
             (Action::Fall, Some(lower)) => {
                 let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
-                let accounting = sched::open(lower, root, &topology, WITHOUT_RUNS).map_err(cannot_account)?;
+                let accounting = sched::open(lower, root, &topology, limits(&self.measuring, false))
+                    .map_err(cannot_account)?;
                 self.engine.replace_accounting(accounting).map_err(cannot_account)?;
                 format!("CPU time by {lower} instead of {rung} from here on")
             }

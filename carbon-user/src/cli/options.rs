@@ -1,15 +1,15 @@
 //! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
 
 use super::args::{
-    AccountingArg, AttributionArg, Cli, Command, DoctorArgs, Format, MeterArg, RunArgs, RunFormat,
-    SharedArgs, StaticArg, TopArgs,
+    AccountingArg, AttributionArg, Cli, Command, DoctorArgs, Format, HierarchyArg, MeterArg, RunArgs,
+    RunFormat, SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
 use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
 use crate::meters::MeterChoice;
-use crate::sched::Rung;
+use crate::sched::{HierarchyChoice, Rung};
 use crate::sysroot::SysRoot;
 use crate::units::Pue;
 use clap::Parser;
@@ -50,6 +50,8 @@ pub struct Measuring {
     pub pue: Pue,
     /// `None`: the best that works.
     pub accounting: Option<Rung>,
+    /// Which tree of cgroups is followed.
+    pub hierarchy: HierarchyChoice,
     /// Where joules come from.
     pub meter: MeterChoice,
     /// Where sysfs and procfs are.
@@ -194,6 +196,11 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
             AccountingArg::Hook => Some(Rung::Hook),
             AccountingArg::CpuStat => Some(Rung::CpuStat),
             AccountingArg::Proc => Some(Rung::Proc),
+        },
+        hierarchy: match shared.hierarchy {
+            HierarchyArg::Auto => HierarchyChoice::Auto,
+            HierarchyArg::Cgroup2 => HierarchyChoice::Cgroup2,
+            HierarchyArg::Cpuacct => HierarchyChoice::Cpuacct,
         },
         meter: match shared.meter {
             MeterArg::Auto => MeterChoice::Auto,

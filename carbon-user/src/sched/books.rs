@@ -4,28 +4,22 @@
 //! the sums. Nothing is attached to the context switch. What runs now is booked up to its last tick.
 
 use super::apart::Apart;
+use super::cgroup_totals::CgroupTotals;
 use super::enrol::Enrolment;
 use super::iterator::KernelIterator;
 use super::names::CgroupNames;
 use super::procstat::{Outside, ProcStat};
 use super::records::Record;
 use super::runs::Processes;
-use super::tracer::{Ended, Tracer};
+use super::tracer::Tracer;
 use super::{Accounting, Limits, Rung, SchedError};
 use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
-use crate::units::{CgroupId, CpuNanos, RunId};
-use crate::window::{Accounts, Class, SchedSnapshot, Usage, WorkloadKey};
+use crate::units::{CgroupId, RunId};
+use crate::window::{Accounts, SchedSnapshot};
 use carbon_ebpf::{PACKAGES_MAX, control, counter};
-use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
 use std::fs::File;
-
-/// Removed cgroups kept until their last reference goes.
-const UNRELEASED_MAX: usize = 16_384;
-
-type Nanos = [u64; PACKAGES_MAX];
 
 /// The rung.
 #[derive(Debug)]
@@ -33,7 +27,7 @@ pub struct Books {
     root: SysRoot,
     tracer: Tracer,
     cgroups: KernelIterator,
-    ledger: Ledger,
+    totals: CgroupTotals,
     apart: Apart,
     rest: Rest,
 }
@@ -57,14 +51,14 @@ impl Books {
             root: root.clone(),
             tracer,
             cgroups,
-            ledger: Ledger::new(topology.packages.min(PACKAGES_MAX)),
+            totals: CgroupTotals::new(topology.packages.min(PACKAGES_MAX)),
             apart: Apart::default(),
             rest: Rest::begin(ProcStat::read(root)?, has_total, 0),
         };
         books.look()?;
         // Again, so that wall clock, idle time and the time of tasks begin together.
-        books.rest = Rest::begin(ProcStat::read(root)?, has_total, books.ledger.total.iter().sum());
-        books.ledger.begun = true;
+        books.rest = Rest::begin(ProcStat::read(root)?, has_total, books.totals.total.iter().sum());
+        books.totals.begun = true;
         Ok(books)
     }
 
@@ -75,10 +69,10 @@ impl Books {
         self.tracer.visit_tasks()?;
         self.tracer.drain();
         for ended in self.tracer.take_ended() {
-            self.ledger.ended(&ended);
+            self.totals.ended(&ended);
         }
-        self.ledger.lost_ends_ns = self.tracer.object.counter(counter::REMOVED_LOST_NS)?;
-        self.ledger.settle(self.tracer.kernel_threads(), complete);
+        self.totals.lost_ends_ns = self.tracer.object.counter(counter::REMOVED_LOST_NS)?;
+        self.totals.settle(self.tracer.kernel_threads(), complete);
         Ok(())
     }
 
@@ -86,19 +80,19 @@ impl Books {
     /// all the time is certain to have been read: where cgroups came or went between two passes, the others may
     /// have changed places.
     fn visit_cgroups(&mut self) -> Result<bool, SchedError> {
-        self.ledger.pass += 1;
+        self.totals.pass += 1;
         let rows_lost = self.tracer.object.counter(counter::ROWS_LOST)?;
         let (mut from, mut seen_first) = (0, None);
         loop {
-            let Self { cgroups, ledger, tracer: Tracer { object, .. }, .. } = self;
+            let Self { cgroups, totals, tracer: Tracer { object, .. }, .. } = self;
             object.set_control(control::ROWS_FROM, from)?;
             object.clear_counter(counter::CGROUPS_SEEN)?;
             cgroups
                 .pass(|| {})
                 .map_err(|source| SchedError::Call { call: "visiting the cgroups", source })?;
             object.drain_rows(|record| match record {
-                Record::Cgroup(cgroup, nanos) => ledger.live(CgroupId(cgroup), &nanos),
-                Record::Total(nanos) => ledger.total = nanos,
+                Record::Cgroup(time) => totals.live(&time),
+                Record::Total(nanos) => totals.total = nanos,
                 _ => {}
             });
             let seen = object.counter(counter::CGROUPS_SEEN)?;
@@ -111,17 +105,17 @@ impl Books {
     }
 
     fn accounts(&mut self) -> Result<Accounts, SchedError> {
-        let exec_ns = self.ledger.total.iter().sum();
+        let exec_ns = self.totals.total.iter().sum();
         let (idle_ns, irq_steal_ns) = self.rest.since_begin(ProcStat::read(&self.root)?, exec_ns);
         let lost_events = self.tracer.lost_events()?;
         Ok(Accounts {
             idle_ns,
             irq_steal_ns,
             missed_ns: 0,
-            overflow_ns: self.ledger.overflow_ns,
+            overflow_ns: self.totals.overflow_ns,
             missed_switches: 0,
             lost_events,
-            clamped: self.ledger.clamped,
+            clamped: self.totals.clamped,
             own_ns: 0,
         })
     }
@@ -135,8 +129,8 @@ impl Accounting for Books {
     fn snapshot(&mut self) -> Result<SchedSnapshot, SchedError> {
         self.look()?;
         let accounts = self.accounts()?;
-        let usage = self.apart.separate(self.ledger.usage(), self.tracer.runs.usage());
-        self.ledger.retire();
+        let usage = self.apart.separate(self.totals.usage(), self.tracer.runs.usage());
+        self.totals.retire();
         Ok(SchedSnapshot { usage, accounts })
     }
 
@@ -166,189 +160,6 @@ impl Accounting for Books {
 
     fn run_processes(&self, run: RunId) -> Processes {
         self.tracer.run_processes(run)
-    }
-}
-
-/// A cgroup's own time.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    nanos: Nanos,
-    pass: u64,
-    removed: bool,
-    released: bool,
-}
-
-/// What the books say, as totals that never fall. No kernel here: rows in, usage out.
-#[derive(Debug)]
-struct Ledger {
-    packages: usize,
-    entries: FxHashMap<CgroupId, Entry>,
-    /// Removed but not released, oldest first.
-    unreleased: VecDeque<CgroupId>,
-    pass: u64,
-    begun: bool,
-    /// Time of all tasks, as of the last pass.
-    total: Nanos,
-    total_begin: Option<Nanos>,
-    /// What cgroups other than the root have added since the beginning.
-    grown: Nanos,
-    /// The root cgroup: the machine's total less all cgroups, never falling.
-    root: Nanos,
-    kernel: Nanos,
-    kernel_begin: Option<CpuNanos>,
-    /// Kernel threads' time booked so far.
-    kernel_booked: u64,
-    /// Sum of the finals whose events were lost, and what was already booked of them.
-    lost_ends_ns: u64,
-    lost_booked_ns: u64,
-    overflow_ns: u64,
-    clamped: u64,
-}
-
-impl Ledger {
-    fn new(packages: usize) -> Self {
-        Self {
-            packages,
-            entries: FxHashMap::default(),
-            unreleased: VecDeque::new(),
-            pass: 0,
-            begun: false,
-            total: [0; PACKAGES_MAX],
-            total_begin: None,
-            grown: [0; PACKAGES_MAX],
-            root: [0; PACKAGES_MAX],
-            kernel: [0; PACKAGES_MAX],
-            kernel_begin: None,
-            kernel_booked: 0,
-            lost_ends_ns: 0,
-            lost_booked_ns: 0,
-            overflow_ns: 0,
-            clamped: 0,
-        }
-    }
-
-    /// A row of the iterator. A cgroup not known after the beginning is a new one, and began at zero.
-    fn live(&mut self, cgroup: CgroupId, nanos: &Nanos) {
-        let (begun, pass) = (self.begun, self.pass);
-        let entry = self.entries.entry(cgroup).or_insert_with(|| Entry {
-            nanos: if begun { [0; PACKAGES_MAX] } else { *nanos },
-            pass,
-            removed: false,
-            released: false,
-        });
-        entry.pass = pass;
-        for ((old, new), grown) in entry.nanos.iter_mut().zip(nanos).zip(&mut self.grown) {
-            self.clamped += u64::from(new < old);
-            *grown += new.saturating_sub(*old);
-            *old = (*old).max(*new);
-        }
-    }
-
-    /// A final. One of a cgroup that was dropped already adds nothing: its time was reported before.
-    fn ended(&mut self, ended: &Ended) {
-        if ended.released && !self.entries.contains_key(&ended.cgroup) {
-            return;
-        }
-        self.live(ended.cgroup, &ended.exec_ns);
-        let Some(entry) = self.entries.get_mut(&ended.cgroup) else { return };
-        entry.released |= ended.released;
-        if !entry.removed {
-            entry.removed = true;
-            self.unreleased.push_back(ended.cgroup);
-        }
-    }
-
-    /// After the rows and events of a pass: the root, kernel threads, and cgroups whose end was lost.
-    fn settle(&mut self, kernel_threads: CpuNanos, complete: bool) {
-        if complete {
-            self.vanished();
-        }
-        let begin = *self.total_begin.get_or_insert(self.total);
-        let mut lost_ns = self.overflow_ns;
-        let columns = self.total.iter().zip(&begin).zip(&self.grown).zip(&mut self.root);
-        for (((total, begin), grown), root) in columns {
-            // Cgroups are read a moment after the total: what they gained meanwhile is made good by the next pass.
-            let rest = total.saturating_sub(*begin).saturating_sub(*grown);
-            let lost_here = lost_ns.min(rest);
-            lost_ns -= lost_here;
-            *root = (*root).max(rest - lost_here);
-        }
-        self.book_kernel_threads(kernel_threads);
-    }
-
-    /// Kernel threads live in the root cgroup; their share of a package is that of the root's time there.
-    fn book_kernel_threads(&mut self, kernel_threads: CpuNanos) {
-        let begin = *self.kernel_begin.get_or_insert(kernel_threads);
-        let root: u64 = self.root.iter().sum();
-        let wanted = kernel_threads.saturating_sub(begin).0.min(root);
-        let added = wanted.saturating_sub(self.kernel_booked);
-        self.kernel_booked += added;
-        let free: Vec<u64> =
-            self.root.iter().zip(&self.kernel).map(|(root, kernel)| root.saturating_sub(*kernel)).collect();
-        let all: u64 = free.iter().sum();
-        let mut left = added.min(all);
-        for (kernel, free) in self.kernel.iter_mut().zip(&free) {
-            let share = u128::from(added) * u128::from(*free) / u128::from(all.max(1));
-            let share = u64::try_from(share).unwrap_or(0).min(left).min(*free);
-            *kernel += share;
-            left -= share;
-        }
-        for (kernel, root) in self.kernel.iter_mut().zip(&self.root) {
-            let share = left.min(root.saturating_sub(*kernel));
-            *kernel += share;
-            left -= share;
-        }
-    }
-
-    /// Cgroups that a complete pass did not see and whose removal was not reported: their event was lost, and what
-    /// they added since they were last seen is only in the sum of the lost.
-    fn vanished(&mut self) {
-        let pass = self.pass;
-        for (cgroup, entry) in &mut self.entries {
-            if !entry.removed && entry.pass != pass {
-                entry.removed = true;
-                entry.released = true;
-                self.unreleased.push_back(*cgroup);
-                self.lost_booked_ns += entry.nanos.iter().sum::<u64>();
-            }
-        }
-        self.overflow_ns = self.overflow_ns.max(self.lost_ends_ns.saturating_sub(self.lost_booked_ns));
-    }
-
-    /// Cumulative time of everything known.
-    fn usage(&self) -> Usage {
-        let mut usage = Usage::new(self.packages);
-        for (cgroup, entry) in &self.entries {
-            push(&mut usage, WorkloadKey::cgroup(*cgroup), &entry.nanos);
-        }
-        let mut tasks = self.root;
-        for (tasks, kernel) in tasks.iter_mut().zip(&self.kernel) {
-            *tasks -= (*kernel).min(*tasks);
-        }
-        push(&mut usage, WorkloadKey::cgroup(CgroupId::ROOT), &tasks);
-        let kernel = WorkloadKey { class: Class::KernelThreads, ..WorkloadKey::cgroup(CgroupId::ROOT) };
-        push(&mut usage, kernel, &self.kernel);
-        usage
-    }
-
-    /// Drops what was reported for the last time.
-    fn retire(&mut self) {
-        let Self { entries, unreleased, .. } = self;
-        let mut surplus = unreleased.len().saturating_sub(UNRELEASED_MAX);
-        unreleased.retain(|cgroup| {
-            let drop = surplus > 0 || entries.get(cgroup).is_none_or(|entry| entry.released);
-            if drop {
-                surplus = surplus.saturating_sub(1);
-                entries.remove(cgroup);
-            }
-            !drop
-        });
-    }
-}
-
-fn push(usage: &mut Usage, key: WorkloadKey, nanos: &Nanos) {
-    if nanos.iter().any(|nanos| *nanos > 0) {
-        usage.push(key, &nanos.map(CpuNanos));
     }
 }
 

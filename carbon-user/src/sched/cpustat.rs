@@ -1,15 +1,16 @@
-//! Rung 3: the cgroups' `cpu.stat` files, where BPF may not be loaded.
+//! Rung 3: the cgroups' `cpu.stat` files, or `cpuacct.usage` in version 1, where BPF may not be loaded.
 //!
 //! `usage_usec` of a cgroup holds its descendants', so its own is that less its children's; the time of a cgroup
 //! that was removed stays with its parent. The files do not split by CPU: on several packages a cgroup's time is
 //! split as the machine's was. A run gets a cgroup of its own, the only rung on which a process is moved.
 
 use super::enrol::Enrolment;
+use super::hierarchy::Hierarchy;
 use super::names::CgroupNames;
 use super::proc::thread_group;
 use super::procstat::{Outside, ProcStat};
 use super::runs::{PROCESSES_MAX, ProcessTime, Processes};
-use super::{Accounting, Rung, SchedError};
+use super::{Accounting, Limits, Rung, SchedError};
 use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
@@ -62,11 +63,8 @@ impl Drop for RunCgroup {
 
 impl CpuStat {
     /// Finds the hierarchy and takes the first look.
-    pub fn open(root: &SysRoot, topology: &Topology) -> Result<Self, SchedError> {
-        let mount = root
-            .cgroup2()
-            .map_err(|source| SchedError::Read { path: "/proc/self/mountinfo".into(), source })?
-            .ok_or(SchedError::NoSuch { what: "mounted cgroup2 hierarchy" })?;
+    pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
+        let mount = Hierarchy::choose(root, limits.hierarchy)?.mount;
         usage_usec(&mount.path).map_err(|source| SchedError::Read {
             path: mount.path.join("cpu.stat").display().to_string(),
             source,
@@ -203,8 +201,8 @@ impl Accounting for CpuStat {
             .root
             .read_proc("self/cgroup")
             .ok()
-            .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::/").map(str::to_owned)))
-            .ok_or(SchedError::NoSuch { what: "cgroup2 entry in /proc/self/cgroup" })?;
+            .and_then(|text| own_path(&text, self.mount.v1.is_some()))
+            .ok_or(SchedError::NoSuch { what: "entry of the hierarchy in /proc/self/cgroup" })?;
         let parent = self.mount.path.join(own);
         sweep(&self.root, &parent);
         let path = parent.join(format!("{RUN_PREFIX}{}", run.0));
@@ -223,8 +221,10 @@ impl Accounting for CpuStat {
 
     fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
         let Some(run) = self.runs.iter().find(|open| open.run == run) else { return Ok(0) };
-        // Zombies do not count here, and cgroups below do.
-        let events = fs::read_to_string(run.path.join("cgroup.events")).unwrap_or_default();
+        // Zombies do not count here, and cgroups below do. Version 1 has no such file.
+        let Ok(events) = fs::read_to_string(run.path.join("cgroup.events")) else {
+            return Ok(run.pids().len() as u64);
+        };
         Ok(if events.lines().any(|line| line == "populated 1") {
             (run.pids().len() as u64).max(1)
         } else {
@@ -307,11 +307,28 @@ fn sweep(root: &SysRoot, parent: &Path) {
     }
 }
 
-/// First line of `cpu.stat`: time of the cgroup and its descendants.
+/// This process's path in the hierarchy, without the slash at its begin: lines of `/proc/self/cgroup` are
+/// `id:controllers:path`, with no controllers for cgroup2.
+fn own_path(text: &str, cpuacct: bool) -> Option<String> {
+    text.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let wanted = if cpuacct {
+            controllers.split(',').any(|name| name == "cpuacct")
+        } else {
+            controllers.is_empty()
+        };
+        wanted.then(|| path.trim_start_matches('/').to_owned())
+    })
+}
+
+/// Time of the cgroup and its descendants: first line of `cpu.stat`, or `cpuacct.usage` in version 1, in nanoseconds.
 fn usage_usec(directory: &Path) -> io::Result<u64> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no usage in it");
+    if let Ok(text) = fs::read_to_string(directory.join("cpuacct.usage")) {
+        return text.trim().parse::<u64>().map(|nanos| nanos / 1000).map_err(|_| invalid());
+    }
     let text = fs::read_to_string(directory.join("cpu.stat"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("usage_usec "))
-        .and_then(|number| number.trim().parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no usage_usec"))
+    let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    usage.and_then(|number| number.trim().parse().ok()).ok_or_else(invalid)
 }

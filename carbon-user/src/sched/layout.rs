@@ -12,6 +12,8 @@ pub(super) struct Layout {
     pub(super) has_books: bool,
     /// The kernel keeps the machine's total where the books look.
     pub(super) has_total: bool,
+    /// The hierarchy of cpuacct can be followed too.
+    pub(super) has_cpuacct: bool,
 }
 
 /// Constant, struct, path to the field.
@@ -57,12 +59,17 @@ impl Layout {
         constants.extend([("CGROUP_RSTAT", rstat), ("RSTAT_SUM_EXEC", sum_exec)]);
         let total = total(types);
         let (cpuacct, parent, cpuusage) = total.unwrap_or_default();
+        let hierarchy = cpuacct_hierarchy(types).filter(|_| total.is_some());
+        let (of_cgroup, to_cgroup) = hierarchy.unwrap_or_default();
         constants.extend([
             ("CSS_SET_CPUACCT", cpuacct),
             ("CSS_PARENT", parent),
             ("CPUACCT_CPUUSAGE", cpuusage),
+            ("CGROUP_CPUACCT", of_cgroup),
+            ("CSS_CGROUP", to_cgroup),
         ]);
-        Ok(Self { constants, has_books: books.is_some(), has_total: total.is_some() })
+        let (has_books, has_total, has_cpuacct) = (books.is_some(), total.is_some(), hierarchy.is_some());
+        Ok(Self { constants, has_books, has_total, has_cpuacct })
     }
 }
 
@@ -84,4 +91,12 @@ fn total(types: &KernelTypes) -> Option<(u64, u64, u64)> {
     let id = types.enumerator("cgroup_subsys_id", "cpuacct_cgrp_id")?;
     let parent = types.offset("cgroup_subsys_state", &["parent"])?;
     Some((subsys + 8 * id, parent, types.offset("cpuacct", &["cpuusage"])?))
+}
+
+/// From a cgroup to its cpuacct, and from that to its cgroup again; where the latter is what `cpuacct` begins with.
+fn cpuacct_hierarchy(types: &KernelTypes) -> Option<(u64, u64)> {
+    let subsys = types.offset("cgroup", &["subsys"])?;
+    let id = types.enumerator("cgroup_subsys_id", "cpuacct_cgrp_id")?;
+    let begins = types.offset("cpuacct", &["css"])? == 0;
+    begins.then_some((subsys + 8 * id, types.offset("cgroup_subsys_state", &["cgroup"])?))
 }

@@ -6,8 +6,10 @@
 mod apart;
 mod books;
 mod btf;
+mod cgroup_totals;
 mod cpustat;
 mod enrol;
+mod hierarchy;
 mod hook;
 mod iterator;
 mod layout;
@@ -24,6 +26,7 @@ mod tracer;
 pub use books::Books;
 pub use cpustat::CpuStat;
 pub use enrol::Enrolment;
+pub use hierarchy::HierarchyChoice;
 pub use hook::Hook;
 pub use names::CgroupNames;
 pub use proc::Proc;
@@ -128,6 +131,8 @@ pub trait Accounting: fmt::Debug {
 /// Limits that can be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
+    /// The tree of cgroups to follow.
+    pub hierarchy: HierarchyChoice,
     /// Cgroups that one pass of a snapshot may read, if not as many as there is room for.
     pub rows_a_pass: Option<u64>,
     /// No run will be opened: no room is kept for their processes.
@@ -177,7 +182,7 @@ pub fn open(
     let opened: Result<Box<dyn Accounting>, SchedError> = match rung {
         Rung::Books => Books::open(root, topology, limits).map(|books| Box::new(books) as _),
         Rung::Hook => Hook::open(root, topology, limits).map(|hook| Box::new(hook) as _),
-        Rung::CpuStat => CpuStat::open(root, topology).map(|files| Box::new(files) as _),
+        Rung::CpuStat => CpuStat::open(root, topology, limits).map(|files| Box::new(files) as _),
         Rung::Proc => Proc::open(root, topology).map(|processes| Box::new(processes) as _),
     };
     opened.map_err(|error| error.with_layer(root))

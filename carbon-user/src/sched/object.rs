@@ -3,6 +3,7 @@
 
 use super::btf::KernelTypes;
 use super::enrol::Enrolment;
+use super::hierarchy::Hierarchy;
 use super::layout::Layout;
 use super::records::{Record, decode};
 use super::{Limits, SchedError};
@@ -58,9 +59,13 @@ impl Object {
         root: &SysRoot,
         topology: &Topology,
         limits: Limits,
+        hierarchy: &Hierarchy,
         hook: bool,
     ) -> Result<Self, SchedError> {
         let layout = Layout::find(&KernelTypes::read(&root.sys)?)?;
+        if hierarchy.is_cpuacct() && !layout.has_cpuacct {
+            return Err(SchedError::Btf { what: "what the cpuacct hierarchy is followed by".into() });
+        }
         let cpus = topology.package_of.len();
         if cpus > CPUS_MAX {
             return Err(SchedError::TooManyCpus { cpus, most: CPUS_MAX });
@@ -74,6 +79,8 @@ impl Object {
             ("CPU_COUNT", cpus_read),
             ("PACKAGE_COUNT", packages as u64),
             ("MISBOOK_EVERY", limits.misbook_every),
+            ("HIERARCHY_ID", hierarchy.id),
+            ("BY_CPUACCT", u64::from(hierarchy.is_cpuacct())),
             ("ROWS_MAX", rows_a_pass),
             ("EVENT_BYTES", event_bytes.into()),
         ];
@@ -339,6 +346,6 @@ mod tests {
         for bytes in [ROW_BYTES, EVENT_BYTES] {
             assert!(bytes.is_power_of_two() && bytes >= 4096);
         }
-        assert_eq!((rows_a_pass(1), rows_a_pass(8)), (16_383, 5_956));
+        assert_eq!((rows_a_pass(1), rows_a_pass(8)), (13_106, 5_460));
     }
 }

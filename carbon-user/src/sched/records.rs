@@ -1,20 +1,32 @@
 //! Records of the kernel programs, decoded from their bytes.
 
+use crate::units::CgroupId;
 use carbon_ebpf::{
     CGROUP_RECORD_HEAD, COMM_LEN, CgroupRecord, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, TaskRecord, kind,
 };
 
+/// A cgroup's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CgroupTime {
+    /// Which one.
+    pub(super) cgroup: CgroupId,
+    /// The one above it, where its time is in that one's too.
+    pub(super) parent: Option<CgroupId>,
+    /// By package.
+    pub(super) exec_ns: [u64; PACKAGES_MAX],
+}
+
 /// What a row or event buffer holds.
 #[derive(Debug, PartialEq)]
 pub(super) enum Record {
-    /// A live cgroup's own time.
-    Cgroup(u64, [u64; PACKAGES_MAX]),
+    /// A live cgroup.
+    Cgroup(CgroupTime),
     /// Time of all tasks of the machine.
     Total([u64; PACKAGES_MAX]),
-    /// A removed cgroup's time.
-    Removed(u64, [u64; PACKAGES_MAX]),
-    /// A removed cgroup's final time.
-    Released(u64, [u64; PACKAGES_MAX]),
+    /// A removed cgroup.
+    Removed(CgroupTime),
+    /// A removed cgroup with its final.
+    Released(CgroupTime),
     /// A new cgroup and its path below the root of the hierarchy.
     Made(u64, String),
     /// A live task.
@@ -33,11 +45,16 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     match found {
         kind::CGROUP | kind::TOTAL | kind::CGROUP_REMOVED | kind::CGROUP_RELEASED => {
             let record: CgroupRecord = padded(bytes, CGROUP_RECORD_HEAD)?;
+            let time = CgroupTime {
+                cgroup: CgroupId(record.cgroup),
+                parent: (record.parent != 0).then_some(CgroupId(record.parent)),
+                exec_ns: record.exec_ns,
+            };
             Some(match found {
-                kind::CGROUP => Record::Cgroup(record.cgroup, record.exec_ns),
+                kind::CGROUP => Record::Cgroup(time),
                 kind::TOTAL => Record::Total(record.exec_ns),
-                kind::CGROUP_REMOVED => Record::Removed(record.cgroup, record.exec_ns),
-                _ => Record::Released(record.cgroup, record.exec_ns),
+                kind::CGROUP_REMOVED => Record::Removed(time),
+                _ => Record::Released(time),
             })
         }
         kind::CGROUP_MADE => {
@@ -79,10 +96,11 @@ mod tests {
     #[test]
     fn a_row_with_fewer_packages_is_padded() {
         let bytes: Vec<u8> =
-            [kind::CGROUP, 42, 5, 6].iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
-        let mut expected = [0; PACKAGES_MAX];
-        expected[..2].copy_from_slice(&[5, 6]);
-        assert_eq!(decode(&bytes), Some(Record::Cgroup(42, expected)));
+            [kind::CGROUP, 42, 7, 5, 6].iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
+        let mut exec_ns = [0; PACKAGES_MAX];
+        exec_ns[..2].copy_from_slice(&[5, 6]);
+        let time = CgroupTime { cgroup: CgroupId(42), parent: Some(CgroupId(7)), exec_ns };
+        assert_eq!(decode(&bytes), Some(Record::Cgroup(time)));
         assert_eq!(decode(&bytes[..12]), None);
     }
 

@@ -1,17 +1,18 @@
 //! What both BPF rungs share: names of cgroups, their ends, kernel threads, runs.
 
 use super::enrol::Enrolment;
+use super::hierarchy::Hierarchy;
 use super::iterator::KernelIterator;
 use super::names::CgroupNames;
 use super::object::Object;
-use super::records::Record;
+use super::records::{CgroupTime, Record};
 use super::runs::{Processes, RunTracker};
 use super::{Limits, SchedError};
 use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use carbon_ebpf::{PACKAGES_MAX, PATH_LEN, PF_EXITING, TaskRecord, control, counter};
+use carbon_ebpf::{PATH_LEN, PF_EXITING, TaskRecord, control, counter};
 use std::collections::HashMap;
 
 /// Tasks up to which all are visited at every snapshot: 0.3 us each where none is reported.
@@ -22,10 +23,8 @@ const TASKS_PERIOD_NS: u64 = 10_000_000_000;
 /// A cgroup that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
-    /// Which one.
-    pub(super) cgroup: CgroupId,
-    /// Its own time, by package.
-    pub(super) exec_ns: [u64; PACKAGES_MAX],
+    /// Which one, and its time.
+    pub(super) time: CgroupTime,
     /// No reference to it is left.
     pub(super) released: bool,
 }
@@ -56,13 +55,10 @@ impl Tracer {
         limits: Limits,
         hook: bool,
     ) -> Result<Self, SchedError> {
-        let mount = root
-            .cgroup2()
-            .map_err(|source| SchedError::Read { path: "/proc/self/mountinfo".into(), source })?
-            .ok_or(SchedError::NoSuch { what: "mounted cgroup2 hierarchy" })?;
+        let hierarchy = Hierarchy::choose(root, limits.hierarchy)?;
         let mut names = CgroupNames::default();
-        names.walk(&mount);
-        let mut object = Object::open(root, topology, limits, hook)?;
+        names.walk(&hierarchy.mount);
+        let mut object = Object::open(root, topology, limits, &hierarchy, hook)?;
         if !hook {
             // It needs a helper of 5.19 (bpf_map_lookup_percpu_elem), which all kernels with the books have.
             object.load_on_demand("carbon_prepare")?;
@@ -84,10 +80,10 @@ impl Tracer {
         let tasks = KernelIterator::over_tasks(object.load_iterator("carbon_tasks", "task")?)
             .map_err(|source| SchedError::Call { call: "attaching the iterator over tasks", source })?;
         // Again, for those that were made between the first walk and the attachment.
-        names.walk(&mount);
+        names.walk(&hierarchy.mount);
         Ok(Self {
             object,
-            mount,
+            mount: hierarchy.mount,
             names,
             runs: RunTracker::new(topology),
             ended: Vec::new(),
@@ -114,13 +110,11 @@ impl Tracer {
         object.drain_events(|record| match record {
             Record::Made(cgroup, path) if path.len() + 1 >= PATH_LEN => names.cut(CgroupId(cgroup)),
             Record::Made(cgroup, path) => names.made(CgroupId(cgroup), &path),
-            Record::Removed(cgroup, exec_ns) => {
-                names.gone(CgroupId(cgroup));
-                ended.push(Ended { cgroup: CgroupId(cgroup), exec_ns, released: false });
+            Record::Removed(time) => {
+                names.gone(time.cgroup);
+                ended.push(Ended { time, released: false });
             }
-            Record::Released(cgroup, exec_ns) => {
-                ended.push(Ended { cgroup: CgroupId(cgroup), exec_ns, released: true });
-            }
+            Record::Released(time) => ended.push(Ended { time, released: true }),
             other => runs.observe(&other),
         });
         names.look_for_cut(mount);

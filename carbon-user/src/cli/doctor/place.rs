@@ -157,13 +157,12 @@ fn cgroups(root: &SysRoot) -> Check {
         CgroupLayout::V2 => Check::new(SECTION, "cgroups", State::Ok, format!("version 2: {}", paths(false))),
         CgroupLayout::Hybrid => {
             let finding = format!("hybrid: version 2 at {}; version 1 at {}", paths(false), paths(true));
-            Check::new(SECTION, "cgroups", State::Warn, finding).advise(
-                "workloads that are grouped in version 1 only share one line: boot with version 2 alone",
-            )
+            Check::new(SECTION, "cgroups", State::Warn, finding)
+                .advise("where workloads are grouped in version 1 only, --hierarchy cpuacct tells them apart")
         }
         CgroupLayout::V1 => {
             Check::new(SECTION, "cgroups", State::Warn, format!("version 1 only: {}", paths(true)))
-                .advise("mount version 2 too: mount -t cgroup2 none /sys/fs/cgroup/unified")
+                .advise("the tree of cpuacct is followed; version 2 has more: boot with it, or mount it too")
         }
         CgroupLayout::None => Check::new(SECTION, "cgroups", State::No, "none mounted")
             .advise("mount -t cgroup2 none /sys/fs/cgroup"),
