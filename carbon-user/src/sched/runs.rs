@@ -6,7 +6,7 @@
 use super::records::{Record, comm};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use carbon_ebpf::{PF_EXITING, SumKey, TaskRecord, TaskSum};
+use carbon_ebpf::{SumKey, TaskRecord, TaskSum};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
@@ -113,7 +113,7 @@ impl Run {
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     exec_ns: u64,
-    exiting: bool,
+    start_ns: u64,
 }
 
 /// All runs that are open.
@@ -232,14 +232,21 @@ impl RunTracker {
     /// CPU time that a task added since it was last seen. A total that fell (a record that overtook another one)
     /// adds nothing.
     fn added(&mut self, task: &TaskRecord, freed: bool) -> CpuNanos {
-        let exiting = task.flags & PF_EXITING != 0;
-        // What no longer exits is another task at the same address: the end of the first was not seen.
-        let known = self.seen.get(&task.task).filter(|seen| exiting || !seen.exiting).copied();
+        // What began later is another task at the same address: the end of the first was not seen. A thread that executes
+        // another program goes back to the begin of the first one, so that it never begins later. An end that began
+        // earlier is that of a task before, read after a row of the one that has its address now.
+        let same = |seen: &&Seen| {
+            if freed { task.start_ns == seen.start_ns } else { task.start_ns <= seen.start_ns }
+        };
+        let known = self.seen.get(&task.task).filter(same).copied();
         let before = known.unwrap_or_default().exec_ns;
         if freed {
-            self.seen.remove(&task.task);
+            if known.is_some() {
+                self.seen.remove(&task.task);
+            }
         } else {
-            self.seen.insert(task.task, Seen { exec_ns: task.exec_ns.max(before), exiting });
+            let seen = Seen { exec_ns: task.exec_ns.max(before), start_ns: task.start_ns };
+            self.seen.insert(task.task, seen);
         }
         CpuNanos(task.exec_ns.saturating_sub(before))
     }
@@ -310,6 +317,27 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_task_before_at_the_same_address_is_its_own() {
+        let mut tracker = tracker();
+        let now = TaskRecord { start_ns: 99, ..task(6, 6, 40, 0, "now") };
+        tracker.observe(&Record::Task(now));
+        tracker.observe(&Record::Freed(TaskRecord { task: now.task, ..task(5, 5, 100, 0, "before") }));
+        tracker.observe(&Record::Freed(TaskRecord { exec_ns: 50, ..now }));
+        let total: u64 = tracker.processes(RunId(1)).listed.iter().map(|process| process.cpu.0).sum();
+        assert_eq!(total, 150);
+    }
+
+    #[test]
+    fn an_event_that_is_read_after_a_later_row_adds_nothing() {
+        let mut tracker = tracker();
+        tracker.observe(&Record::Task(task(5, 5, 100, 0, "zombie")));
+        tracker.observe(&Record::Exec(task(5, 5, 40, 0, "zombie")));
+        tracker.observe(&Record::Exit(task(5, 5, 90, 0, "zombie")));
+        tracker.observe(&Record::Freed(task(5, 5, 100, 0, "zombie")));
+        assert_eq!(tracker.processes(RunId(1)).listed[0].cpu, CpuNanos(100));
+    }
+
+    #[test]
     fn a_record_that_overtook_another_takes_nothing_back() {
         let mut tracker = tracker();
         tracker.observe(&Record::Task(task(5, 5, 100, 0, "a")));
@@ -330,8 +358,9 @@ mod tests {
     #[test]
     fn a_task_whose_final_never_came_is_not_taken_for_the_next_at_its_address() {
         let mut tracker = tracker();
-        tracker.observe(&Record::Exit(TaskRecord { flags: PF_EXITING, ..task(5, 5, 100, 0, "first") }));
-        tracker.observe(&Record::Exec(TaskRecord { tid: 6, tgid: 6, ..task(5, 5, 30, 0, "second") }));
+        tracker.observe(&Record::Exit(task(5, 5, 100, 0, "first")));
+        let second = TaskRecord { tid: 6, tgid: 6, start_ns: 99, ..task(5, 5, 30, 0, "second") };
+        tracker.observe(&Record::Exec(second));
         let mut cpu: Vec<u64> =
             tracker.processes(RunId(1)).listed.iter().map(|process| process.cpu.0).collect();
         cpu.sort_unstable();

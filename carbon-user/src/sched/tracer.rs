@@ -148,8 +148,10 @@ impl Tracer {
         Ok(())
     }
 
-    /// One pass over all tasks; those of runs are taken note of, and shown to `also`.
+    /// One pass over all tasks; those of runs are taken note of, and shown to `also`. What ended before is read first:
+    /// a new task may have the address of one that is freed.
     fn pass_over_tasks(&mut self, mut also: impl FnMut(&TaskRecord)) -> Result<(), SchedError> {
+        self.drain();
         let Self { object, runs, tasks, .. } = self;
         let pass = tasks.pass(|| {
             object.drain_rows(|record| {
