@@ -398,3 +398,47 @@ fn the_tree_of_cpuacct_is_followed_where_it_is_asked_for() {
     fs::remove_dir(&folders[1]).unwrap();
     fs::remove_dir(&outer).unwrap();
 }
+
+/// How long a package was awake is at least what its busiest CPU was, and at most what all were together.
+#[test]
+fn a_package_is_awake_while_any_of_its_cpus_is() {
+    let test = "a_package_is_awake_while_any_of_its_cpus_is";
+    if !kernel_or_skip(test) || !books_or_skip(test) {
+        return;
+    }
+    let _alone = alone();
+    let limits = Limits { wake: true, ..Limits::default() };
+    let mut accounting = open(Rung::Books, &root(), &topology(), limits).unwrap();
+    // Each CPU says once that it is idle.
+    sleep(Duration::from_millis(300));
+    let idle_ticks = || -> Vec<u64> {
+        let stat = fs::read_to_string("/proc/stat").unwrap();
+        let cpus = stat.lines().skip(1).take_while(|line| line.starts_with("cpu"));
+        let fields = cpus
+            .map(|line| line.split_whitespace().skip(1).map(|field| field.parse::<u64>().unwrap()).collect());
+        fields.map(|fields: Vec<u64>| fields[3] + fields[4]).collect()
+    };
+    let (begun, idle_before, before) =
+        (std::time::Instant::now(), idle_ticks(), accounting.snapshot().unwrap());
+    let cgroup = TestCgroup::new("awake");
+    assert!(cgroup.start(&format!("exec {} spin 0.7", load().display())).wait().unwrap().success());
+    sleep(Duration::from_millis(800));
+    let (idle_after, after, wall) = (idle_ticks(), accounting.snapshot().unwrap(), begun.elapsed());
+    let busy: Vec<f64> = idle_before
+        .iter()
+        .zip(&idle_after)
+        .map(|(before, after)| wall.as_secs_f64() - (after - before) as f64 / 100.0)
+        .collect();
+    let awake: f64 = after
+        .awake
+        .iter()
+        .zip(&before.awake)
+        .map(|(after, before)| after.saturating_sub(*before).as_secs_f64())
+        .sum();
+    let (most, all) = (busy.iter().copied().fold(0.0, f64::max), busy.iter().sum::<f64>());
+    println!("awake {awake:.3} s of {:.3}; busy {busy:.3?}", wall.as_secs_f64());
+    assert_eq!(after.awake.len(), topology().packages);
+    // /proc/stat counts idle time in steps of 10 ms, and a CPU that handles an interrupt is awake and idle to it.
+    let slack = 0.03 + 0.02 * wall.as_secs_f64();
+    assert!(awake > most - slack && awake < all.min(wall.as_secs_f64()) + slack, "{awake} s, CPUs {busy:?}");
+}

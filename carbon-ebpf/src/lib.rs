@@ -250,6 +250,18 @@ pub struct Slot {
     pub overflow_ns: u64,
 }
 
+/// How long a package has had any CPU busy.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Wake {
+    /// CPUs that are not idle. One that was idle from the beginning counts as busy until it has woken up once.
+    pub busy_cpus: u64,
+    /// Since when there is any, monotonic.
+    pub since_ns: u64,
+    /// Time with any before that.
+    pub awake_ns: u64,
+}
+
 /// What runs on a CPU that is not to be disturbed, as another one sees it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -299,6 +311,7 @@ const _: () = {
     assert!(size_of::<TaskSum>() == 16);
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Peek>() == 16);
+    assert!(size_of::<Wake>() == 24);
     assert!(size_of::<Cell>() == 16);
     assert!(size_of::<Cells>() == 16 * CELLS);
     assert!(CELLS.is_power_of_two());

@@ -9,8 +9,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use carbon_ebpf::{
-    CPUS_MAX, Cells, CpuEntry, PATH_RECORD_HEAD, PathRecord, Peek, RunCounts, RunMember, Slot, SumKey,
-    TaskRecord, TaskSum, control, counter,
+    CPUS_MAX, Cells, CpuEntry, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, Peek, RunCounts, RunMember, Slot,
+    SumKey, TaskRecord, TaskSum, Wake, control, counter,
 };
 
 /// Words that userspace sets: see [`carbon_ebpf::control`].
@@ -57,6 +57,14 @@ pub(crate) static SLOTS: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub(crate) static PEEKED: Array<Peek> = Array::with_max_entries(1, 0);
 
+/// Whether this CPU is idle, as it said itself.
+#[map]
+pub(crate) static IDLE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// By package.
+#[map]
+pub(crate) static WAKES: Array<Wake> = Array::with_max_entries(PACKAGES_MAX as u32, 0);
+
 /// CPU time per key on each CPU, for the hook.
 #[map]
 pub(crate) static CELL_TABLE: PerCpuArray<Cells> = PerCpuArray::with_max_entries(1, 0);
@@ -93,6 +101,24 @@ pub(crate) fn count(index: u32, amount: u64) {
 pub(crate) unsafe fn add(word: *mut u64, amount: u64) {
     // SAFETY: the caller's; the verifier checks it again.
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) amount) };
+}
+
+/// The same, and gives what was there before: an instruction of kernel 5.12.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn fetch_add(word: *mut u64, amount: u64) -> u64 {
+    let mut before = amount;
+    // SAFETY: the caller's; the verifier checks it again.
+    unsafe {
+        core::arch::asm!(
+            "{1} = atomic_fetch_add((u64 *)({0} + 0), {1})",
+            in(reg) word,
+            inout(reg) before
+        );
+    }
+    before
 }
 
 /// A word of the counter map that one program alone writes.

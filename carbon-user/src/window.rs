@@ -225,6 +225,8 @@ pub struct SchedSnapshot {
     pub usage: Usage,
     /// Everything else.
     pub accounts: Accounts,
+    /// How long each package has had any CPU busy; empty where that is not observed.
+    pub awake: Vec<Duration>,
 }
 
 /// What a meter measures.

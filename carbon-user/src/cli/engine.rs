@@ -12,7 +12,7 @@ use super::run::RunMeasurement;
 use super::top::TopMeasurement;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
-use crate::attribution::{State, attribute};
+use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
 use crate::clock;
 use crate::meters::{MeterChoice, Meters};
@@ -44,11 +44,6 @@ const SETTLING_STEP: Duration = Duration::from_millis(5);
 /// How often `--wait-all` looks whether the tree has gone.
 const TREE_STEP: Duration = Duration::from_millis(20);
 
-/// Limits for what is asked for; `runs` says that there will be some.
-fn limits(measuring: &Measuring, runs: bool) -> Limits {
-    Limits { hierarchy: measuring.hierarchy, without_runs: !runs, ..Limits::default() }
-}
-
 /// From the kernel and the meters to sums of energy.
 #[derive(Debug)]
 struct Engine {
@@ -62,16 +57,17 @@ struct Engine {
     start: Timestamp,
     end: Timestamp,
     notes: Vec<String>,
+    limits: Limits,
     /// What the governor did last.
     governed: Option<String>,
 }
 
 impl Engine {
-    /// Opens everything and takes the first edge. `begin` is what is done with the accounting before that; where
+    /// Opens everything and takes the first edge. `runs` says that there will be some; `begin` is what is done with the accounting before that; where
     /// it fails, a lower rung is tried.
     fn open<T>(
         measuring: &Measuring,
-        limits: Limits,
+        runs: bool,
         begin: impl Fn(&mut dyn Accounting) -> Result<T, SchedError>,
     ) -> Result<(Self, T), CliError> {
         let mut notes = Vec::new();
@@ -81,6 +77,11 @@ impl Engine {
         })?;
         let meters = Meters::open(&measuring.root, &topology, measuring.meter)
             .map_err(|error| CliError::measuring(error, "see \"carbon doctor\""))?;
+        // What learns each workload's own watts from a meter is better where it knows how long the package was awake.
+        let learns = measuring.attribution == Method::Bank
+            && meters.domains().iter().any(|domain| domain.quality == Quality::Measured);
+        let limits =
+            Limits { hierarchy: measuring.hierarchy, wake: learns, without_runs: !runs, ..Limits::default() };
         let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
         let mut sampler = Sampler::new(Box::new(clock::now), accounting, meters, &topology);
         let start = clock::wall();
@@ -96,6 +97,7 @@ impl Engine {
             start,
             end: start,
             notes,
+            limits,
             governed: None,
         };
         Ok((engine, outcome))
@@ -195,10 +197,7 @@ pub struct CommandMeter {
 /// For `carbon run`: opens a run, and takes the first edge.
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
-    let (engine, enrolment) =
-        Engine::open(&options.measuring, limits(&options.measuring, true), |accounting| {
-            accounting.open_run(run)
-        })?;
+    let (engine, enrolment) = Engine::open(&options.measuring, true, |accounting| accounting.open_run(run))?;
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
 }
 
@@ -321,7 +320,7 @@ pub struct Machine {
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let (engine, ()) = Engine::open(&options.measuring, limits(&options.measuring, false), |_| Ok(()))?;
+    let (engine, ()) = Engine::open(&options.measuring, false, |_| Ok(()))?;
     let root = &options.measuring.root;
     let cpus_online = Topology::read(root).map_or(1, |topology| topology.cpus_online());
     Ok(Machine {
@@ -352,8 +351,8 @@ impl Machine {
             (Action::Fall, None) => return Ok(()),
             (Action::Fall, Some(lower)) => {
                 let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
-                let accounting = sched::open(lower, root, &topology, limits(&self.measuring, false))
-                    .map_err(cannot_account)?;
+                let accounting =
+                    sched::open(lower, root, &topology, self.engine.limits).map_err(cannot_account)?;
                 self.engine.replace_accounting(accounting).map_err(cannot_account)?;
                 format!("CPU time by {lower} instead of {rung} from here on")
             }

@@ -40,6 +40,8 @@ pub struct Faults {
 #[derive(Clone, Copy, Debug)]
 struct Baseline {
     total: Microjoules,
+    /// How long its package had been awake, where that is observed.
+    awake: Option<Duration>,
     at_ns: u64,
     /// Number of the edge.
     edge: u64,
@@ -137,7 +139,7 @@ impl Sampler {
         let readings = self.read_meters(at_ns);
         let width_ns = (self.clock)().monotonic_ns.saturating_sub(at_ns);
         self.edges += 1;
-        let (domains, unread) = self.join(at_ns, &usage, readings);
+        let (domains, unread) = self.join(at_ns, &usage, &books.awake, readings);
         let window = latest.map(|latest| {
             if at_ns <= latest.at_ns {
                 self.faults.empty_windows += 1;
@@ -211,6 +213,7 @@ impl Sampler {
         &mut self,
         at_ns: u64,
         usage: &Rc<Usage>,
+        awake: &[Duration],
         readings: Vec<(Rc<Domain>, Result<meters::Reading, MeterError>)>,
     ) -> (Vec<DomainWindow>, Vec<(Rc<Domain>, String)>) {
         let (mut domains, mut unread) = (Vec::new(), Vec::new());
@@ -218,10 +221,11 @@ impl Sampler {
         for (baseline, (domain, result)) in baselines.iter_mut().zip(readings) {
             match result {
                 Ok(reading) => {
-                    let at = Baseline { total: reading.total, at_ns, edge: self.edges };
+                    let awake = awake.get(usize::from(domain.package.0)).copied();
+                    let at = Baseline { total: reading.total, awake, at_ns, edge: self.edges };
                     match baseline.replace(at) {
                         Some(before) => {
-                            domains.push(self.difference(&domain, before, reading, at_ns, usage));
+                            domains.push(self.difference(&domain, before, at, reading.gap, usage));
                         }
                         None => unread.push((domain, FIRST_READING.to_owned())),
                     }
@@ -242,19 +246,23 @@ impl Sampler {
         &mut self,
         domain: &Rc<Domain>,
         before: Baseline,
-        reading: meters::Reading,
-        at_ns: u64,
+        now: Baseline,
+        gap: bool,
         usage: &Rc<Usage>,
     ) -> DomainWindow {
-        let fell = reading.total < before.total;
+        let fell = now.total < before.total;
         self.faults.fallen_meters += u64::from(fell);
+        let duration = Duration::from_nanos(now.at_ns.saturating_sub(before.at_ns));
+        let awake = now.awake.zip(before.awake).map(|(now, before)| now.saturating_sub(before));
         DomainWindow {
             domain: Rc::clone(domain),
-            metered: reading.total.saturating_sub(before.total),
-            duration: Duration::from_nanos(at_ns.saturating_sub(before.at_ns)),
-            gap: reading.gap || fell,
+            metered: now.total.saturating_sub(before.total),
+            duration,
+            gap: gap || fell,
             usage: Rc::clone(self.pending.get(&before.edge).unwrap_or(usage)),
-            wake_ratio: None,
+            wake_ratio: awake
+                .filter(|_| !duration.is_zero())
+                .map(|awake| (awake.as_secs_f64() / duration.as_secs_f64()).min(1.0)),
         }
     }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::meters::Meter;
 use crate::sched::{Enrolment, Processes};
 use crate::units::{CgroupId, PackageId, Quality, RunId};
-use crate::window::{Accounts, DomainKind, WorkloadKey};
+use crate::window::{DomainKind, WorkloadKey};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
@@ -77,7 +77,7 @@ fn books(rows: &[(u64, u64)]) -> Result<SchedSnapshot, SchedError> {
     for (cgroup, nanos) in rows {
         usage.push(WorkloadKey::cgroup(CgroupId(*cgroup)), &[CpuNanos(*nanos)]);
     }
-    Ok(SchedSnapshot { usage, accounts: Accounts::default() })
+    Ok(SchedSnapshot { usage, ..SchedSnapshot::default() })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an entry of a script")]
@@ -231,6 +231,28 @@ fn a_sleep_of_the_machine_is_in_its_window_and_no_part_of_its_length() {
     bench.suspended.set(5_000_000_020);
     let window = bench.at(200).unwrap();
     assert_eq!((window.duration, window.suspended), (Duration::from_nanos(100), Duration::from_secs(5)));
+}
+
+#[test]
+fn how_long_a_package_was_awake_is_told_for_the_span_of_the_energy() {
+    let awake = |ns: u64| Ok(SchedSnapshot { awake: vec![Duration::from_nanos(ns)], ..books(&[]).unwrap() });
+    let mut bench = Bench::new(
+        vec![awake(0), awake(25), awake(125), books(&[])],
+        [
+            vec![good(0), good(0)],
+            vec![good(1), bad(ErrorKind::Retry)],
+            vec![good(2), good(2)],
+            vec![good(3), good(3)],
+        ]
+        .into(),
+    );
+    bench.at(0);
+    let ratios =
+        |window: Window| -> Vec<_> { window.domains.iter().map(|domain| domain.wake_ratio).collect() };
+    assert_eq!(ratios(bench.at(100).unwrap()), [Some(0.25)]);
+    // The second domain's span began at the first edge; a clock that ran ahead gives no more than all of it.
+    assert_eq!(ratios(bench.at(200).unwrap()), [Some(1.0), Some(0.625)]);
+    assert_eq!(ratios(bench.at(300).unwrap()), [None, None]);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Accounting for Books {
         let accounts = self.accounts()?;
         let usage = self.apart.separate(self.totals.usage(), self.tracer.runs.usage());
         self.totals.retire();
-        Ok(SchedSnapshot { usage, accounts })
+        Ok(SchedSnapshot { usage, accounts, awake: self.tracer.awake()? })
     }
 
     fn drain(&mut self) -> Result<(), SchedError> {

@@ -182,7 +182,8 @@ impl Accounting for CpuStat {
         for run in &mut self.runs {
             run.look(&self.root);
         }
-        Ok(SchedSnapshot { usage, accounts: Accounts { idle_ns, irq_steal_ns, ..Accounts::default() } })
+        let accounts = Accounts { idle_ns, irq_steal_ns, ..Accounts::default() };
+        Ok(SchedSnapshot { usage, accounts, awake: Vec::new() })
     }
 
     fn drain(&mut self) -> Result<(), SchedError> {

@@ -233,7 +233,7 @@ impl Accounting for Hook {
         self.tracer.take_ended();
         let accounts = self.accounts(&slots, usage.total())?;
         let usage = self.apart.separate(usage, self.tracer.runs.usage());
-        Ok(SchedSnapshot { usage, accounts })
+        Ok(SchedSnapshot { usage, accounts, awake: self.tracer.awake()? })
     }
 
     fn drain(&mut self) -> Result<(), SchedError> {

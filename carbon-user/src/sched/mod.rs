@@ -135,6 +135,8 @@ pub struct Limits {
     pub hierarchy: HierarchyChoice,
     /// Cgroups that one pass of a snapshot may read, if not as many as there is room for.
     pub rows_a_pass: Option<u64>,
+    /// Observe how long each package is awake, where the kernel allows it.
+    pub wake: bool,
     /// No run will be opened: no room is kept for their processes.
     pub without_runs: bool,
     /// Bytes of the event buffer, a power of two of pages, if not as many as serve most machines.

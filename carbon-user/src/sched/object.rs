@@ -15,7 +15,8 @@ use aya::programs::{BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions,
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use carbon_ebpf::{
-    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, PACKAGES_MAX, Peek, RunCounts, SumKey, TaskSum, control, counter,
+    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, PACKAGES_MAX, Peek, RunCounts, SumKey, TaskSum, Wake, control,
+    counter,
 };
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -266,6 +267,25 @@ impl Object {
         let program =
             fd.as_fd().try_clone_to_owned().map_err(|source| SchedError::Call { call: "dup", source })?;
         Ok(Enrolment::Program { program, run: run.0 })
+    }
+
+    /// Sets out to observe how long packages are awake: all CPUs count as busy until they say otherwise.
+    pub(super) fn begin_wake(&mut self, online: &[u32], now_ns: u64) -> Result<(), SchedError> {
+        let mut wakes: Array<_, [u64; 3]> = self.map_mut("WAKES")?;
+        for (package, cpus) in (0..).zip(online).take(PACKAGES_MAX) {
+            let wake = Wake { busy_cpus: u64::from(*cpus), since_ns: now_ns, awake_ns: 0 };
+            wakes
+                .set(package, bytemuck::cast::<Wake, [u64; 3]>(wake), 0)
+                .map_err(|error| SchedError::map("WAKES", error))?;
+        }
+        Ok(())
+    }
+
+    /// How long a package has been awake.
+    pub(super) fn wake(&self, package: usize) -> Result<Wake, SchedError> {
+        let wakes: Array<_, [u64; 3]> = self.map("WAKES")?;
+        let package = u32::try_from(package).unwrap_or(0);
+        wakes.get(&package, 0).map(bytemuck::cast).map_err(|error| SchedError::map("WAKES", error))
     }
 
     /// What the last run of `carbon_peek` saw.

@@ -265,7 +265,7 @@ impl Accounting for Proc {
             irq_steal_ns: self.outside.irq_steal_ns,
             ..Accounts::default()
         };
-        Ok(SchedSnapshot { usage, accounts })
+        Ok(SchedSnapshot { usage, accounts, awake: Vec::new() })
     }
 
     fn drain(&mut self) -> Result<(), SchedError> {

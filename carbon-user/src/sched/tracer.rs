@@ -12,8 +12,9 @@ use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use carbon_ebpf::{PATH_LEN, PF_EXITING, TaskRecord, control, counter};
+use carbon_ebpf::{PACKAGES_MAX, PATH_LEN, PF_EXITING, TaskRecord, Wake, control, counter};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Tasks up to which all are visited at every snapshot: 0.3 us each where none is reported.
 const TASKS_CHEAP: u64 = 4_000;
@@ -43,6 +44,8 @@ pub(super) struct Tracer {
     tasks_visited_ns: u64,
     kernel_threads: CpuNanos,
     follows_runs: bool,
+    observes_wake: bool,
+    packages: usize,
     /// The next look at the tasks is at the edge of a run.
     edge_of_run: bool,
 }
@@ -79,6 +82,7 @@ impl Tracer {
         object.load("carbon_exit", "sched_process_exit")?;
         let tasks = KernelIterator::over_tasks(object.load_iterator("carbon_tasks", "task")?)
             .map_err(|source| SchedError::Call { call: "attaching the iterator over tasks", source })?;
+        let observes_wake = limits.wake && observe_wake(&mut object, topology);
         // Again, for those that were made between the first walk and the attachment.
         names.walk(&hierarchy.mount);
         Ok(Self {
@@ -92,8 +96,19 @@ impl Tracer {
             tasks_visited_ns: 0,
             kernel_threads: CpuNanos::ZERO,
             follows_runs: false,
+            observes_wake,
+            packages: topology.packages.min(PACKAGES_MAX),
             edge_of_run: false,
         })
+    }
+
+    /// How long each package has had any CPU busy since the beginning; nothing where that is not observed.
+    pub(super) fn awake(&self) -> Result<Vec<Duration>, SchedError> {
+        if !self.observes_wake {
+            return Ok(Vec::new());
+        }
+        let now_ns = clock::monotonic_ns();
+        (0..self.packages).map(|package| self.object.wake(package).map(|wake| awake(&wake, now_ns))).collect()
     }
 
     /// Kernel events that did not fit, and processes that left their run since it had no room for them.
@@ -242,4 +257,21 @@ impl Tracer {
     pub(super) fn run_processes(&self, run: RunId) -> Processes {
         self.runs.processes(run)
     }
+}
+
+/// Attaches what tells when CPUs go idle. A kernel that refuses it (before 5.12) is no reason to do without the rest.
+fn observe_wake(object: &mut Object, topology: &Topology) -> bool {
+    let attached = object
+        .begin_wake(&topology.online, clock::monotonic_ns())
+        .and_then(|()| object.load("carbon_idle", "cpu_idle"))
+        .and_then(|()| object.attach("carbon_idle"));
+    if let Err(error) = &attached {
+        log::debug!("how long packages are awake is estimated: {error}");
+    }
+    attached.is_ok()
+}
+
+fn awake(wake: &Wake, now_ns: u64) -> Duration {
+    let running_ns = if wake.busy_cpus > 0 { now_ns.saturating_sub(wake.since_ns) } else { 0 };
+    Duration::from_nanos(wake.awake_ns.saturating_add(running_ns))
 }
