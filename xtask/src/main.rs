@@ -55,9 +55,9 @@ enum Task {
     /// What accounting costs, measured on this machine (needs root), and how right attribution is.
     #[command(disable_help_flag = true)]
     Bench {
-        /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `top`: the whole
-        /// program at rest; `accuracy`: attribution on simulated nodes.
-        #[arg(value_parser = ["switch", "snapshot", "top", "accuracy"])]
+        /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `load`: other
+        /// work beside each; `top`: the whole program at rest; `accuracy`: attribution on simulated nodes.
+        #[arg(value_parser = ["switch", "snapshot", "load", "top", "accuracy"])]
         what: String,
         /// For `snapshot`: how many cgroups. For `accuracy`: see its --help.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -71,6 +71,7 @@ impl Books {
         for ended in self.tracer.take_ended() {
             self.totals.ended(&ended);
         }
+        self.totals.lost_events = self.tracer.object.counter(counter::EVENTS_LOST)?;
         self.totals.lost_ends_ns = self.tracer.object.counter(counter::REMOVED_LOST_NS)?;
         self.totals.settle(self.tracer.kernel_threads(), complete);
         Ok(())

@@ -57,6 +57,9 @@ pub(super) struct CgroupTotals {
     kernel_booked: u64,
     /// Sum of the finals whose events were lost, and what was already booked of them.
     pub(super) lost_ends_ns: u64,
+    /// Events that did not fit, now and as of the last complete pass.
+    pub(super) lost_events: u64,
+    lost_events_seen: u64,
     lost_booked_ns: u64,
     pub(super) overflow_ns: u64,
     pub(super) clamped: u64,
@@ -78,6 +81,8 @@ impl CgroupTotals {
             kernel_begin: None,
             kernel_booked: 0,
             lost_ends_ns: 0,
+            lost_events: 0,
+            lost_events_seen: 0,
             lost_booked_ns: 0,
             overflow_ns: 0,
             clamped: 0,
@@ -97,10 +102,18 @@ impl CgroupTotals {
         });
         entry.pass = pass;
         let mut grown = [0; PACKAGES_MAX];
-        for ((old, new), grown) in entry.nanos.iter_mut().zip(&time.exec_ns).zip(&mut grown) {
+        let mut any = 0;
+        for ((old, new), grown) in
+            entry.nanos.iter_mut().zip(&time.exec_ns).zip(&mut grown).take(self.packages)
+        {
             self.clamped += u64::from(new < old);
             *grown = new.saturating_sub(*old);
+            any |= *grown;
             *old = (*old).max(*new);
+        }
+        // Most cgroups do nothing most of the time.
+        if any == 0 {
+            return;
         }
         match time.parent.and_then(|parent| self.entries.get_mut(&parent)) {
             Some(parent) => add(&mut parent.below, &grown),
@@ -126,7 +139,7 @@ impl CgroupTotals {
 
     /// After the rows and events of a pass: the root, kernel threads, and cgroups whose end was lost.
     pub(super) fn settle(&mut self, kernel_threads: CpuNanos, complete: bool) {
-        if complete {
+        if complete && std::mem::replace(&mut self.lost_events_seen, self.lost_events) != self.lost_events {
             self.vanished();
         }
         let begin = *self.total_begin.get_or_insert(self.total);
@@ -185,7 +198,8 @@ impl CgroupTotals {
     pub(super) fn usage(&mut self) -> Usage {
         let mut usage = Usage::new(self.packages);
         for (cgroup, entry) in &mut self.entries {
-            for ((own, nanos), below) in entry.own.iter_mut().zip(&entry.nanos).zip(&entry.below) {
+            let columns = entry.own.iter_mut().zip(&entry.nanos).zip(&entry.below);
+            for ((own, nanos), below) in columns.take(self.packages) {
                 *own = (*own).max(nanos.saturating_sub(*below));
             }
             push(&mut usage, WorkloadKey::cgroup(*cgroup), &entry.own);

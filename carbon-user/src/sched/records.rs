@@ -1,9 +1,7 @@
 //! Records of the kernel programs, decoded from their bytes.
 
 use crate::units::CgroupId;
-use carbon_ebpf::{
-    CGROUP_RECORD_HEAD, COMM_LEN, CgroupRecord, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, TaskRecord, kind,
-};
+use carbon_ebpf::{COMM_LEN, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, TaskRecord, kind};
 
 /// A cgroup's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +42,18 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     let found: u64 = bytemuck::try_pod_read_unaligned(bytes.get(..8)?).ok()?;
     match found {
         kind::CGROUP | kind::TOTAL | kind::CGROUP_REMOVED | kind::CGROUP_RELEASED => {
-            let record: CgroupRecord = padded(bytes, CGROUP_RECORD_HEAD)?;
-            let time = CgroupTime {
-                cgroup: CgroupId(record.cgroup),
-                parent: (record.parent != 0).then_some(CgroupId(record.parent)),
-                exec_ns: record.exec_ns,
-            };
+            // By the word: this is done for each cgroup of every snapshot.
+            let mut words = bytes.get(8..)?.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+            let (cgroup, parent) = (words.next()?, words.next()?);
+            let mut exec_ns = [0; PACKAGES_MAX];
+            for (nanos, word) in exec_ns.iter_mut().zip(words) {
+                *nanos = word;
+            }
+            let parent = (parent != 0).then_some(CgroupId(parent));
+            let time = CgroupTime { cgroup: CgroupId(cgroup), parent, exec_ns };
             Some(match found {
                 kind::CGROUP => Record::Cgroup(time),
-                kind::TOTAL => Record::Total(record.exec_ns),
+                kind::TOTAL => Record::Total(time.exec_ns),
                 kind::CGROUP_REMOVED => Record::Removed(time),
                 _ => Record::Released(time),
             })

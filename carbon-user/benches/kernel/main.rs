@@ -1,4 +1,4 @@
-//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|top`.
+//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|load|top`.
 //!
 //! `switch` compares programs on `sched_switch`: an empty one, the hook, a slot kept by the monotonic clock, and a
 //! sum by cgroup in bpftrace. A program's own run time is the kernel's `run_time_ns` over `run_cnt`; beside it the
@@ -15,11 +15,13 @@
 #![expect(clippy::cast_precision_loss, reason = "times for people to read")]
 #![expect(clippy::indexing_slicing, reason = "one place for each variant, made so above")]
 
+mod load;
+
 use anyhow::{Context, Result, bail};
 use aya::programs::{BtfTracePoint, loaded_programs};
 use aya::sys::{Stats, enable_stats};
 use aya::{Btf, Ebpf};
-use carbon_user::sched::{Accounting, Books, CpuStat, Hook, Limits};
+use carbon_user::sched::{Accounting, Books, CpuStat, Hook, Limits, Proc};
 use carbon_user::sysroot::SysRoot;
 use carbon_user::topology::Topology;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -37,10 +39,11 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["switch"] => switch(),
-        ["snapshot"] => snapshot(1_000),
+        ["snapshot"] => [1, 100, 1_000, 10_000].into_iter().try_for_each(snapshot),
+        ["load"] => load::load(),
         ["top"] => top(),
         ["snapshot", count] => snapshot(count.parse().context("a number of cgroups")?),
-        _ => bail!("say switch, snapshot [CGROUPS] or top"),
+        _ => bail!("say switch, snapshot [CGROUPS], load or top"),
     }
 }
 
@@ -69,21 +72,10 @@ fn attach(variant: &str, btf: &Btf) -> Result<Option<Attached>> {
             let root = SysRoot::default();
             Attached::Hook(Box::new(Hook::open(&root, &Topology::read(&root)?, Limits::default())?))
         }
-        "bpftrace" => {
-            let started = Command::new("bpftrace")
-                .args(["-e", PEER])
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn();
-            let Ok(mut child) = started else { return Ok(None) };
-            let mut first = [0; 9];
-            if child.stdout.as_mut().context("its output")?.read_exact(&mut first).is_err() {
-                child.wait()?;
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_millis(500));
-            Attached::Peer(Peer(child))
-        }
+        "bpftrace" => match bpftrace()? {
+            Some(peer) => Attached::Peer(peer),
+            None => return Ok(None),
+        },
         other => {
             let mut ebpf = Ebpf::load(OBJECT)?;
             let name = VARIANTS.iter().find(|(name, _)| *name == other).context("a variant")?.1;
@@ -93,6 +85,20 @@ fn attach(variant: &str, btf: &Btf) -> Result<Option<Attached>> {
             Attached::Program(ebpf)
         }
     }))
+}
+
+/// The peer, attached; nothing where it cannot be.
+fn bpftrace() -> Result<Option<Peer>> {
+    let started =
+        Command::new("bpftrace").args(["-e", PEER]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let Ok(mut child) = started else { return Ok(None) };
+    let mut first = [0; 9];
+    if child.stdout.as_mut().context("its output")?.read_exact(&mut first).is_err() {
+        child.wait()?;
+        return Ok(None);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    Ok(Some(Peer(child)))
 }
 
 /// Runs and nanoseconds of the loaded programs of a name.
@@ -231,30 +237,35 @@ fn snapshot(count: usize) -> Result<()> {
     let _stats = enable_stats(Stats::RunTime)?;
     let mut books = Books::open(&root, &topology, Limits::default())?;
     let mut files = CpuStat::open(&root, &topology, Limits::default())?;
-    let (mut of_books, mut of_files) = (Vec::new(), Vec::new());
-    for _ in 0..101 {
-        for (accounting, times) in
-            [(&mut books as &mut dyn Accounting, &mut of_books), (&mut files, &mut of_files)]
-        {
+    let mut processes = Proc::open(&root, &topology)?;
+    let (mut of_books, mut of_files, mut of_processes) = (Vec::new(), Vec::new(), Vec::new());
+    let rounds = if count > 1_000 { 31 } else { 101 };
+    for _ in 0..rounds {
+        for (accounting, times) in [
+            (&mut books as &mut dyn Accounting, &mut of_books),
+            (&mut files, &mut of_files),
+            (&mut processes, &mut of_processes),
+        ] {
             let start = cpu_time();
             accounting.snapshot()?;
             times.push(cpu_time().saturating_sub(start).as_secs_f64() * 1e3);
         }
     }
     println!(
-        "{count} cgroups besides the machine's own, 101 snapshots alternated; CPU time in ms, median [least to most]"
+        "{count} cgroups besides the machine's own, {rounds} snapshots alternated; CPU time in ms, median [least to most]"
     );
     println!("books     {}", spread(&of_books));
     for program in ["carbon_cgroups", "carbon_tasks"] {
         let (runs, nanos) = own_time(program);
         println!(
             "  of which {program} {:.2} ms: {:.0} ns for each object",
-            nanos as f64 / 1e6 / 102.0,
+            nanos as f64 / 1e6 / f64::from(rounds + 1),
             nanos as f64 / runs as f64
         );
     }
     println!("cpu.stat  {}", spread(&of_files));
-    println!("cpu.stat / books  {:.1}", median(&of_files) / median(&of_books));
+    println!("/proc     {}", spread(&of_processes));
+    println!("cpu.stat / books  {:.1}\n", median(&of_files) / median(&of_books));
     Ok(())
 }
 
