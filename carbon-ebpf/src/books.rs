@@ -188,6 +188,10 @@ pub(crate) extern "C" fn carbon_cgroups(context: *mut c_void) -> i32 {
         by_package(address, &mut record.exec_ns);
     } else {
         by_package(sum_exec(cgroup as u64), &mut record.exec_ns);
+        // Of the many that only hold others there is nothing to tell.
+        if record.exec_ns.iter().all(|nanos| *nanos == 0) {
+            return 0;
+        }
         record.cgroup = kernel::booked_to(id);
         record.parent = parent(cgroup as u64);
     }

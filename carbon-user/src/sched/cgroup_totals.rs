@@ -26,13 +26,18 @@ fn add(sum: &mut Nanos, more: &Nanos) {
 struct Entry {
     /// By its own book.
     nanos: Nanos,
-    /// What of that is in the books of those directly below it, the removed ones too.
-    below: Nanos,
-    /// The difference, as it was told last: the cgroups are read one after the other, a parent before its children.
-    own: Nanos,
     pass: u64,
     removed: bool,
     released: bool,
+}
+
+/// In cpuacct, what of a cgroup's book is not its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Inside {
+    /// In the books of those directly below it, the removed ones too.
+    below: Nanos,
+    /// The rest, as it was told last: the cgroups are read one after the other, a parent before its children.
+    own: Nanos,
 }
 
 /// What the books say, as totals that never fall. No kernel here: rows in, usage out.
@@ -40,6 +45,8 @@ struct Entry {
 pub(super) struct CgroupTotals {
     packages: usize,
     entries: FxHashMap<CgroupId, Entry>,
+    /// Of those with others below them, in cpuacct.
+    inside: FxHashMap<CgroupId, Inside>,
     /// Removed but not released, oldest first.
     unreleased: VecDeque<CgroupId>,
     pub(super) pass: u64,
@@ -70,6 +77,7 @@ impl CgroupTotals {
         Self {
             packages,
             entries: FxHashMap::default(),
+            inside: FxHashMap::default(),
             unreleased: VecDeque::new(),
             pass: 0,
             begun: false,
@@ -94,8 +102,6 @@ impl CgroupTotals {
         let (begun, pass) = (self.begun, self.pass);
         let entry = self.entries.entry(time.cgroup).or_insert_with(|| Entry {
             nanos: [0; PACKAGES_MAX],
-            below: [0; PACKAGES_MAX],
-            own: [0; PACKAGES_MAX],
             pass,
             removed: false,
             released: false,
@@ -115,8 +121,8 @@ impl CgroupTotals {
         if any == 0 {
             return;
         }
-        match time.parent.and_then(|parent| self.entries.get_mut(&parent)) {
-            Some(parent) => add(&mut parent.below, &grown),
+        match time.parent.filter(|parent| self.entries.contains_key(parent)) {
+            Some(parent) => add(&mut self.inside.entry(parent).or_default().below, &grown),
             // What the root's children gain is what the root has not.
             None if begun => add(&mut self.grown, &grown),
             None => {}
@@ -197,12 +203,17 @@ impl CgroupTotals {
     /// Cumulative time of everything known.
     pub(super) fn usage(&mut self) -> Usage {
         let mut usage = Usage::new(self.packages);
-        for (cgroup, entry) in &mut self.entries {
-            let columns = entry.own.iter_mut().zip(&entry.nanos).zip(&entry.below);
-            for ((own, nanos), below) in columns.take(self.packages) {
-                *own = (*own).max(nanos.saturating_sub(*below));
-            }
-            push(&mut usage, WorkloadKey::cgroup(*cgroup), &entry.own);
+        for (cgroup, entry) in &self.entries {
+            let own = match self.inside.get_mut(cgroup) {
+                None => &entry.nanos,
+                Some(inside) => {
+                    for ((own, nanos), below) in inside.own.iter_mut().zip(&entry.nanos).zip(&inside.below) {
+                        *own = (*own).max(nanos.saturating_sub(*below));
+                    }
+                    &inside.own
+                }
+            };
+            push(&mut usage, WorkloadKey::cgroup(*cgroup), own);
         }
         let mut tasks = self.root;
         for (tasks, kernel) in tasks.iter_mut().zip(&self.kernel) {
@@ -216,13 +227,14 @@ impl CgroupTotals {
 
     /// Drops what was reported for the last time.
     pub(super) fn retire(&mut self) {
-        let Self { entries, unreleased, .. } = self;
+        let Self { entries, inside, unreleased, .. } = self;
         let mut surplus = unreleased.len().saturating_sub(UNRELEASED_MAX);
         unreleased.retain(|cgroup| {
             let drop = surplus > 0 || entries.get(cgroup).is_none_or(|entry| entry.released);
             if drop {
                 surplus = surplus.saturating_sub(1);
                 entries.remove(cgroup);
+                inside.remove(cgroup);
             }
             !drop
         });
