@@ -80,11 +80,12 @@ fn a_run_has_the_cpu_time_that_the_kernel_counted() {
     }
     let _alone = alone();
     let load = load().display();
-    for accounting in ["auto", "books", "hook", "cpustat", "proc"] {
+    for accounting in ["auto", "books", "hook", "rawtp", "cpustat", "proc"] {
         let cgroup = TestCgroup::new(&format!("run-{accounting}"));
         let enter = format!("echo $$ > {}/cgroup.procs", cgroup.path.display());
         // What is moved into a cgroup has left that of the run, by which this way counts.
-        let enter = if accounting == "cpustat" { "true" } else { &enter };
+        let by_cgroup = ["cpustat", "rawtp"].contains(&accounting);
+        let enter = if by_cgroup { "true" } else { &enter };
         let script = format!(
             "{enter}; {load} threads 2 0.2; {load} orphan 0.3; i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done; exit 5"
         );
@@ -95,7 +96,7 @@ fn a_run_has_the_cpu_time_that_the_kernel_counted() {
         assert_eq!((&report["accounting"], &report["project"]), (&expected.into(), &"p".into()));
         let cpu_ns = number(&report["cpu_ns"]);
         println!("{accounting}: {cpu_ns} ns, cpu.stat {} us", cgroup.usage_usec());
-        if accounting == "cpustat" {
+        if by_cgroup {
             // Two threads, an orphan, and at least a third of a millisecond for each of the short ones.
             assert!((730_000_000..1_500_000_000).contains(&cpu_ns), "{cpu_ns}");
         } else {
@@ -119,7 +120,7 @@ fn top_has_each_cgroup_and_all_of_the_time() {
         return;
     }
     let _alone = alone();
-    for accounting in ["books", "hook", "cpustat", "proc"] {
+    for accounting in ["books", "hook", "rawtp", "cpustat", "proc"] {
         let cgroup = TestCgroup::new(&format!("top-{accounting}"));
         let inner = cgroup.start(&format!("sleep 0.7; exec {} spin 1", load().display()));
         let report = top(&["--duration", "3s", "--interval", "500ms", "--accounting", accounting]);
@@ -131,6 +132,8 @@ fn top_has_each_cgroup_and_all_of_the_time() {
         let truth_ns = cgroup.usage_usec() * 1000;
         // In steps of 10 ms and without what ended between two looks, where only /proc is read.
         let sampled_ns = if accounting == "proc" { 30_000_000 } else { 0 };
+        // By the clock, in which interrupts and steal are.
+        let sampled_ns = if accounting == "rawtp" { truth_ns / 20 } else { sampled_ns };
         let cpu_ns = number(&ours[0]["cpu_ns"]);
         println!("{accounting}: {cpu_ns} ns, cpu.stat {truth_ns} ns");
         if cpu_ns.abs_diff(truth_ns) > sampled_ns {
@@ -148,6 +151,25 @@ fn top_has_each_cgroup_and_all_of_the_time() {
             assert!(known.abs_diff(wall) < wall / 50, "{known} of {wall}: {accounts}");
         }
     }
+}
+
+/// A kernel that does not describe its types.
+#[test]
+fn without_types_the_clock_is_taken() {
+    if !kernel_or_skip("without_types_the_clock_is_taken") {
+        return;
+    }
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    for shared in ["devices", "fs"] {
+        symlink(Path::new("/sys").join(shared), directory.path().join(shared)).unwrap();
+    }
+    let load = load().to_str().unwrap();
+    let (report, _) = run(&["--sysfs-root", directory.path().to_str().unwrap()], &[load, "spin", "0.3"]);
+    assert_eq!(report["accounting"], "rawtp");
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("since books does not work here") && notes.contains("btf/vmlinux"), "{notes}");
+    assert!((290_000_000..400_000_000).contains(&number(&report["cpu_ns"])), "{report}");
 }
 
 /// A sysfs with this machine's processors and kernel types, and a powercap zone whose counter a test writes.

@@ -442,3 +442,38 @@ fn a_package_is_awake_while_any_of_its_cpus_is() {
     let slack = 0.03 + 0.02 * wall.as_secs_f64();
     assert!(awake > most - slack && awake < all.min(wall.as_secs_f64()) + slack, "{awake} s, CPUs {busy:?}");
 }
+
+/// By the clock instead of the scheduler's own: within 5 % of cpu.stat, since what interrupts and the hypervisor took is in
+/// it, for a spinner and for a thousand short processes; idle time is /proc/stat's.
+#[test]
+fn without_types_each_key_is_near_cpu_stat() {
+    if !kernel_or_skip("without_types_each_key_is_near_cpu_stat") {
+        return;
+    }
+    let _alone = alone();
+    let cgroups = ["raw-spin", "raw-short"].map(TestCgroup::new);
+    let mut accounting = open_rung(Rung::Raw);
+    let start = accounting.snapshot().unwrap();
+    let begun = std::time::Instant::now();
+    let mut children = [
+        cgroups[0].start(&format!("exec {} spin 1", load().display())),
+        cgroups[1].start("i=0; while [ $i -lt 1000 ]; do /bin/true; i=$((i+1)); done"),
+    ];
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    let end = accounting.snapshot().unwrap();
+    let wall_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap() * u64::from(topology().cpus_online());
+    let (grown, fallen) = end.usage.since(&start.usage);
+    let accounts = end.accounts.since(&start.accounts);
+    assert_eq!(fallen, 0);
+    for cgroup in &cgroups {
+        let (ours, truth) = (booked(&grown, cgroup.id), cgroup.usage_usec() * 1000);
+        println!("{}: {ours} ns, cpu.stat {truth} ns", cgroup.path.display());
+        let tolerance = truth / 20 + u64::try_from(tick().as_nanos()).unwrap() * 2;
+        assert!(ours.abs_diff(truth) < tolerance, "{ours} ns, cpu.stat {truth} ns");
+        assert!(accounting.cgroup_path(cgroup.id).unwrap().contains("raw-"));
+    }
+    let known = grown.total().0 + accounts.idle_ns;
+    assert!(known.abs_diff(wall_ns) < wall_ns / 100, "{known} of {wall_ns}: {accounts:?}");
+}

@@ -8,7 +8,10 @@
 use crate::{kernel, maps};
 use aya_ebpf::{
     cty::c_void,
-    helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns, bpf_map_lookup_percpu_elem},
+    helpers::generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns,
+        bpf_map_lookup_percpu_elem,
+    },
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
@@ -156,6 +159,32 @@ fn settle(slot: &mut Slot) {
     } else if maps::CROWDED.insert(slot.key, pending_ns, 0).is_err() {
         slot.overflow_ns += pending_ns;
     }
+}
+
+/// A context switch on a kernel that does not describe its types: no field can be read, but the previous task is still the
+/// current one, and helpers tell its cgroup. The clock is the monotonic one, so that interrupts and steal are in it.
+/// Run by userspace on each CPU at the edge of a window too, where it closes what runs there.
+#[raw_tracepoint]
+pub(crate) fn carbon_raw(_: RawTracePointContext) -> i32 {
+    let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: an element of this CPU, and the program is not preempted by itself.
+    let slot = unsafe { &mut *slot };
+    // SAFETY: the helper has no arguments.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let elapsed_ns = now_ns.saturating_sub(slot.booked_ns);
+    if slot.booked_ns != 0 {
+        // SAFETY: as above.
+        if unsafe { bpf_get_current_pid_tgid() } == 0 {
+            slot.idle_ns += elapsed_ns;
+        } else {
+            // SAFETY: as above.
+            slot.key = unsafe { bpf_get_current_cgroup_id() };
+            slot.pending_ns = elapsed_ns;
+            settle(slot);
+        }
+    }
+    slot.booked_ns = now_ns;
+    0
 }
 
 /// A switch whose previous task is not the remembered one: the program was not run for some switch before. What

@@ -151,6 +151,8 @@ pub enum AccountingArg {
     Books,
     /// A BPF program on every context switch.
     Hook,
+    /// A BPF program on every context switch that needs no BTF.
+    Rawtp,
     /// The cgroups' cpu.stat files.
     #[value(name = "cpustat")]
     CpuStat,

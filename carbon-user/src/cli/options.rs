@@ -194,6 +194,7 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
             AccountingArg::Auto => None,
             AccountingArg::Books => Some(Rung::Books),
             AccountingArg::Hook => Some(Rung::Hook),
+            AccountingArg::Rawtp => Some(Rung::Raw),
             AccountingArg::CpuStat => Some(Rung::CpuStat),
             AccountingArg::Proc => Some(Rung::Proc),
         },

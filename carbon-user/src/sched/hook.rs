@@ -6,16 +6,16 @@
 
 use super::apart::Apart;
 use super::enrol::Enrolment;
-use super::procstat::{Outside, ProcStat};
+use super::procstat::ProcStat;
 use super::runs::Processes;
+use super::slots::SlotTimes;
 use super::tracer::Tracer;
 use super::{Accounting, Limits, Rung, SchedError};
-use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
-use crate::window::{Accounts, Class, SchedSnapshot, Usage, WorkloadKey};
-use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, PACKAGES_MAX, Slot};
+use crate::window::{SchedSnapshot, Usage};
+use carbon_ebpf::{KEY_IDLE, Slot};
 use std::collections::HashMap;
 
 const FOLD: &str = "carbon_fold";
@@ -29,21 +29,12 @@ const ATTEMPTS: usize = 3;
 pub struct Hook {
     root: SysRoot,
     tracer: Tracer,
-    package_of: Vec<usize>,
-    packages: usize,
+    times: SlotTimes,
     apart: Apart,
     /// CPUs that are not to be disturbed.
     undisturbed: Vec<bool>,
-    /// Idle time of each CPU as it was last seen, so that an estimate for a running slice is never taken back.
-    idle_ns: Vec<u64>,
-    /// Time that each CPU was online, and was not.
-    presence_ns: Vec<[u64; 2]>,
-    outside: Outside,
-    begin_slots: Vec<Slot>,
-    /// CPUs times clock, less what is known of windows in which CPUs came or went.
-    wall_ns: u64,
-    known_ns: u64,
-    missed_ns: u64,
+    /// What runs there can be read from outside.
+    peeks: bool,
 }
 
 impl Hook {
@@ -64,24 +55,15 @@ impl Hook {
             .take(begin_slots.len())
             .map(|cpu: u32| limits.disturb_no_cpu || tickless.contains(&cpu))
             .collect::<Vec<_>>();
-        if undisturbed.contains(&true) {
-            // It needs a helper of 5.19; before, what runs on such a CPU is booked when it switches.
-            tracer.object.load_on_demand(PEEK)?;
-        }
+        // It needs a helper of 5.19; before, what runs on such a CPU is booked when it switches.
+        let peeks = undisturbed.contains(&true) && tracer.object.load_on_demand(PEEK).is_ok();
         Ok(Self {
             root: root.clone(),
             tracer,
-            package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
-            packages: topology.packages.min(PACKAGES_MAX),
+            times: SlotTimes::new(topology, begin, begin_slots),
             apart: Apart::default(),
             undisturbed,
-            idle_ns: vec![0; begin_slots.len()],
-            presence_ns: vec![[0; 2]; begin_slots.len()],
-            outside: Outside::new(begin, clock::monotonic_ns()),
-            begin_slots,
-            wall_ns: 0,
-            known_ns: 0,
-            missed_ns: 0,
+            peeks,
         })
     }
 
@@ -109,7 +91,7 @@ impl Hook {
         loop {
             attempt += 1;
             let before = self.tracer.object.slots()?;
-            let mut rows = self.cells()?;
+            let mut rows = self.times.cells(&self.tracer.object)?;
             self.add_running(&before, &mut rows)?;
             let after = self.tracer.object.slots()?;
             // Those that were folded go on: what they add is in the next reading.
@@ -118,23 +100,8 @@ impl Hook {
                 passive && (before.sequence != after.sequence || before.sequence % 2 == 1)
             });
             if !moved || attempt == ATTEMPTS {
-                return Ok((self.usage(rows), before));
+                return Ok((self.times.usage(rows), before));
             }
-        }
-    }
-
-    /// What the cells hold, by key and package.
-    fn cells(&self) -> Result<HashMap<u64, Vec<CpuNanos>>, SchedError> {
-        let mut rows = HashMap::new();
-        self.tracer.object.cells(|cpu, key, exec_ns| self.add(&mut rows, cpu, key, exec_ns))?;
-        Ok(rows)
-    }
-
-    fn add(&self, rows: &mut HashMap<u64, Vec<CpuNanos>>, cpu: usize, key: u64, exec_ns: u64) {
-        let row = rows.entry(key).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
-        let package = self.package_of.get(cpu).copied().unwrap_or(0).min(self.packages.saturating_sub(1));
-        if let Some(nanos) = row.get_mut(package) {
-            *nanos += CpuNanos(exec_ns);
         }
     }
 
@@ -144,6 +111,9 @@ impl Hook {
         slots: &[Slot],
         rows: &mut HashMap<u64, Vec<CpuNanos>>,
     ) -> Result<(), SchedError> {
+        if !self.peeks {
+            return Ok(());
+        }
         for (cpu, slot) in slots.iter().enumerate() {
             if slot.key == KEY_IDLE || slot.task == 0 || !self.is_undisturbed(cpu) {
                 continue;
@@ -152,65 +122,9 @@ impl Hook {
             let peek = self.tracer.object.peeked()?;
             let same = peek.sequence == u64::from(slot.sequence);
             let running_ns = if same { peek.exec_ns.saturating_sub(slot.booked_ns) } else { 0 };
-            self.add(rows, cpu, slot.key, slot.pending_ns.saturating_add(running_ns));
+            self.times.add(rows, cpu, slot.key, slot.pending_ns.saturating_add(running_ns));
         }
         Ok(())
-    }
-
-    fn usage(&self, rows: HashMap<u64, Vec<CpuNanos>>) -> Usage {
-        let mut usage = Usage::new(self.packages);
-        for (key, nanos) in rows {
-            let class = if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
-            let cgroup = CgroupId(key & !KEY_KERNEL_THREAD);
-            usage.push(WorkloadKey { cgroup, class, run: None }, &nanos);
-        }
-        usage
-    }
-
-    fn accounts(&mut self, slots: &[Slot], busy: CpuNanos) -> Result<Accounts, SchedError> {
-        let stat = ProcStat::read(&self.root)?;
-        let now_ns = clock::monotonic_ns();
-        let passed_ns = now_ns.saturating_sub(self.outside.last_ns());
-        for (cpu, [online_ns, offline_ns]) in self.presence_ns.iter_mut().enumerate() {
-            let online = stat.cpus.iter().any(|(known, _)| *known == cpu);
-            let present_ns = if online { online_ns } else { offline_ns };
-            *present_ns = present_ns.saturating_add(passed_ns);
-        }
-        let passed = self.outside.update(stat, now_ns);
-        let (mut missed_switches, mut overflow_ns) = (0_u64, 0_u64);
-        let known = self.begin_slots.iter().zip(&self.presence_ns).zip(&mut self.idle_ns);
-        for (slot, ((begin, [online_ns, offline_ns]), idle_ns)) in slots.iter().zip(known) {
-            let running = if slot.key == KEY_IDLE { now_ns.saturating_sub(slot.idle_since_ns) } else { 0 };
-            // The slice that was running at the beginning is counted from there. A CPU that goes offline is idle to its
-            // slot until it comes back.
-            let idle = slot.idle_ns.saturating_add(running).saturating_sub(begin.idle_ns);
-            let idle = idle.saturating_sub(*offline_ns);
-            *idle_ns = (*idle_ns).max(idle.min(*online_ns));
-            missed_switches += u64::from(slot.missed_switches.wrapping_sub(begin.missed_switches));
-            overflow_ns += slot.overflow_ns;
-        }
-        let idle_ns = self.idle_ns.iter().sum::<u64>();
-        let irq_steal_ns = self.outside.irq_steal_ns;
-        // Without a switch unseen, what is left of the wall clock is a tick's delay and the switches themselves.
-        let known_ns = [idle_ns, irq_steal_ns, overflow_ns, busy.0]
-            .iter()
-            .fold(0, |sum: u64, part| sum.saturating_add(*part));
-        let more_ns = known_ns.saturating_sub(std::mem::replace(&mut self.known_ns, known_ns));
-        self.wall_ns = self.wall_ns.saturating_add(passed.wall_ns.unwrap_or(more_ns));
-        let rest = self.wall_ns.saturating_sub(known_ns);
-        if missed_switches > 0 {
-            self.missed_ns = self.missed_ns.max(rest);
-        }
-        Ok(Accounts {
-            idle_ns,
-            irq_steal_ns,
-            missed_ns: self.missed_ns,
-            overflow_ns,
-            missed_switches,
-            lost_events: self.tracer.lost_events()?,
-            clamped: 0,
-            own_ns: 0,
-        })
     }
 }
 
@@ -231,7 +145,12 @@ impl Accounting for Hook {
         let (usage, slots) = self.read()?;
         self.tracer.drain();
         self.tracer.take_ended();
-        let accounts = self.accounts(&slots, usage.total())?;
+        let accounts = self.times.accounts(
+            ProcStat::read(&self.root)?,
+            &slots,
+            usage.total(),
+            self.tracer.lost_events()?,
+        );
         let usage = self.apart.separate(usage, self.tracer.runs.usage());
         Ok(SchedSnapshot { usage, accounts, awake: self.tracer.awake()? })
     }

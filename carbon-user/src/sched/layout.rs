@@ -4,7 +4,7 @@ use super::SchedError;
 use super::btf::KernelTypes;
 
 /// Names and values of the programs' constants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
     /// In the order that they were found.
     pub(super) constants: Vec<(&'static str, u64)>,

@@ -18,9 +18,12 @@ mod object;
 mod proc;
 mod procstat;
 mod programs;
+mod raw;
 mod records;
 mod refusal;
+mod run_cgroup;
 mod runs;
+mod slots;
 mod tracer;
 
 pub use books::Books;
@@ -31,6 +34,7 @@ pub use hook::Hook;
 pub use names::CgroupNames;
 pub use proc::Proc;
 pub use programs::{ProgramTime, Timing, time_programs};
+pub use raw::Raw;
 pub use runs::{ProcessTime, Processes};
 
 use crate::sysroot::SysRoot;
@@ -47,6 +51,9 @@ pub enum Rung {
     Books,
     /// A BPF program on every context switch: exact, some nanoseconds a switch.
     Hook,
+    /// A BPF program on every context switch that reads no field of the kernel, for kernels without BTF: by the monotonic
+    /// clock, with what interrupts and the hypervisor took.
+    Raw,
     /// The cgroups' `cpu.stat` files: exact per cgroup, no split by package, ends of cgroups are not seen.
     CpuStat,
     /// `/proc`: processes that live shorter than a window are lost.
@@ -55,13 +62,14 @@ pub enum Rung {
 
 impl Rung {
     /// All rungs, best first.
-    pub const ALL: [Self; 4] = [Self::Books, Self::Hook, Self::CpuStat, Self::Proc];
+    pub const ALL: [Self; 5] = [Self::Books, Self::Hook, Self::Raw, Self::CpuStat, Self::Proc];
 
     /// The word of `--accounting`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Books => "books",
             Self::Hook => "hook",
+            Self::Raw => "rawtp",
             Self::CpuStat => "cpustat",
             Self::Proc => "proc",
         }
@@ -72,6 +80,9 @@ impl Rung {
         match self {
             Self::Books => "the scheduler's own books, by BPF iterators; nothing on the context switch",
             Self::Hook => "a BPF program on every context switch",
+            Self::Raw => {
+                "a BPF program on every context switch that needs no BTF; steal and interrupts are in its times"
+            }
             Self::CpuStat => "the cgroups' cpu.stat files; removed cgroups and packages are not told apart",
             Self::Proc => "the processes in /proc; those that live between two looks are lost",
         }
@@ -80,13 +91,17 @@ impl Rung {
     /// What a context switch costs more with it, in nanoseconds: `cargo xtask bench switch` on a quiet two-core virtual
     /// machine has the hook's program at 55 to 70 ns, where an empty one has 50 to 55.
     pub fn switch_cost_ns(self) -> u64 {
-        if self == Self::Hook { 70 } else { 0 }
+        match self {
+            Self::Hook => 70,
+            Self::Raw => 130,
+            Self::Books | Self::CpuStat | Self::Proc => 0,
+        }
     }
 
     /// Best quality of what is derived from it.
     pub fn quality(self) -> Quality {
         match self {
-            Self::Books | Self::Hook => Quality::Measured,
+            Self::Books | Self::Hook | Self::Raw => Quality::Measured,
             Self::CpuStat | Self::Proc => Quality::Sampled,
         }
     }
@@ -184,6 +199,7 @@ pub fn open(
     let opened: Result<Box<dyn Accounting>, SchedError> = match rung {
         Rung::Books => Books::open(root, topology, limits).map(|books| Box::new(books) as _),
         Rung::Hook => Hook::open(root, topology, limits).map(|hook| Box::new(hook) as _),
+        Rung::Raw => Raw::open(root, topology, limits).map(|raw| Box::new(raw) as _),
         Rung::CpuStat => CpuStat::open(root, topology, limits).map(|files| Box::new(files) as _),
         Rung::Proc => Proc::open(root, topology).map(|processes| Box::new(processes) as _),
     };

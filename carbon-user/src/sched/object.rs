@@ -55,16 +55,20 @@ impl fmt::Debug for Object {
 
 impl Object {
     /// Finds the kernel's layout and creates maps; no program is loaded yet.
-    /// `hook` says that its overflow table is used.
+    /// Without a hierarchy the kernel's types are not asked for: for programs that read no field. `hook` says that its
+    /// overflow table is used.
     pub(super) fn open(
         root: &SysRoot,
         topology: &Topology,
         limits: Limits,
-        hierarchy: &Hierarchy,
+        hierarchy: Option<&Hierarchy>,
         hook: bool,
     ) -> Result<Self, SchedError> {
-        let layout = Layout::find(&KernelTypes::read(&root.sys)?)?;
-        if hierarchy.is_cpuacct() && !layout.has_cpuacct {
+        let layout = match hierarchy {
+            None => Layout::default(),
+            Some(_) => Layout::find(&KernelTypes::read(&root.sys)?)?,
+        };
+        if hierarchy.is_some_and(Hierarchy::is_cpuacct) && !layout.has_cpuacct {
             return Err(SchedError::Btf { what: "what the cpuacct hierarchy is followed by".into() });
         }
         let cpus = topology.package_of.len();
@@ -80,17 +84,22 @@ impl Object {
             ("CPU_COUNT", cpus_read),
             ("PACKAGE_COUNT", packages as u64),
             ("MISBOOK_EVERY", limits.misbook_every),
-            ("HIERARCHY_ID", hierarchy.id),
-            ("BY_CPUACCT", u64::from(hierarchy.is_cpuacct())),
+            ("HIERARCHY_ID", hierarchy.map_or(0, |hierarchy| hierarchy.id)),
+            ("BY_CPUACCT", u64::from(hierarchy.is_some_and(Hierarchy::is_cpuacct))),
             ("ROWS_MAX", rows_a_pass),
             ("EVENT_BYTES", event_bytes.into()),
         ];
         let constants: Vec<(&str, u64)> = layout.constants.iter().copied().chain(machine).collect();
-        let btf = Btf::parse_file(root.sys.join("kernel/btf/vmlinux"), Endianness::default())
-            .map_err(|error| SchedError::Btf { what: error.to_string() })?;
+        let btf = match hierarchy {
+            None => None,
+            Some(_) => Some(
+                Btf::parse_file(root.sys.join("kernel/btf/vmlinux"), Endianness::default())
+                    .map_err(|error| SchedError::Btf { what: error.to_string() })?,
+            ),
+        };
         allow_locked_memory();
         let mut loader = EbpfLoader::new();
-        loader.btf(Some(&btf));
+        loader.btf(btf.as_ref());
         for (name, value) in &constants {
             loader.override_global(name, value, true);
         }
@@ -106,7 +115,7 @@ impl Object {
         let log = EbpfLogger::init(&mut ebpf).ok();
         let rows = ring(&mut ebpf, "ROWS")?;
         let events = ring(&mut ebpf, "EVENTS")?;
-        let mut this = Self { ebpf, btf: Some(btf), layout, rows_a_pass, rows, events, log };
+        let mut this = Self { ebpf, btf, layout, rows_a_pass, rows, events, log };
         this.set_packages(topology)?;
         Ok(this)
     }
@@ -157,6 +166,14 @@ impl Object {
         let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
         let raw: &mut RawTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
         raw.load().map_err(|error| SchedError::load(program, error))
+    }
+
+    /// Attaches such a program to a tracepoint, until the object is dropped.
+    pub(super) fn attach_raw(&mut self, program: &'static str, tracepoint: &str) -> Result<(), SchedError> {
+        let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
+        let raw: &mut RawTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
+        raw.attach(tracepoint).map_err(|error| SchedError::load(program, error))?;
+        Ok(())
     }
 
     /// Runs such a program with a first argument, on a given CPU if one is named.

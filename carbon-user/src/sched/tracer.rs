@@ -61,7 +61,7 @@ impl Tracer {
         let hierarchy = Hierarchy::choose(root, limits.hierarchy)?;
         let mut names = CgroupNames::default();
         names.walk(&hierarchy.mount);
-        let mut object = Object::open(root, topology, limits, &hierarchy, hook)?;
+        let mut object = Object::open(root, topology, limits, Some(&hierarchy), hook)?;
         if !hook {
             // It needs a helper of 5.19 (bpf_map_lookup_percpu_elem), which all kernels with the books have.
             object.load_on_demand("carbon_prepare")?;
