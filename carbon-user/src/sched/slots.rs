@@ -24,6 +24,8 @@ pub(super) struct SlotTimes {
     /// CPUs times clock, less what is known of windows in which CPUs came or went.
     wall_ns: u64,
     known_ns: u64,
+    /// As they were told last: neither falls.
+    told_idle_ns: u64,
     missed_ns: u64,
 }
 
@@ -39,6 +41,7 @@ impl SlotTimes {
             begin,
             wall_ns: 0,
             known_ns: 0,
+            told_idle_ns: 0,
             missed_ns: 0,
         }
     }
@@ -106,12 +109,18 @@ impl SlotTimes {
             .fold(0, |sum: u64, part| sum.saturating_add(*part));
         let more_ns = known_ns.saturating_sub(std::mem::replace(&mut self.known_ns, known_ns));
         self.wall_ns = self.wall_ns.saturating_add(passed.wall_ns.unwrap_or(more_ns));
-        let rest = self.wall_ns.saturating_sub(known_ns);
+        let mut rest_ns = self.wall_ns.saturating_sub(known_ns);
+        let mut idle_ns = idle_ns;
         if missed_switches > 0 {
-            self.missed_ns = self.missed_ns.max(rest);
+            // A CPU that was seen to leave idleness and not to enter it was idle for as long as the kernel says.
+            let unseen_ns = self.outside.idle_ns.saturating_sub(idle_ns).min(rest_ns);
+            idle_ns += unseen_ns;
+            rest_ns -= unseen_ns;
+            self.missed_ns = self.missed_ns.max(rest_ns);
         }
+        self.told_idle_ns = self.told_idle_ns.max(idle_ns);
         Accounts {
-            idle_ns,
+            idle_ns: self.told_idle_ns,
             irq_steal_ns,
             missed_ns: self.missed_ns,
             overflow_ns,
