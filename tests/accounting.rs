@@ -269,6 +269,7 @@ fn a_dead_process_agrees_with_rusage() {
     let [best, ..] = exact_rungs("a_dead_process_agrees_with_rusage")[..] else { panic!() };
     let mut accounting = open_rung(best);
     let mut settled = 0;
+    let mut exact = 0;
     for number in 1..=20 {
         let run = RunId(number);
         let enrolment = accounting.open_run(run).unwrap();
@@ -288,13 +289,16 @@ fn a_dead_process_agrees_with_rusage() {
         let ours = processes.listed.iter().find(|process| process.pid == child.id()).unwrap();
         let ours_us = ours.cpu.0 / 1000;
         // The parent is told a moment before the process leaves its CPU for the last time.
-        let tail_us = if is_slow() { 5_000 } else { 2 };
+        // An interrupt in that moment lengthens it, so the bound of each is wide and most are held to 2 us.
+        let tail_us = 5_000;
         let missed_us = if final_seen { 2 } else { 10_000 };
         let range = truth_us.saturating_sub(missed_us)..=truth_us + tail_us;
         assert!(range.contains(&ours_us), "{ours_us} us, rusage {truth_us} us, final seen: {final_seen}");
         settled += u32::from(final_seen);
+        exact += u32::from(ours_us.abs_diff(truth_us) <= 2);
     }
     assert!(settled >= 15, "{settled} of 20 finals seen");
+    assert!(is_slow() || exact >= 12, "{exact} of 20 within 2 us of rusage");
 }
 
 fn rusage_us(pid: u32) -> u64 {

@@ -247,7 +247,7 @@ fn snapshot(count: usize) -> Result<()> {
         books.snapshot()?;
         warm.push(cpu_time().saturating_sub(start).as_secs_f64() * 1e3);
     }
-    let mut processes = Proc::open(&root, &topology)?;
+    let mut processes = Proc::open(&root, &topology, Limits::default())?;
     let (mut of_books, mut of_files, mut of_processes) = (Vec::new(), Vec::new(), Vec::new());
     let rounds = if count > 1_000 { 31 } else { 101 };
     for _ in 0..rounds {

@@ -73,10 +73,12 @@ impl Engine {
         let mut notes = Vec::new();
         let intensity = intensity(measuring, &mut notes)?;
         let topology = Topology::read(&measuring.root).map_err(|error| {
-            CliError::cannot_measure(anyhow::Error::new(error).context("cannot read the CPUs from sysfs"))
+            let what = format!("cannot read the CPUs below {}", measuring.root.sys.display());
+            CliError::cannot_measure(anyhow::Error::new(error).context(what))
         })?;
         let meters = Meters::open(&measuring.root, &topology, measuring.meter)
             .map_err(|error| CliError::measuring(error, "see \"carbon doctor\""))?;
+        notes.extend(unreadable(&meters));
         // What learns each workload's own watts from a meter is better where it knows how long the package was awake.
         let learns = measuring.attribution == Method::Bank
             && meters.domains().iter().any(|domain| domain.quality == Quality::Measured);
@@ -144,6 +146,19 @@ impl Engine {
     fn top(&self, totals: &Totals) -> Top {
         Top::new(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup))
     }
+}
+
+/// A word where there are meters and none can be read: that the model stands in must not pass for what there is.
+fn unreadable(meters: &Meters) -> Option<String> {
+    let modelled = meters.domains().iter().all(|domain| domain.quality == Quality::Modelled);
+    let [first, rest @ ..] = meters.findings() else { return None };
+    // The class itself, one of its zones at least, and the model.
+    let there_are =
+        !first.chosen && rest.len() > 1 && rest.iter().all(|other| other.advice.is_some() || !other.chosen);
+    (modelled && there_are).then(|| {
+        let advice = first.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
+        format!("joules are modelled, since {} cannot be used: {}{advice}", first.name, first.reason)
+    })
 }
 
 fn intensity(measuring: &Measuring, notes: &mut Vec<String>) -> Result<Intensity, CliError> {
@@ -224,7 +239,8 @@ impl Attendant for CommandMeter {
         loop {
             match self.engine.sampler.accounting().run_alive(self.run) {
                 Ok(0) => return,
-                Ok(_) => {}
+                // Where forks are not followed, processes are known by being looked at.
+                Ok(_) => drop(self.engine.sampler.accounting().drain()),
                 Err(error) => {
                     log::warn!("cannot tell whether the command's processes have gone: {error}");
                     return;
@@ -313,7 +329,7 @@ pub struct Machine {
     limit: Option<usize>,
     governor: Governor,
     measuring: Measuring,
-    cpus_online: u32,
+    topology: Topology,
     /// Context switches of the machine when it was last looked.
     switches: u64,
 }
@@ -322,38 +338,40 @@ pub struct Machine {
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
     let (engine, ()) = Engine::open(&options.measuring, false, |_| Ok(()))?;
     let root = &options.measuring.root;
-    let cpus_online = Topology::read(root).map_or(1, |topology| topology.cpus_online());
+    let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
     Ok(Machine {
         engine,
         last: None,
         limit: options.limit,
         governor: Governor::new(options.max_overhead_ratio, options.measuring.interval),
         measuring: options.measuring.clone(),
-        cpus_online,
+        topology,
         switches: sched::context_switches(root),
     })
 }
 
 impl Machine {
     /// Acts where measuring costs too much, and says so.
-    fn govern(&mut self, window: &Totals) -> Result<(), CliError> {
+    fn govern(&mut self, window: &Totals) {
         let root = &self.measuring.root;
         let now = sched::context_switches(root);
         let switched = now.saturating_sub(std::mem::replace(&mut self.switches, now));
         let rung = self.engine.sampler.rung();
         let in_kernel_ns = switched.saturating_mul(rung.switch_cost_ns());
         let cost = Duration::from_nanos(window.accounts().own_ns.saturating_add(in_kernel_ns));
-        let Some(action) = self.governor.observe(cost, window.duration(), self.cpus_online) else {
-            return Ok(());
+        let Some(action) = self.governor.observe(cost, window.duration(), self.topology.cpus_online()) else {
+            return;
         };
-        let lower = Rung::ALL.into_iter().find(|lower| *lower > rung);
+        let lower = rung.cheaper();
         let said = match (action, lower) {
-            (Action::Fall, None) => return Ok(()),
+            (Action::Fall, None) => return,
             (Action::Fall, Some(lower)) => {
-                let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
-                let accounting =
-                    sched::open(lower, root, &topology, self.engine.limits).map_err(cannot_account)?;
-                self.engine.replace_accounting(accounting).map_err(cannot_account)?;
+                let opened = sched::open(lower, root, &self.topology, self.engine.limits);
+                let replaced = opened.and_then(|accounting| self.engine.replace_accounting(accounting));
+                if let Err(error) = replaced {
+                    log::warn!("{lower} does not work here: {error}; {rung} goes on");
+                    return;
+                }
                 format!("CPU time by {lower} instead of {rung} from here on")
             }
             (action, _) => action.to_string(),
@@ -365,14 +383,13 @@ impl Machine {
         log::warn!("{what}: {said}");
         // The last one alone: a live table runs for years.
         self.engine.governed = Some(format!("{what}: {said}"));
-        Ok(())
     }
 }
 
 impl TopMeasurement for Machine {
     fn tick(&mut self) -> Result<Duration, CliError> {
         let window = self.engine.window().map_err(cannot_account)?;
-        self.govern(&window)?;
+        self.govern(&window);
         self.last = Some(window);
         Ok(self.governor.window())
     }

@@ -99,6 +99,11 @@ impl SignalSet {
     }
 }
 
+/// Whether this process ignores a signal now.
+pub(super) fn is_ignored(number: c_int) -> bool {
+    ignored_signals().contains(number)
+}
+
 /// What this process ignores now; nothing where `/proc` does not say (`proc_pid_status(5)`, `SigIgn`).
 fn ignored_signals() -> SignalSet {
     let status = SysRoot::default().read_proc("self/status").unwrap_or_default();

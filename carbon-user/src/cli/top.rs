@@ -6,6 +6,7 @@ use super::live::Screen;
 use super::options::TopOptions;
 use super::output::{Layout, Output, layout};
 use super::progress::Progress;
+use super::signals::is_ignored;
 use crate::clock;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -111,7 +112,8 @@ fn after(due: Instant, window: Duration) -> Instant {
 struct Ends {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
+    /// Nothing where it was to be ignored, as under nohup(1).
+    hang_up: Option<tokio::signal::unix::Signal>,
     quit: tokio::signal::unix::Signal,
 }
 
@@ -120,7 +122,7 @@ impl Ends {
         Ok(Self {
             interrupt: handle(SignalKind::interrupt())?,
             terminate: handle(SignalKind::terminate())?,
-            hang_up: handle(SignalKind::hangup())?,
+            hang_up: (!is_ignored(libc::SIGHUP)).then(|| handle(SignalKind::hangup())).transpose()?,
             quit: handle(SignalKind::quit())?,
         })
     }
@@ -129,7 +131,7 @@ impl Ends {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            Some(()) = async { self.hang_up.as_mut()?.recv().await } => {}
             _ = self.quit.recv() => {}
         }
     }

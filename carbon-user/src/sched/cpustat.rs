@@ -22,6 +22,24 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// A cgroup as its file has it.
+#[derive(Clone, Copy, Debug)]
+struct FileUsage {
+    usec: u64,
+    parent: Option<CgroupId>,
+}
+
+/// What is kept of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// With those below it.
+    usec: u64,
+    /// What it gained itself: less what those below it gained, each read a moment before or after it.
+    own_usec: i64,
+    /// The most that this was.
+    told_usec: i64,
+}
+
 /// The rung.
 #[derive(Debug)]
 pub struct CpuStat {
@@ -32,8 +50,7 @@ pub struct CpuStat {
     packages: usize,
     outside: Outside,
     last: ProcStat,
-    /// Own time of each cgroup when it was last read, in microseconds.
-    seen: HashMap<CgroupId, u64>,
+    seen: HashMap<CgroupId, Seen>,
     totals: HashMap<CgroupId, Vec<CpuNanos>>,
     runs: RunCgroups,
 }
@@ -59,45 +76,76 @@ impl CpuStat {
             totals: HashMap::new(),
             runs: RunCgroups::new(root),
         };
-        this.seen = this.read()?;
+        let files = this.read()?;
+        let seen =
+            |(cgroup, file): (CgroupId, FileUsage)| (cgroup, Seen { usec: file.usec, ..Seen::default() });
+        this.seen = files.into_iter().map(seen).collect();
         Ok(this)
     }
 
-    /// Own time of every cgroup, in microseconds.
-    fn read(&mut self) -> Result<HashMap<CgroupId, u64>, SchedError> {
-        let mut own = HashMap::new();
+    /// Every cgroup's time with that of those below it.
+    fn read(&mut self) -> Result<HashMap<CgroupId, FileUsage>, SchedError> {
+        let mut files = HashMap::new();
         let top = self.mount.path.clone();
         let prefix = self.mount.root.trim_end_matches('/').to_owned();
-        self.read_below(&top, &prefix, &mut own);
-        if own.is_empty() {
+        self.read_below(&top, &prefix, None, &mut files);
+        if files.is_empty() {
             let source = io::Error::from(io::ErrorKind::NotFound);
             return Err(SchedError::Read { path: top.join("cpu.stat").display().to_string(), source });
         }
-        Ok(own)
+        Ok(files)
     }
 
-    /// Reads a directory and those below it; returns its inclusive time. One that vanishes meanwhile is no error:
-    /// its time is in its parent.
-    fn read_below(&mut self, directory: &Path, path: &str, own: &mut HashMap<CgroupId, u64>) -> u64 {
-        // Children first: what they gain before their parent is read is not lost but counted to the parent.
-        let mut below = 0_u64;
+    /// Reads a directory and those below it. One that vanishes meanwhile is no error: its time is in its parent.
+    fn read_below(
+        &mut self,
+        directory: &Path,
+        path: &str,
+        parent: Option<CgroupId>,
+        files: &mut HashMap<CgroupId, FileUsage>,
+    ) {
+        let Ok(metadata) = fs::metadata(directory) else { return };
+        let cgroup = CgroupId(metadata.ino());
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let child = format!("{path}/{}", entry.file_name().to_string_lossy());
-                below = below.saturating_add(self.read_below(&entry.path(), &child, own));
+                self.read_below(&entry.path(), &child, Some(cgroup), files);
             }
         }
-        let (Ok(usage), Ok(metadata)) = (usage_usec(directory), fs::metadata(directory)) else {
-            return below;
-        };
-        let cgroup = CgroupId(metadata.ino());
-        self.names.made(cgroup, if path.is_empty() { "/" } else { path });
-        own.insert(cgroup, usage.saturating_sub(below));
-        usage
+        if let Ok(usec) = usage_usec(directory) {
+            self.names.made(cgroup, if path.is_empty() { "/" } else { path });
+            files.insert(cgroup, FileUsage { usec, parent });
+        }
+    }
+
+    /// What each cgroup gained itself since the last look, in microseconds: what a removed one did since then is its
+    /// parent's.
+    fn gains(&mut self, files: &HashMap<CgroupId, FileUsage>) -> Vec<(CgroupId, u64)> {
+        for gone in self.seen.keys().filter(|cgroup| !files.contains_key(cgroup)) {
+            self.names.gone(*gone);
+        }
+        self.seen.retain(|cgroup, _| files.contains_key(cgroup));
+        let mut gained: HashMap<CgroupId, i64> = HashMap::new();
+        for (cgroup, file) in files {
+            let seen = self.seen.entry(*cgroup).or_default();
+            let gain = file.usec.saturating_sub(std::mem::replace(&mut seen.usec, file.usec)).cast_signed();
+            *gained.entry(*cgroup).or_default() += gain;
+            if let Some(parent) = file.parent {
+                *gained.entry(parent).or_default() -= gain;
+            }
+        }
+        let told = gained.into_iter().filter_map(|(cgroup, gain)| {
+            let seen = self.seen.get_mut(&cgroup)?;
+            seen.own_usec = seen.own_usec.saturating_add(gain);
+            let more = u64::try_from(seen.own_usec.saturating_sub(seen.told_usec)).unwrap_or(0);
+            seen.told_usec = seen.told_usec.max(seen.own_usec);
+            Some((cgroup, more))
+        });
+        told.collect()
     }
 
     /// Adds what each cgroup gained; splits it by package as the machine's busy time was.
-    fn add(&mut self, own: HashMap<CgroupId, u64>, stat: &ProcStat) {
+    fn add(&mut self, files: &HashMap<CgroupId, FileUsage>, stat: &ProcStat) {
         let mut busy = vec![0_u128; self.packages];
         for (cpu, times) in &stat.cpus {
             let before =
@@ -112,10 +160,9 @@ impl CpuStat {
             busy = vec![1; self.packages];
         }
         let all: u128 = busy.iter().sum();
-        for (cgroup, usec) in &own {
-            let gained =
-                usec.saturating_sub(self.seen.get(cgroup).copied().unwrap_or(0)).saturating_mul(1000);
-            let row = self.totals.entry(*cgroup).or_insert_with(|| vec![CpuNanos::ZERO; busy.len()]);
+        for (cgroup, usec) in self.gains(files) {
+            let gained = usec.saturating_mul(1000);
+            let row = self.totals.entry(cgroup).or_insert_with(|| vec![CpuNanos::ZERO; busy.len()]);
             let mut left = gained;
             let last = busy.len().saturating_sub(1);
             for (index, (nanos, weight)) in row.iter_mut().zip(&busy).enumerate() {
@@ -125,12 +172,7 @@ impl CpuStat {
                 left -= part;
             }
         }
-        self.totals.retain(|cgroup, _| own.contains_key(cgroup));
-        for gone in self.seen.keys().filter(|cgroup| !own.contains_key(cgroup)) {
-            self.names.gone(*gone);
-        }
-        // A parent that inherits a removed child's time must not lose it again: its own only grows.
-        self.seen = own;
+        self.totals.retain(|cgroup, _| files.contains_key(cgroup));
     }
 }
 
@@ -141,8 +183,8 @@ impl Accounting for CpuStat {
 
     fn snapshot(&mut self) -> Result<SchedSnapshot, SchedError> {
         let stat = ProcStat::read(&self.root)?;
-        let own = self.read()?;
-        self.add(own, &stat);
+        let files = self.read()?;
+        self.add(&files, &stat);
         self.outside.update(stat.clone(), clock::monotonic_ns());
         let (idle_ns, irq_steal_ns) = (self.outside.idle_ns, self.outside.irq_steal_ns);
         self.last = stat;

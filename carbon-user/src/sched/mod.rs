@@ -1,6 +1,6 @@
 //! Scheduler time: who ran, for how long, on which package.
 //!
-//! Four implementations of one interface, best first ([`Rung`]); the rest of the program does not know which one
+//! Five implementations of one interface, best first ([`Rung`]); the rest of the program does not know which one
 //! it has, but for the quality that it carries.
 
 mod apart;
@@ -88,6 +88,15 @@ impl Rung {
         }
     }
 
+    /// A cheaper one for where this costs too much: the books are the cheapest, and what reads files costs by the cgroup
+    /// and the look.
+    pub fn cheaper(self) -> Option<Self> {
+        match self {
+            Self::Hook | Self::Raw => Some(Self::CpuStat),
+            Self::Books | Self::CpuStat | Self::Proc => None,
+        }
+    }
+
     /// What a context switch costs more with it, in nanoseconds: `cargo xtask bench switch` on a quiet two-core virtual
     /// machine has the hook's program at 55 to 70 ns, where an empty one has 50 to 55.
     pub fn switch_cost_ns(self) -> u64 {
@@ -101,8 +110,8 @@ impl Rung {
     /// Best quality of what is derived from it.
     pub fn quality(self) -> Quality {
         match self {
-            Self::Books | Self::Hook | Self::Raw => Quality::Measured,
-            Self::CpuStat | Self::Proc => Quality::Sampled,
+            Self::Books | Self::Hook => Quality::Measured,
+            Self::Raw | Self::CpuStat | Self::Proc => Quality::Sampled,
         }
     }
 }
@@ -201,7 +210,7 @@ pub fn open(
         Rung::Hook => Hook::open(root, topology, limits).map(|hook| Box::new(hook) as _),
         Rung::Raw => Raw::open(root, topology, limits).map(|raw| Box::new(raw) as _),
         Rung::CpuStat => CpuStat::open(root, topology, limits).map(|files| Box::new(files) as _),
-        Rung::Proc => Proc::open(root, topology).map(|processes| Box::new(processes) as _),
+        Rung::Proc => Proc::open(root, topology, limits).map(|processes| Box::new(processes) as _),
     };
     opened.map_err(|error| error.with_layer(root))
 }

@@ -5,10 +5,12 @@
 //! where it adopts the run's orphans, as `carbon run` then does.
 
 use super::enrol::Enrolment;
+use super::hierarchy::Hierarchy;
 use super::names::CgroupNames;
 use super::procstat::{Outside, ProcStat, TICK_NS};
+use super::run_cgroup::path_in;
 use super::runs::{PROCESSES_MAX, ProcessTime, Processes};
-use super::{Accounting, Rung, SchedError};
+use super::{Accounting, HierarchyChoice, Limits, Rung, SchedError};
 use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
@@ -35,6 +37,9 @@ pub struct Proc {
     package_of: Vec<usize>,
     packages: usize,
     outside: Outside,
+    missed_ns: u64,
+    /// Its lines of /proc/PID/cgroup are those of cpuacct.
+    cpuacct: bool,
     seen: HashMap<(u32, u64), CpuNanos>,
     totals: HashMap<(CgroupId, Class), Vec<CpuNanos>>,
     run: Option<Descent>,
@@ -98,15 +103,22 @@ fn parse_stat(text: &str) -> Option<ThreadGroup> {
 
 impl Proc {
     /// Takes the first look.
-    pub fn open(root: &SysRoot, topology: &Topology) -> Result<Self, SchedError> {
+    pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
+        // Without any tree the processes are still there.
+        let hierarchy = match Hierarchy::choose(root, limits.hierarchy) {
+            Err(error) if limits.hierarchy != HierarchyChoice::Auto => return Err(error),
+            chosen => chosen.ok(),
+        };
         let mut this = Self {
             root: root.clone(),
-            mount: root.cgroup2().ok().flatten(),
+            cpuacct: hierarchy.as_ref().is_some_and(Hierarchy::is_cpuacct),
+            mount: hierarchy.map(|hierarchy| hierarchy.mount),
             names: CgroupNames::default(),
             ids: HashMap::new(),
             package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
             packages: topology.packages,
             outside: Outside::new(ProcStat::read(root)?, clock::monotonic_ns()),
+            missed_ns: 0,
             seen: HashMap::new(),
             totals: HashMap::new(),
             run: None,
@@ -123,11 +135,10 @@ impl Proc {
         Ok(pids.filter_map(|pid| Some((pid, thread_group(&self.root, pid)?))).collect())
     }
 
-    /// The cgroup of a process: of cgroup2 if it has one there, else the first v1 line's path.
+    /// The cgroup of a process in the tree that is followed.
     fn cgroup_of(&mut self, pid: u32) -> CgroupId {
         let text = self.root.read_proc(format!("{pid}/cgroup")).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with("0::")).or_else(|| text.lines().next());
-        let path = line.and_then(|line| line.splitn(3, ':').nth(2)).unwrap_or("/").to_owned();
+        let path = path_in(&text, self.cpuacct).map_or_else(|| "/".to_owned(), |path| format!("/{path}"));
         if let Some(id) = self.ids.get(&path) {
             return *id;
         }
@@ -260,9 +271,13 @@ impl Accounting for Proc {
             usage.push(key, &[descent.total]);
         }
         self.outside.update(ProcStat::read(&self.root)?, clock::monotonic_ns());
+        // What the machine did and no process is left to tell of.
+        let missed_ns = self.outside.busy_ns.saturating_sub(usage.total().0);
+        self.missed_ns = self.missed_ns.max(missed_ns);
         let accounts = Accounts {
             idle_ns: self.outside.idle_ns,
             irq_steal_ns: self.outside.irq_steal_ns,
+            missed_ns: self.missed_ns,
             ..Accounts::default()
         };
         Ok(SchedSnapshot { usage, accounts, awake: Vec::new() })

@@ -68,6 +68,8 @@ impl CpuTimes {
 pub(super) struct Outside {
     last: ProcStat,
     last_ns: u64,
+    /// In tasks, by ticks.
+    pub(super) busy_ns: u64,
     /// Idle.
     pub(super) idle_ns: u64,
     /// Interrupts and steal, as far as the kernel accounts them apart.
@@ -84,7 +86,7 @@ pub(super) struct Passed {
 impl Outside {
     /// `begin` was read at `now_ns` of the monotonic clock.
     pub(super) fn new(begin: ProcStat, now_ns: u64) -> Self {
-        Self { last: begin, last_ns: now_ns, idle_ns: 0, irq_steal_ns: 0 }
+        Self { last: begin, last_ns: now_ns, busy_ns: 0, idle_ns: 0, irq_steal_ns: 0 }
     }
 
     /// When it was last looked at.
@@ -100,6 +102,7 @@ impl Outside {
         let same = now.cpus.iter().map(|(cpu, _)| cpu).eq(self.last.cpus.iter().map(|(cpu, _)| cpu));
         for (cpu, times) in &now.cpus {
             let Some((_, before)) = self.last.cpus.iter().find(|(known, _)| known == cpu) else { continue };
+            self.busy_ns += times.busy_ns.saturating_sub(before.busy_ns).min(most_ns);
             self.idle_ns += times.idle_ns.saturating_sub(before.idle_ns).min(most_ns);
             self.irq_steal_ns += times.irq_steal_ns.saturating_sub(before.irq_steal_ns).min(most_ns);
         }

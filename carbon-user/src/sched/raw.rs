@@ -2,6 +2,8 @@
 //!
 //! Its clock is the monotonic one, so that interrupts and time stolen by the hypervisor are in the workloads' times: 1 to 2 %
 //! more or less than the kernel's own figure. Kernel threads are in the root cgroup's row, and a run gets a cgroup of its own.
+//! A cgroup that is made and removed between two looks has its time and no name, so that a run does not know it for its own:
+//! *sampled*.
 
 use super::enrol::Enrolment;
 use super::hierarchy::Hierarchy;
@@ -16,7 +18,7 @@ use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
 use crate::window::{SchedSnapshot, Usage, WorkloadKey};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const PROGRAM: &str = "carbon_raw";
 
@@ -29,6 +31,8 @@ pub struct Raw {
     names: CgroupNames,
     times: SlotTimes,
     runs: RunCgroups,
+    /// Gone before anybody looked for their names.
+    nameless: HashSet<CgroupId>,
     /// Of the last snapshot.
     totals: HashMap<CgroupId, CpuNanos>,
 }
@@ -36,6 +40,11 @@ pub struct Raw {
 impl Raw {
     /// Loads and attaches the program: everything is counted from here.
     pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
+        if limits.hierarchy == HierarchyChoice::Cpuacct {
+            return Err(SchedError::NoSuch {
+                what: "way to tell cpuacct's cgroups without the kernel's types",
+            });
+        }
         // What the helper tells is the cgroup in cgroup2.
         let mount = Hierarchy::choose(root, HierarchyChoice::Cgroup2)?.mount;
         let mut object = Object::open(root, topology, limits, None, true)?;
@@ -53,6 +62,7 @@ impl Raw {
             names,
             times: SlotTimes::new(topology, stat, begin),
             runs: RunCgroups::new(root),
+            nameless: HashSet::new(),
             totals: HashMap::new(),
         })
     }
@@ -77,8 +87,15 @@ impl Accounting for Raw {
         close(&mut self.object, &stat);
         let slots = self.object.slots()?;
         let rows = self.times.usage(self.times.cells(&self.object)?);
-        if rows.rows().any(|(key, _)| self.names.path(key.cgroup).is_none()) {
+        let unknown: Vec<CgroupId> = rows
+            .rows()
+            .map(|(key, _)| key.cgroup)
+            .filter(|cgroup| self.names.path(*cgroup).is_none() && !self.nameless.contains(cgroup))
+            .collect();
+        if !unknown.is_empty() {
             self.names.walk(&self.mount);
+            // One that has gone is not looked for again.
+            self.nameless.extend(unknown.into_iter().filter(|cgroup| self.names.path(*cgroup).is_none()));
         }
         self.runs.look();
         let mut usage = Usage::new(rows.packages());

@@ -60,7 +60,7 @@ impl RunCgroups {
             .root
             .read_proc("self/cgroup")
             .ok()
-            .and_then(|text| own_path(&text, mount.v1.is_some()))
+            .and_then(|text| path_in(&text, mount.v1.is_some()))
             .ok_or(SchedError::NoSuch { what: "entry of the hierarchy in /proc/self/cgroup" })?;
         let parent = mount.path.join(own);
         sweep(&self.root, &parent);
@@ -175,9 +175,9 @@ fn sweep(root: &SysRoot, parent: &Path) {
     }
 }
 
-/// This process's path in the hierarchy, without the slash at its begin: lines of `/proc/self/cgroup` are
+/// A process's path in the hierarchy, without the slash at its begin: lines of `/proc/PID/cgroup` are
 /// `id:controllers:path`, with no controllers for cgroup2.
-fn own_path(text: &str, cpuacct: bool) -> Option<String> {
+pub(super) fn path_in(text: &str, cpuacct: bool) -> Option<String> {
     text.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);

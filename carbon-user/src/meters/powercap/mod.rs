@@ -62,6 +62,10 @@ impl Powercap {
         }
         findings.sort_by(|a, b| a.name.cmp(&b.name));
         if !usable.iter().any(|(zone, _)| zone.kind == DomainKind::Package) {
+            for finding in findings.iter_mut().filter(|finding| finding.chosen) {
+                finding.chosen = false;
+                "it could be read, but no package can".clone_into(&mut finding.reason);
+            }
             let class = root.sys.join(CLASS);
             let (reason, advice) = denied.unwrap_or_else(|| {
                 (format!("{} has no package zone", class.display()), Some(LOAD_DRIVER.to_owned()))
