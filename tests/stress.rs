@@ -399,6 +399,33 @@ fn the_tree_of_cpuacct_is_followed_where_it_is_asked_for() {
     fs::remove_dir(&outer).unwrap();
 }
 
+/// A cgroup removed between two reads takes its past with it: its parent is not booked what was used before.
+#[test]
+fn a_removed_cgroup_leaves_no_past_to_its_parent() {
+    if !kernel_or_skip("a_removed_cgroup_leaves_no_past_to_its_parent") {
+        return;
+    }
+    let _alone = alone();
+    let outer = TestCgroup::new("past");
+    let inner = outer.path.join("inner");
+    fs::create_dir(&inner).unwrap();
+    let spin = |seconds: f64| {
+        let script =
+            format!("echo $$ > {}/cgroup.procs && exec {} spin {seconds}", inner.display(), load().display());
+        assert!(Command::new("sh").arg("-c").arg(script).status().unwrap().success());
+    };
+    spin(0.5);
+    let mut accounting = open(Rung::CpuStat, &root(), &topology(), Limits::default()).unwrap();
+    let start = accounting.snapshot().unwrap();
+    let before_us = outer.usage_usec();
+    spin(0.1);
+    fs::remove_dir(&inner).unwrap();
+    let truth_ns = (outer.usage_usec() - before_us) * 1000;
+    let (grown, fallen) = accounting.snapshot().unwrap().usage.since(&start.usage);
+    assert_eq!(fallen, 0);
+    assert_near(booked(&grown, outer.id), truth_ns, "the parent");
+}
+
 /// How long a package was awake is at least what its busiest CPU was, and at most what all were together.
 #[test]
 fn a_package_is_awake_while_any_of_its_cpus_is() {
