@@ -1,6 +1,6 @@
 //! `carbon run` and `carbon top` as a user calls them, against what the kernel says of the same work.
 
-use crate::support::{TestCgroup, alone, kernel_or_skip, load, tick, topology};
+use crate::support::{TestCgroup, alone, enter, kernel_or_skip, load, tick, topology};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -83,7 +83,7 @@ fn a_run_has_the_cpu_time_that_the_kernel_counted() {
     let load = load().display();
     for accounting in ["auto", "books", "hook", "rawtp", "cpustat", "proc"] {
         let cgroup = TestCgroup::new(&format!("run-{accounting}"));
-        let enter = format!("echo $$ > {}/cgroup.procs", cgroup.path.display());
+        let enter = enter(&cgroup.path);
         // What is moved into a cgroup has left that of the run, by which this way counts.
         let by_cgroup = ["cpustat", "rawtp"].contains(&accounting);
         let enter = if by_cgroup { "true" } else { &enter };

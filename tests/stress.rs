@@ -2,7 +2,7 @@
 
 use crate::accounting::{booked, disagreements, edge, open_rung, within_a_second};
 use crate::support::{
-    TestCgroup, alone, books_or_skip, exact_rungs, kernel_or_skip, load, root, tick, topology,
+    TestCgroup, alone, books_or_skip, enter, exact_rungs, kernel_or_skip, load, root, tick, topology,
 };
 use carbon_user::sched::{Enrolment, HierarchyChoice, Limits, Rung, open};
 use carbon_user::units::{CgroupId, RunId};
@@ -131,8 +131,7 @@ fn a_storm_of_ends_is_summed() {
         let mut accounting = open(rung, &root(), &topology(), limits).unwrap();
         let run = RunId(3);
         let start = accounting.snapshot().unwrap();
-        let script =
-            format!("echo $$ > {}/cgroup.procs; exec {} {storm}", cgroup.path.display(), load().display());
+        let script = format!("{}; exec {} {storm}", enter(&cgroup.path), load().display());
         let mut child = start_in(accounting.open_run(run).unwrap(), &script);
         assert!(child.wait().unwrap().success());
         within_a_second(|| accounting.run_settled(run).unwrap());
@@ -362,11 +361,7 @@ fn the_tree_of_cpuacct_is_followed_where_it_is_asked_for() {
         rungs.iter().map(|rung| open(*rung, &root(), &topology(), limits).unwrap()).collect();
     let starts: Vec<_> = opened.iter_mut().map(|one| one.snapshot().unwrap()).collect();
     let spin = |folder: &std::path::Path, seconds: f64| {
-        let script = format!(
-            "echo $$ > {}/cgroup.procs && exec {} spin {seconds}",
-            folder.display(),
-            load().display()
-        );
+        let script = format!("{} && exec {} spin {seconds}", enter(folder), load().display());
         Command::new("sh").arg("-c").arg(script).spawn().unwrap()
     };
     let mut children = [spin(&folders[0], 0.3), spin(&folders[1], 0.5), spin(&folders[2], 0.4)];
@@ -379,9 +374,11 @@ fn the_tree_of_cpuacct_is_followed_where_it_is_asked_for() {
     let truth = [usage_ns(&folders[0]) - inner_ns - removed_ns, inner_ns, removed_ns];
     fs::remove_dir(&folders[2]).unwrap();
     for (one, start) in opened.iter_mut().zip(&starts) {
-        let (grown, fallen) = one.snapshot().unwrap().usage.since(&start.usage);
+        let end = one.snapshot().unwrap();
+        let (grown, fallen) = end.usage.since(&start.usage);
+        let accounts = end.accounts.since(&start.accounts);
         let ours = ids.map(|id| booked(&grown, id));
-        println!("{}: {ours:?}, cpuacct.usage {truth:?}", one.rung());
+        println!("{}: {ours:?}, cpuacct.usage {truth:?}, {accounts:?}", one.rung());
         assert_eq!(fallen, 0);
         if one.rung() == Rung::CpuStat {
             // The files do not tell of a removed one: its time is its parent's.
@@ -410,8 +407,7 @@ fn a_removed_cgroup_leaves_no_past_to_its_parent() {
     let inner = outer.path.join("inner");
     fs::create_dir(&inner).unwrap();
     let spin = |seconds: f64| {
-        let script =
-            format!("echo $$ > {}/cgroup.procs && exec {} spin {seconds}", inner.display(), load().display());
+        let script = format!("{} && exec {} spin {seconds}", enter(&inner), load().display());
         assert!(Command::new("sh").arg("-c").arg(script).status().unwrap().success());
     };
     spin(0.5);

@@ -100,6 +100,12 @@ pub(crate) fn load() -> &'static Path {
     path
 }
 
+/// Shell commands by which a shell enters a cgroup. It waits for a child then, since the hook books what runs to the
+/// old cgroup until the next switch: with this CPU to itself that could be any time.
+pub(crate) fn enter(cgroup: &Path) -> String {
+    format!("echo $$ > {}/cgroup.procs && (:)", cgroup.display())
+}
+
 /// A cgroup that goes with its processes and the cgroups directly below it when it is dropped.
 #[derive(Debug)]
 pub(crate) struct TestCgroup {
@@ -124,8 +130,7 @@ impl TestCgroup {
 
     /// Starts a shell command line in it.
     pub(crate) fn start(&self, script: &str) -> Child {
-        let script = format!("echo $$ > {}/cgroup.procs && {script}", self.path.display());
-        Command::new("sh").arg("-c").arg(script).spawn().unwrap()
+        Command::new("sh").arg("-c").arg(format!("{} && {script}", enter(&self.path))).spawn().unwrap()
     }
 
     pub(crate) fn take_in(&self, pid: u32) {
