@@ -33,9 +33,15 @@ fn run_ns(usage: &Usage, run: RunId) -> u64 {
 
 /// Within a thousandth, and a tick of each CPU.
 fn assert_near(ours_ns: u64, truth_ns: u64, what: &str) {
+    assert_near_or_missed(ours_ns, truth_ns, 0, what);
+}
+
+/// As above, or less by what is said to have been missed.
+fn assert_near_or_missed(ours_ns: u64, truth_ns: u64, missed_ns: u64, what: &str) {
     let tolerance =
         truth_ns / 1000 + u64::try_from(tick().as_nanos()).unwrap() * u64::from(topology().cpus_online());
-    assert!(ours_ns.abs_diff(truth_ns) <= tolerance, "{what}: {ours_ns} ns, the kernel {truth_ns} ns");
+    let range = truth_ns.saturating_sub(tolerance + missed_ns)..=truth_ns + tolerance;
+    assert!(range.contains(&ours_ns), "{what}: {ours_ns} ns, the kernel {truth_ns} ns");
 }
 
 /// Many cgroups are read in many passes as they are in one.
@@ -137,6 +143,7 @@ fn a_storm_of_ends_is_summed() {
         within_a_second(|| accounting.run_settled(run).unwrap());
         let end = accounting.snapshot().unwrap();
         let ours = run_ns(&end.usage.since(&start.usage).0, run);
+        let missed_ns = end.accounts.since(&start.accounts).missed_ns;
         let processes = accounting.run_processes(run);
         let listed: u64 = processes.listed.iter().map(|process| process.cpu.0).sum();
         println!(
@@ -148,7 +155,7 @@ fn a_storm_of_ends_is_summed() {
         );
         // Before the shell was in the cgroup.
         let outside_ns = 1_500_000;
-        assert_near(ours, cgroup.usage_usec() * 1000 + outside_ns, storm);
+        assert_near_or_missed(ours, cgroup.usage_usec() * 1000 + outside_ns, missed_ns, storm);
         assert_eq!(listed + processes.other_cpu.0, ours, "the processes are the run");
         assert!(processes.other_cpu.0 > 0, "more than the buffer holds");
         assert_eq!(processes.other_count > 0, storm.starts_with("forks"), "threads are of one process");
@@ -176,12 +183,14 @@ fn a_hundred_runs_at_once_are_told_apart() {
         for child in &mut children {
             assert!(child.wait().unwrap().success());
         }
-        let (grown, _) = accounting.snapshot().unwrap().usage.since(&start.usage);
+        let end = accounting.snapshot().unwrap();
+        let (grown, _) = end.usage.since(&start.usage);
+        let missed_ns = end.accounts.since(&start.accounts).missed_ns;
         for number in 1..=100 {
             let (ours, target) = (run_ns(&grown, RunId(number)), (10 + number % 50) * 1_000_000);
             // The shell's and the loader's own time comes on top.
             assert!(
-                (target..target + 12_000_000).contains(&ours),
+                (target.saturating_sub(missed_ns)..target + 12_000_000).contains(&ours),
                 "{rung}, run {number}: {ours} ns, {target} asked for"
             );
         }
@@ -225,7 +234,9 @@ fn nested_threaded_and_cloned_into() {
     };
     let truth = [own(&inner), own(&threaded), own(&outer.path) - own(&threaded)];
     for (rung, start) in rungs.iter_mut().zip(&starts) {
-        let (grown, _) = rung.snapshot().unwrap().usage.since(&start.usage);
+        let end = rung.snapshot().unwrap();
+        let (grown, _) = end.usage.since(&start.usage);
+        let missed_ns = end.accounts.since(&start.accounts).missed_ns;
         assert_eq!(booked(&grown, other.id), 0, "what its child's tasks do is not its own");
         let ours = [id(&inner), id(&threaded), outer.id].map(|cgroup| booked(&grown, cgroup));
         println!("{}: {ours:?}, the kernel {truth:?}", rung.rung());
@@ -236,7 +247,7 @@ fn nested_threaded_and_cloned_into() {
             let slack = if rung.rung() == Rung::Hook && what != "cloned into" { 150_000_000 } else { 0 };
             assert!(truth > 200_000_000, "{what}: {truth}");
             if ours.abs_diff(truth) > slack {
-                assert_near(ours, truth, what);
+                assert_near_or_missed(ours, truth, missed_ns, what);
             }
         }
     }
@@ -346,9 +357,10 @@ fn the_tree_of_cpuacct_is_followed_where_it_is_asked_for() {
         return;
     };
     let _alone = alone();
-    let outer = mount.path.join(format!("carbon-test-{}", std::process::id()));
-    let folders = [outer.clone(), outer.join("inner"), outer.join("removed")];
-    for folder in &folders {
+    // Gone at the end, also of a failed test: where cpuacct alone has cgroups it is what is followed by default.
+    let outer = TestCgroup::in_hierarchy(&mount.path, "cpuacct");
+    let folders = ["", "inner", "removed"].map(|name| outer.path.join(name));
+    for folder in &folders[1..] {
         fs::create_dir(folder).unwrap();
     }
     let ids = folders.clone().map(|folder| CgroupId(fs::metadata(folder).unwrap().ino()));
@@ -387,13 +399,11 @@ fn the_tree_of_cpuacct_is_followed_where_it_is_asked_for() {
             continue;
         }
         for ((ours, truth), what) in ours.into_iter().zip(truth).zip(["outer", "inner", "removed"]) {
-            assert_near(ours, truth, what);
+            assert_near_or_missed(ours, truth, accounts.missed_ns, what);
         }
         let path = one.cgroup_path(ids[1]).unwrap().to_owned();
         assert!(path.ends_with("/inner"), "{path}");
     }
-    fs::remove_dir(&folders[1]).unwrap();
-    fs::remove_dir(&outer).unwrap();
 }
 
 /// A cgroup removed between two reads takes its past with it: its parent is not booked what was used before.

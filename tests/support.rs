@@ -115,7 +115,11 @@ pub(crate) struct TestCgroup {
 
 impl TestCgroup {
     pub(crate) fn new(name: &str) -> Self {
-        let top = root().cgroup2().unwrap().unwrap().path;
+        Self::in_hierarchy(&root().cgroup2().unwrap().unwrap().path, name)
+    }
+
+    /// One directly below the top of a mounted hierarchy.
+    pub(crate) fn in_hierarchy(top: &Path, name: &str) -> Self {
         let path = top.join(format!("carbon-test-{}-{name}", std::process::id()));
         fs::create_dir(&path).unwrap();
         let id = CgroupId(fs::metadata(&path).unwrap().ino());
