@@ -83,7 +83,7 @@ fn every_program_loads() {
     // With all that is optional. The last one is of another kind: it must load on any kernel.
     let limits = Limits { wake: true, disturb_no_cpu: true, ..Limits::default() };
     for rung in exact_rungs("every_program_loads").into_iter().chain([Rung::Raw]) {
-        open(rung, &root(), &topology(), limits).unwrap().open_run(RunId(1)).unwrap();
+        open(rung, &root(), &topology(), limits).unwrap().runs().open(RunId(1)).unwrap();
     }
 }
 
@@ -215,7 +215,7 @@ fn a_run_has_the_time_of_its_tree() {
         let mut accounting = open_rung(rung);
         let start = accounting.snapshot().unwrap();
         let run = RunId(7);
-        let enrolment = accounting.open_run(run).unwrap();
+        let enrolment = accounting.runs().open(run).unwrap();
         let cgroup = TestCgroup::new("run");
         let mut procs = std::fs::File::options().write(true).open(cgroup.path.join("cgroup.procs")).unwrap();
         let mut command = Command::new("sh");
@@ -231,9 +231,9 @@ fn a_run_has_the_time_of_its_tree() {
         let mut child = command.spawn().unwrap();
         let status = child.wait().unwrap();
         assert!(status.success());
-        assert!(within_a_second(|| accounting.run_alive(run).unwrap() == 0), "the tree has gone");
+        assert!(within_a_second(|| accounting.runs().alive(run).unwrap() == 0), "the tree has gone");
         // Where a final is not seen, what the task had used when it began to exit stands in.
-        println!("{rung}: settled {}", within_a_second(|| accounting.run_settled(run).unwrap()));
+        println!("{rung}: settled {}", within_a_second(|| accounting.runs().settled(run).unwrap()));
         let end = accounting.snapshot().unwrap();
         let (grown, _) = end.usage.since(&start.usage);
         let missed_ns = end.accounts.since(&start.accounts).missed_ns as f64;
@@ -250,7 +250,7 @@ fn a_run_has_the_time_of_its_tree() {
             excess > -tolerance - missed_ns && excess < tolerance + entry_ns,
             "{ours:?}, cpu.stat {truth_ns}"
         );
-        let processes = accounting.run_processes(run);
+        let processes = accounting.runs().processes(run);
         let listed: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
         assert_eq!(listed, ours, "the processes are the run");
         let named = |comm: &str| -> Vec<f64> {
@@ -285,7 +285,7 @@ fn a_dead_process_agrees_with_rusage() {
     let mut exact = 0;
     for number in 1..=20 {
         let run = RunId(number);
-        let enrolment = accounting.open_run(run).unwrap();
+        let enrolment = accounting.runs().open(run).unwrap();
         let mut command = Command::new(load());
         command.args(["spin", "0.003"]);
         #[expect(unsafe_code, reason = "between fork and exec")]
@@ -296,9 +296,9 @@ fn a_dead_process_agrees_with_rusage() {
         #[expect(clippy::zombie_processes, reason = "waited for by wait4")]
         let child = command.spawn().unwrap();
         let truth_us = rusage_us(child.id());
-        let final_seen = within_a_second(|| accounting.run_settled(run).unwrap());
+        let final_seen = within_a_second(|| accounting.runs().settled(run).unwrap());
         accounting.snapshot().unwrap();
-        let processes = accounting.run_processes(run);
+        let processes = accounting.runs().processes(run);
         let ours = processes.listed.iter().find(|process| process.pid == child.id()).unwrap();
         let ours_us = ours.cpu.0 / 1000;
         // The parent is told a moment before the process leaves its CPU for the last time.

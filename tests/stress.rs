@@ -138,13 +138,13 @@ fn a_storm_of_ends_is_summed() {
         let run = RunId(3);
         let start = accounting.snapshot().unwrap();
         let script = format!("{}; exec {} {storm}", enter(&cgroup.path), load().display());
-        let mut child = start_in(accounting.open_run(run).unwrap(), &script);
+        let mut child = start_in(accounting.runs().open(run).unwrap(), &script);
         assert!(child.wait().unwrap().success());
-        within_a_second(|| accounting.run_settled(run).unwrap());
+        within_a_second(|| accounting.runs().settled(run).unwrap());
         let end = accounting.snapshot().unwrap();
         let ours = run_ns(&end.usage.since(&start.usage).0, run);
         let missed_ns = end.accounts.since(&start.accounts).missed_ns;
-        let processes = accounting.run_processes(run);
+        let processes = accounting.runs().processes(run);
         let listed: u64 = processes.listed.iter().map(|process| process.cpu.0).sum();
         println!(
             "{rung} {storm}: {ours} ns, cpu.stat {} us; {} listed, {} others with {} ns",
@@ -174,7 +174,7 @@ fn a_hundred_runs_at_once_are_told_apart() {
         let start = accounting.snapshot().unwrap();
         let mut children: Vec<Child> = (1..=100)
             .map(|number| {
-                let enrolment = accounting.open_run(RunId(number)).unwrap();
+                let enrolment = accounting.runs().open(RunId(number)).unwrap();
                 // A grandchild does the work.
                 let script = format!("{} spin 0.0{:02}; true", load().display(), 10 + number % 50);
                 start_in(enrolment, &script)
@@ -270,7 +270,7 @@ fn without_a_run_nothing_is_attached_to_forks() {
     }));
     let mut accounting = open_rung(Rung::Books);
     let quiet = links();
-    let enrolment = accounting.open_run(RunId(1)).unwrap();
+    let enrolment = accounting.runs().open(RunId(1)).unwrap();
     assert_eq!(links(), quiet + 3, "fork, exec and exit");
     drop(enrolment);
 }

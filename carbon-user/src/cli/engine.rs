@@ -212,7 +212,8 @@ pub struct CommandMeter {
 /// For `carbon run`: opens a run, and takes the first edge.
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
-    let (engine, enrolment) = Engine::open(&options.measuring, true, |accounting| accounting.open_run(run))?;
+    let (engine, enrolment) =
+        Engine::open(&options.measuring, true, |accounting| accounting.runs().open(run))?;
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
 }
 
@@ -224,7 +225,7 @@ fn run_id() -> RunId {
 
 impl Attendant for CommandMeter {
     fn started(&mut self, pid: u32) {
-        self.engine.sampler.accounting().run_started(self.run, pid);
+        self.engine.sampler.accounting().runs().started(self.run, pid);
     }
 
     fn tick(&mut self) {
@@ -237,7 +238,7 @@ impl Attendant for CommandMeter {
 
     async fn tree_gone(&mut self) {
         loop {
-            match self.engine.sampler.accounting().run_alive(self.run) {
+            match self.engine.sampler.accounting().runs().alive(self.run) {
                 Ok(0) => return,
                 // Where forks are not followed, processes are known by being looked at.
                 Ok(_) => drop(self.engine.sampler.accounting().drain()),
@@ -272,7 +273,7 @@ impl RunMeasurement for CommandMeter {
                 SHORT_WINDOW.as_millis()
             ));
         }
-        let processes = engine.sampler.accounting().run_processes(*run);
+        let processes = engine.sampler.accounting().runs().processes(*run);
         let total = engine.totals.sum_of(|key| key.run == Some(*run));
         let command = options.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let execution = Execution {
@@ -294,7 +295,7 @@ impl CommandMeter {
     fn settle(&mut self) {
         let begun_ns = clock::monotonic_ns();
         loop {
-            match self.engine.sampler.accounting().run_settled(self.run) {
+            match self.engine.sampler.accounting().runs().settled(self.run) {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(error) => {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::meters::Meter;
-use crate::sched::{Enrolment, Processes};
+use crate::sched::{Enrolment, Processes, Runs};
 use crate::units::{CgroupId, PackageId, Quality, RunId};
 use crate::window::{DomainKind, WorkloadKey};
 use std::cell::{Cell, RefCell};
@@ -22,17 +22,19 @@ impl Accounting for FakeBooks {
     fn cgroup_path(&self, _: CgroupId) -> Option<&str> {
         None
     }
-    fn open_run(&mut self, _: RunId) -> Result<Enrolment, SchedError> {
+    fn runs(&mut self) -> &mut dyn Runs {
+        self
+    }
+}
+
+impl Runs for FakeBooks {
+    fn open(&mut self, _: RunId) -> Result<Enrolment, SchedError> {
         Err(SchedError::NoSuch { what: "run" })
     }
-    fn run_started(&mut self, _: RunId, _: u32) {}
-    fn run_alive(&mut self, _: RunId) -> Result<u64, SchedError> {
+    fn alive(&mut self, _: RunId) -> Result<u64, SchedError> {
         Ok(0)
     }
-    fn run_settled(&mut self, _: RunId) -> Result<bool, SchedError> {
-        Ok(true)
-    }
-    fn run_processes(&self, _: RunId) -> Processes {
+    fn processes(&self, _: RunId) -> Processes {
         Processes::default()
     }
 }

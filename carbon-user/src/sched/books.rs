@@ -5,18 +5,16 @@
 
 use super::apart::Apart;
 use super::cgroup_totals::CgroupTotals;
-use super::enrol::Enrolment;
 use super::iterator::KernelIterator;
 use super::names::CgroupNames;
 use super::procstat::{Outside, ProcStat};
 use super::records::Record;
-use super::runs::Processes;
 use super::tracer::Tracer;
-use super::{Accounting, Limits, Rung, SchedError};
+use super::{Accounting, Limits, Rung, Runs, SchedError};
 use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
-use crate::units::{CgroupId, RunId};
+use crate::units::CgroupId;
 use crate::window::{Accounts, SchedSnapshot};
 use carbon_ebpf::{PACKAGES_MAX, control, counter};
 use std::fs::File;
@@ -145,22 +143,8 @@ impl Accounting for Books {
         names.path(cgroup)
     }
 
-    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
-        self.tracer.open_run(run)
-    }
-
-    fn run_started(&mut self, _run: RunId, _pid: u32) {}
-
-    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
-        self.tracer.run_alive(run)
-    }
-
-    fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {
-        self.tracer.run_settled(run)
-    }
-
-    fn run_processes(&self, run: RunId) -> Processes {
-        self.tracer.run_processes(run)
+    fn runs(&mut self) -> &mut dyn Runs {
+        &mut self.tracer
     }
 }
 

@@ -4,17 +4,14 @@
 //! that was removed stays with its parent. The files do not split by CPU: on several packages a cgroup's time is
 //! split as the machine's was. A run gets a cgroup of its own, the only rung on which a process is moved.
 
-use super::enrol::Enrolment;
+use super::cgroup_tree::CgroupTree;
 use super::hierarchy::Hierarchy;
-use super::names::CgroupNames;
 use super::procstat::{Outside, ProcStat};
-use super::run_cgroup::RunCgroups;
-use super::runs::Processes;
-use super::{Accounting, Limits, Rung, SchedError};
+use super::{Accounting, Limits, Rung, Runs, SchedError};
 use crate::clock;
-use crate::sysroot::{CgroupMount, SysRoot};
+use crate::sysroot::SysRoot;
 use crate::topology::Topology;
-use crate::units::{CgroupId, CpuNanos, RunId};
+use crate::units::{CgroupId, CpuNanos};
 use crate::window::{Accounts, SchedSnapshot, Usage, WorkloadKey};
 use std::collections::HashMap;
 use std::fs;
@@ -44,15 +41,13 @@ struct Seen {
 #[derive(Debug)]
 pub struct CpuStat {
     root: SysRoot,
-    mount: CgroupMount,
-    names: CgroupNames,
+    tree: CgroupTree,
     package_of: Vec<usize>,
     packages: usize,
     outside: Outside,
     last: ProcStat,
     seen: HashMap<CgroupId, Seen>,
     totals: HashMap<CgroupId, Vec<CpuNanos>>,
-    runs: RunCgroups,
 }
 
 impl CpuStat {
@@ -66,15 +61,13 @@ impl CpuStat {
         let begin = ProcStat::read(root)?;
         let mut this = Self {
             root: root.clone(),
-            mount,
-            names: CgroupNames::default(),
+            tree: CgroupTree::new(root, mount),
             package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
             packages: topology.packages,
             last: begin.clone(),
             outside: Outside::new(begin, clock::monotonic_ns()),
             seen: HashMap::new(),
             totals: HashMap::new(),
-            runs: RunCgroups::new(root),
         };
         let files = this.read()?;
         let seen =
@@ -86,8 +79,8 @@ impl CpuStat {
     /// Every cgroup's time with that of those below it.
     fn read(&mut self) -> Result<HashMap<CgroupId, FileUsage>, SchedError> {
         let mut files = HashMap::new();
-        let top = self.mount.path.clone();
-        let prefix = self.mount.root.trim_end_matches('/').to_owned();
+        let top = self.tree.mount.path.clone();
+        let prefix = self.tree.mount.root.trim_end_matches('/').to_owned();
         self.read_below(&top, &prefix, None, &mut files);
         if files.is_empty() {
             let source = io::Error::from(io::ErrorKind::NotFound);
@@ -113,7 +106,7 @@ impl CpuStat {
             }
         }
         if let Ok(usec) = usage_usec(directory) {
-            self.names.made(cgroup, if path.is_empty() { "/" } else { path });
+            self.tree.names.made(cgroup, if path.is_empty() { "/" } else { path });
             files.insert(cgroup, FileUsage { usec, parent });
         }
     }
@@ -122,7 +115,7 @@ impl CpuStat {
     /// parent's.
     fn gains(&mut self, files: &HashMap<CgroupId, FileUsage>) -> Vec<(CgroupId, u64)> {
         for gone in self.seen.keys().filter(|cgroup| !files.contains_key(cgroup)) {
-            self.names.gone(*gone);
+            self.tree.names.gone(*gone);
         }
         self.seen.retain(|cgroup, _| files.contains_key(cgroup));
         let mut gained: HashMap<CgroupId, i64> = HashMap::new();
@@ -190,40 +183,25 @@ impl Accounting for CpuStat {
         self.last = stat;
         let mut usage = Usage::new(self.packages);
         for (cgroup, nanos) in &self.totals {
-            let run = self.runs.of(&self.names, *cgroup);
+            let run = self.tree.book(*cgroup, nanos.iter().copied().sum());
             usage.push(WorkloadKey { run, ..WorkloadKey::cgroup(*cgroup) }, nanos);
         }
-        self.runs.look();
+        self.tree.look();
         let accounts = Accounts { idle_ns, irq_steal_ns, ..Accounts::default() };
         Ok(SchedSnapshot { usage, accounts, awake: Vec::new() })
     }
 
     fn drain(&mut self) -> Result<(), SchedError> {
-        self.runs.look();
+        self.tree.look();
         Ok(())
     }
 
     fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str> {
-        self.names.path(cgroup)
+        self.tree.names.path(cgroup)
     }
 
-    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
-        self.runs.open(&self.mount, &mut self.names, run)
-    }
-
-    fn run_started(&mut self, _run: RunId, _pid: u32) {}
-
-    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
-        Ok(self.runs.alive(run))
-    }
-
-    fn run_settled(&mut self, _run: RunId) -> Result<bool, SchedError> {
-        Ok(true)
-    }
-
-    fn run_processes(&self, run: RunId) -> Processes {
-        let totals = self.totals.iter().map(|(cgroup, nanos)| (*cgroup, nanos.iter().copied().sum()));
-        self.runs.processes(&self.names, run, totals)
+    fn runs(&mut self) -> &mut dyn Runs {
+        &mut self.tree
     }
 }
 

@@ -5,15 +5,13 @@
 //! where they moved meanwhile. A CPU that is offline keeps its slot, and has no time.
 
 use super::apart::Apart;
-use super::enrol::Enrolment;
 use super::procstat::ProcStat;
-use super::runs::Processes;
 use super::slots::SlotTimes;
 use super::tracer::Tracer;
-use super::{Accounting, Limits, Rung, SchedError};
+use super::{Accounting, Limits, Rung, Runs, SchedError};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
-use crate::units::{CgroupId, CpuNanos, RunId};
+use crate::units::{CgroupId, CpuNanos};
 use crate::window::{SchedSnapshot, Usage};
 use carbon_ebpf::{KEY_IDLE, Slot};
 use std::collections::HashMap;
@@ -164,21 +162,7 @@ impl Accounting for Hook {
         self.tracer.names.path(cgroup)
     }
 
-    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
-        self.tracer.open_run(run)
-    }
-
-    fn run_started(&mut self, _run: RunId, _pid: u32) {}
-
-    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
-        self.tracer.run_alive(run)
-    }
-
-    fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {
-        self.tracer.run_settled(run)
-    }
-
-    fn run_processes(&self, run: RunId) -> Processes {
-        self.tracer.run_processes(run)
+    fn runs(&mut self) -> &mut dyn Runs {
+        &mut self.tracer
     }
 }

@@ -7,6 +7,7 @@ mod apart;
 mod books;
 mod btf;
 mod cgroup_totals;
+mod cgroup_tree;
 mod cpustat;
 mod enrol;
 mod hierarchy;
@@ -21,7 +22,6 @@ mod programs;
 mod raw;
 mod records;
 mod refusal;
-mod run_cgroup;
 mod runs;
 mod slots;
 mod tracer;
@@ -136,20 +136,28 @@ pub trait Accounting: fmt::Debug {
     /// Path of a cgroup below the root of its hierarchy, also of one that was removed since.
     fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str>;
 
+    /// How it tells runs apart.
+    fn runs(&mut self) -> &mut dyn Runs;
+}
+
+/// How runs are told from the rest.
+pub trait Runs {
     /// Opens a run; its first process enters it by what is given back.
-    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError>;
+    fn open(&mut self, run: RunId) -> Result<Enrolment, SchedError>;
 
     /// Tells the process id of the run's first process, once it has one.
-    fn run_started(&mut self, run: RunId, pid: u32);
+    fn started(&mut self, _run: RunId, _pid: u32) {}
 
     /// Tasks of a run that are alive, zombies not counted where they can be told.
-    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError>;
+    fn alive(&mut self, run: RunId) -> Result<u64, SchedError>;
 
     /// Whether the final of every ended task of a run has arrived, so that a snapshot would hold them all.
-    fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError>;
+    fn settled(&mut self, _run: RunId) -> Result<bool, SchedError> {
+        Ok(true)
+    }
 
     /// The processes of a run, as of the last snapshot.
-    fn run_processes(&self, run: RunId) -> Processes;
+    fn processes(&self, run: RunId) -> Processes;
 }
 
 /// Limits that can be set.

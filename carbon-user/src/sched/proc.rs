@@ -4,13 +4,13 @@
 //! *sampled*. A run is better off: what its processes used comes back to this process as they are waited for,
 //! where it adopts the run's orphans, as `carbon run` then does.
 
+use super::cgroup_tree::path_in;
 use super::enrol::Enrolment;
 use super::hierarchy::Hierarchy;
 use super::names::CgroupNames;
 use super::procstat::{Outside, ProcStat, TICK_NS};
-use super::run_cgroup::path_in;
 use super::runs::{PROCESSES_MAX, ProcessTime, Processes};
-use super::{Accounting, HierarchyChoice, Limits, Rung, SchedError};
+use super::{Accounting, HierarchyChoice, Limits, Rung, Runs, SchedError};
 use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
@@ -297,7 +297,13 @@ impl Accounting for Proc {
         self.names.path(cgroup)
     }
 
-    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
+    fn runs(&mut self) -> &mut dyn Runs {
+        self
+    }
+}
+
+impl Runs for Proc {
+    fn open(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
         let cgroup = self.cgroup_of(std::process::id());
         self.run = Some(Descent {
             run,
@@ -311,13 +317,13 @@ impl Accounting for Proc {
         Ok(Enrolment::Descent)
     }
 
-    fn run_started(&mut self, _run: RunId, pid: u32) {
+    fn started(&mut self, _run: RunId, pid: u32) {
         if let Some(descent) = &mut self.run {
             descent.first = pid;
         }
     }
 
-    fn run_alive(&mut self, _run: RunId) -> Result<u64, SchedError> {
+    fn alive(&mut self, _run: RunId) -> Result<u64, SchedError> {
         let groups = self.read()?;
         let Some(descent) = &mut self.run else { return Ok(0) };
         descent.look(&groups);
@@ -325,11 +331,7 @@ impl Accounting for Proc {
         Ok(alive.count() as u64)
     }
 
-    fn run_settled(&mut self, _run: RunId) -> Result<bool, SchedError> {
-        Ok(true)
-    }
-
-    fn run_processes(&self, _run: RunId) -> Processes {
+    fn processes(&self, _run: RunId) -> Processes {
         let Some(descent) = &self.run else { return Processes::default() };
         let listed: Vec<ProcessTime> = descent.processes.values().cloned().collect();
         let known: CpuNanos = listed.iter().map(|process| process.cpu).sum();

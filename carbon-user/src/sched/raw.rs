@@ -5,20 +5,17 @@
 //! A cgroup that is made and removed between two looks has its time and no name, so that a run does not know it for its own:
 //! *sampled*.
 
-use super::enrol::Enrolment;
+use super::cgroup_tree::CgroupTree;
 use super::hierarchy::Hierarchy;
-use super::names::CgroupNames;
 use super::object::Object;
 use super::procstat::ProcStat;
-use super::run_cgroup::RunCgroups;
-use super::runs::Processes;
 use super::slots::SlotTimes;
-use super::{Accounting, HierarchyChoice, Limits, Rung, SchedError};
-use crate::sysroot::{CgroupMount, SysRoot};
+use super::{Accounting, HierarchyChoice, Limits, Rung, Runs, SchedError};
+use crate::sysroot::SysRoot;
 use crate::topology::Topology;
-use crate::units::{CgroupId, CpuNanos, RunId};
+use crate::units::CgroupId;
 use crate::window::{SchedSnapshot, Usage, WorkloadKey};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 const PROGRAM: &str = "carbon_raw";
 
@@ -26,15 +23,11 @@ const PROGRAM: &str = "carbon_raw";
 #[derive(Debug)]
 pub struct Raw {
     root: SysRoot,
+    tree: CgroupTree,
     object: Object,
-    mount: CgroupMount,
-    names: CgroupNames,
     times: SlotTimes,
-    runs: RunCgroups,
     /// Gone before anybody looked for their names.
     nameless: HashSet<CgroupId>,
-    /// Of the last snapshot.
-    totals: HashMap<CgroupId, CpuNanos>,
 }
 
 impl Raw {
@@ -50,20 +43,17 @@ impl Raw {
         let mut object = Object::open(root, topology, limits, None, true)?;
         object.load_on_demand(PROGRAM)?;
         object.attach_raw(PROGRAM, "sched_switch")?;
-        let mut names = CgroupNames::default();
-        names.walk(&mount);
+        let mut tree = CgroupTree::new(root, mount);
+        tree.walk();
         let stat = ProcStat::read(root)?;
         close(&mut object, &stat);
         let begin = object.slots()?;
         Ok(Self {
             root: root.clone(),
             object,
-            mount,
-            names,
+            tree,
             times: SlotTimes::new(topology, stat, begin),
-            runs: RunCgroups::new(root),
             nameless: HashSet::new(),
-            totals: HashMap::new(),
         })
     }
 }
@@ -90,18 +80,18 @@ impl Accounting for Raw {
         let unknown: Vec<CgroupId> = rows
             .rows()
             .map(|(key, _)| key.cgroup)
-            .filter(|cgroup| self.names.path(*cgroup).is_none() && !self.nameless.contains(cgroup))
+            .filter(|cgroup| self.tree.names.path(*cgroup).is_none() && !self.nameless.contains(cgroup))
             .collect();
         if !unknown.is_empty() {
-            self.names.walk(&self.mount);
+            self.tree.walk();
             // One that has gone is not looked for again.
-            self.nameless.extend(unknown.into_iter().filter(|cgroup| self.names.path(*cgroup).is_none()));
+            self.nameless
+                .extend(unknown.into_iter().filter(|cgroup| self.tree.names.path(*cgroup).is_none()));
         }
-        self.runs.look();
+        self.tree.look();
         let mut usage = Usage::new(rows.packages());
         for (key, nanos) in rows.rows() {
-            let run = self.runs.of(&self.names, key.cgroup);
-            self.totals.insert(key.cgroup, nanos.iter().copied().sum());
+            let run = self.tree.book(key.cgroup, nanos.iter().copied().sum());
             usage.push(WorkloadKey { run, ..key }, nanos);
         }
         let accounts = self.times.accounts(stat, &slots, usage.total(), 0);
@@ -109,29 +99,15 @@ impl Accounting for Raw {
     }
 
     fn drain(&mut self) -> Result<(), SchedError> {
-        self.runs.look();
+        self.tree.look();
         Ok(())
     }
 
     fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str> {
-        self.names.path(cgroup)
+        self.tree.names.path(cgroup)
     }
 
-    fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
-        self.runs.open(&self.mount, &mut self.names, run)
-    }
-
-    fn run_started(&mut self, _run: RunId, _pid: u32) {}
-
-    fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
-        Ok(self.runs.alive(run))
-    }
-
-    fn run_settled(&mut self, _run: RunId) -> Result<bool, SchedError> {
-        Ok(true)
-    }
-
-    fn run_processes(&self, run: RunId) -> Processes {
-        self.runs.processes(&self.names, run, self.totals.iter().map(|(cgroup, cpu)| (*cgroup, *cpu)))
+    fn runs(&mut self) -> &mut dyn Runs {
+        &mut self.tree
     }
 }

@@ -7,7 +7,7 @@ use super::names::CgroupNames;
 use super::object::Object;
 use super::records::{CgroupTime, Record};
 use super::runs::{Processes, RunTracker};
-use super::{Limits, SchedError};
+use super::{Limits, Runs, SchedError};
 use crate::clock;
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
@@ -210,9 +210,11 @@ impl Tracer {
     pub(super) fn kernel_threads(&self) -> CpuNanos {
         self.kernel_threads
     }
+}
 
+impl Runs for Tracer {
     /// Opens a run. Forks and execs are followed from the first one on.
-    pub(super) fn open_run(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
+    fn open(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
         if !self.follows_runs {
             self.object.attach("carbon_fork")?;
             self.object.attach("carbon_exec")?;
@@ -227,7 +229,7 @@ impl Tracer {
 
     /// Tasks of a run that are there and have not begun to exit. The kernel's counter alone is not believed: one exit
     /// that its program did not see would keep it from zero for ever.
-    pub(super) fn run_alive(&mut self, run: RunId) -> Result<u64, SchedError> {
+    fn alive(&mut self, run: RunId) -> Result<u64, SchedError> {
         let alive = self.object.run_counts(run)?.alive;
         if alive == 0 {
             return Ok(0);
@@ -241,7 +243,7 @@ impl Tracer {
 
     /// Whether the final of every task of a run that has ended is here: it was freed, or is still there to be seen
     /// as a zombie that nobody has waited for yet.
-    pub(super) fn run_settled(&mut self, run: RunId) -> Result<bool, SchedError> {
+    fn settled(&mut self, run: RunId) -> Result<bool, SchedError> {
         let counts = self.object.run_counts(run)?;
         self.drain();
         self.edge_of_run = true;
@@ -253,8 +255,7 @@ impl Tracer {
         Ok(seen >= counts.unfreed)
     }
 
-    /// The processes of a run.
-    pub(super) fn run_processes(&self, run: RunId) -> Processes {
+    fn processes(&self, run: RunId) -> Processes {
         self.runs.processes(run)
     }
 }

@@ -8,6 +8,7 @@ use crate::cli::error::CliError;
 use crate::cli::options::DoctorOptions;
 use crate::cli::progress::Progress;
 use crate::clock;
+use crate::report::AccountsRow;
 use crate::report::figures::{METERED, printable, significant};
 use crate::sched::{self, Accounting, Limits, ProgramTime, Rung, SchedError};
 use crate::topology::Topology;
@@ -41,7 +42,7 @@ pub(super) struct Balance {
     /// Keys, most time first.
     rows: Vec<BalanceRow>,
     /// By way of accounting.
-    accounts: Vec<AccountsRow>,
+    accounts: Vec<BalanceAccounts>,
     /// The kernel programs' own run time.
     programs: Vec<ProgramRow>,
     /// CPU time of this process, its iterators included.
@@ -61,16 +62,11 @@ struct BalanceRow {
 }
 
 #[derive(Debug, Serialize)]
-struct AccountsRow {
+struct BalanceAccounts {
     accounting: &'static str,
     workloads_ns: u64,
-    idle_ns: u64,
-    irq_steal_ns: u64,
-    missed_ns: u64,
-    overflow_ns: u64,
-    missed_switches: u64,
-    lost_events: u64,
-    clamped: u64,
+    #[serde(flatten)]
+    accounts: AccountsRow,
     /// What no account has: CPUs times duration less all of them.
     unexplained_ns: i64,
 }
@@ -187,21 +183,15 @@ fn agree(one_ns: u64, other_ns: u64, ticks_ns: u64) -> bool {
     one_ns.abs_diff(other_ns) as f64 <= ticks_ns as f64 + TOLERANCE_RATIO * one_ns.max(other_ns) as f64
 }
 
-fn accounts(rung: Rung, (usage, accounts): &(Usage, Accounts), wall_ns: u64) -> AccountsRow {
+fn accounts(rung: Rung, (usage, accounts): &(Usage, Accounts), wall_ns: u64) -> BalanceAccounts {
     let workloads_ns = usage.total().0;
     let known =
         [workloads_ns, accounts.idle_ns, accounts.irq_steal_ns, accounts.missed_ns, accounts.overflow_ns];
     let known = known.iter().fold(0_u64, |sum, part| sum.saturating_add(*part));
-    AccountsRow {
+    BalanceAccounts {
         accounting: rung.as_str(),
         workloads_ns,
-        idle_ns: accounts.idle_ns,
-        irq_steal_ns: accounts.irq_steal_ns,
-        missed_ns: accounts.missed_ns,
-        overflow_ns: accounts.overflow_ns,
-        missed_switches: accounts.missed_switches,
-        lost_events: accounts.lost_events,
-        clamped: accounts.clamped,
+        accounts: AccountsRow::from(accounts),
         unexplained_ns: wall_ns.cast_signed().saturating_sub(known.cast_signed()),
     }
 }
@@ -275,19 +265,20 @@ impl Balance {
     }
 }
 
-fn accounts_line(row: &AccountsRow) -> String {
+fn accounts_line(row: &BalanceAccounts) -> String {
+    let accounts = &row.accounts;
     format!(
         "{}: {} s workloads, {} s idle, {} s interrupts and steal, {} s missed in {} switches, {} s overflow, {} events \
          lost, {} totals held, {} s unexplained",
         row.accounting,
         seconds(row.workloads_ns),
-        seconds(row.idle_ns),
-        seconds(row.irq_steal_ns),
-        seconds(row.missed_ns),
-        row.missed_switches,
-        seconds(row.overflow_ns),
-        row.lost_events,
-        row.clamped,
+        seconds(accounts.idle_ns),
+        seconds(accounts.irq_steal_ns),
+        seconds(accounts.missed_ns),
+        accounts.missed_switches,
+        seconds(accounts.overflow_ns),
+        accounts.lost_events,
+        accounts.clamped,
         if row.unexplained_ns < 0 {
             format!("-{}", seconds(row.unexplained_ns.unsigned_abs()))
         } else {

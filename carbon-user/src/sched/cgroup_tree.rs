@@ -1,10 +1,11 @@
-//! Runs on the rungs that cannot follow forks: each gets a cgroup of its own, the only rungs on which a process is moved.
+//! The cgroups of a hierarchy by name, and runs on the rungs that cannot follow forks: each gets a cgroup of its own, the
+//! only rungs on which a process is moved.
 
-use super::SchedError;
 use super::enrol::Enrolment;
 use super::names::CgroupNames;
 use super::proc::thread_group;
 use super::runs::{PROCESSES_MAX, ProcessTime, Processes};
+use super::{Runs, SchedError};
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::units::{CgroupId, CpuNanos, RunId};
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ struct RunCgroup {
     cgroup: CgroupId,
     path: PathBuf,
     processes: HashMap<u32, ProcessTime>,
+    /// Time of its cgroup and of those below it, as of the last snapshot.
+    booked: HashMap<CgroupId, CpuNanos>,
 }
 
 impl Drop for RunCgroup {
@@ -36,49 +39,32 @@ impl Drop for RunCgroup {
     }
 }
 
-/// All runs that are open.
+/// The cgroups that are known, and all runs that are open.
 #[derive(Debug)]
-pub(super) struct RunCgroups {
+pub(super) struct CgroupTree {
     root: SysRoot,
+    pub(super) mount: CgroupMount,
+    pub(super) names: CgroupNames,
     runs: Vec<RunCgroup>,
 }
 
-impl RunCgroups {
+impl CgroupTree {
     /// None yet.
-    pub(super) fn new(root: &SysRoot) -> Self {
-        Self { root: root.clone(), runs: Vec::new() }
+    pub(super) fn new(root: &SysRoot, mount: CgroupMount) -> Self {
+        Self { root: root.clone(), mount, names: CgroupNames::default(), runs: Vec::new() }
     }
 
-    /// Makes a cgroup for a run, below this process's own.
-    pub(super) fn open(
-        &mut self,
-        mount: &CgroupMount,
-        names: &mut CgroupNames,
-        run: RunId,
-    ) -> Result<Enrolment, SchedError> {
-        let own = self
-            .root
-            .read_proc("self/cgroup")
-            .ok()
-            .and_then(|text| path_in(&text, mount.v1.is_some()))
-            .ok_or(SchedError::NoSuch { what: "entry of the hierarchy in /proc/self/cgroup" })?;
-        let parent = mount.path.join(own);
-        sweep(&self.root, &parent);
-        let path = parent.join(format!("{RUN_PREFIX}{}", run.0));
-        let failed = |source| SchedError::Call { call: "making a cgroup for the run", source };
-        fs::create_dir(&path).map_err(failed)?;
-        let metadata = fs::metadata(&path).map_err(failed)?;
-        let cgroup = CgroupId(metadata.ino());
-        let below = path.strip_prefix(&mount.path).unwrap_or(&path).display().to_string();
-        names.made(cgroup, &format!("{}/{below}", mount.root.trim_end_matches('/')));
-        self.runs.push(RunCgroup { run, cgroup, path: path.clone(), processes: HashMap::new() });
-        let procs = fs::OpenOptions::new().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
-        Ok(Enrolment::Cgroup { procs: procs.into() })
+    /// Learns the names of all cgroups that are there.
+    pub(super) fn walk(&mut self) {
+        self.names.walk(&self.mount);
     }
 
-    /// The run that a cgroup belongs to: its own, or one below that its processes made.
-    pub(super) fn of(&self, names: &CgroupNames, cgroup: CgroupId) -> Option<RunId> {
-        self.runs.iter().find(|run| run.holds(names, cgroup)).map(|run| run.run)
+    /// Takes note of a cgroup's time. Gives the run that it belongs to: its own, or one below that its processes made.
+    pub(super) fn book(&mut self, cgroup: CgroupId, nanos: CpuNanos) -> Option<RunId> {
+        let Self { names, runs, .. } = self;
+        let run = runs.iter_mut().find(|run| run.holds(names, cgroup))?;
+        run.booked.insert(cgroup, nanos);
+        Some(run.run)
     }
 
     /// Takes note of the processes that are there.
@@ -87,30 +73,52 @@ impl RunCgroups {
             run.look(&self.root);
         }
     }
+}
 
-    /// Processes of a run that are alive.
-    pub(super) fn alive(&self, run: RunId) -> u64 {
-        let Some(run) = self.runs.iter().find(|open| open.run == run) else { return 0 };
-        // Zombies do not count here, and cgroups below do. Version 1 has no such file.
-        let Ok(events) = fs::read_to_string(run.path.join("cgroup.events")) else {
-            return run.pids().len() as u64;
-        };
-        let populated = events.lines().any(|line| line == "populated 1");
-        if populated { (run.pids().len() as u64).max(1) } else { 0 }
+impl Runs for CgroupTree {
+    /// Makes a cgroup for the run, below this process's own.
+    fn open(&mut self, run: RunId) -> Result<Enrolment, SchedError> {
+        let Self { root, mount, names, runs } = self;
+        let own = root
+            .read_proc("self/cgroup")
+            .ok()
+            .and_then(|text| path_in(&text, mount.v1.is_some()))
+            .ok_or(SchedError::NoSuch { what: "entry of the hierarchy in /proc/self/cgroup" })?;
+        let parent = mount.path.join(own);
+        sweep(root, &parent);
+        let path = parent.join(format!("{RUN_PREFIX}{}", run.0));
+        let failed = |source| SchedError::Call { call: "making a cgroup for the run", source };
+        fs::create_dir(&path).map_err(failed)?;
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        let cgroup = CgroupId(metadata.ino());
+        let below = path.strip_prefix(&mount.path).unwrap_or(&path).display().to_string();
+        names.made(cgroup, &format!("{}/{below}", mount.root.trim_end_matches('/')));
+        runs.push(RunCgroup {
+            run,
+            cgroup,
+            path: path.clone(),
+            processes: HashMap::new(),
+            booked: HashMap::new(),
+        });
+        let procs = fs::OpenOptions::new().write(true).open(path.join("cgroup.procs")).map_err(failed)?;
+        Ok(Enrolment::Cgroup { procs: procs.into() })
     }
 
-    /// The processes of a run, of whose cgroups `totals` has the times.
-    pub(super) fn processes(
-        &self,
-        names: &CgroupNames,
-        run: RunId,
-        totals: impl Iterator<Item = (CgroupId, CpuNanos)>,
-    ) -> Processes {
+    fn alive(&mut self, run: RunId) -> Result<u64, SchedError> {
+        let Some(run) = self.runs.iter().find(|open| open.run == run) else { return Ok(0) };
+        // Zombies do not count here, and cgroups below do. Version 1 has no such file.
+        let Ok(events) = fs::read_to_string(run.path.join("cgroup.events")) else {
+            return Ok(run.pids().len() as u64);
+        };
+        let populated = events.lines().any(|line| line == "populated 1");
+        Ok(if populated { (run.pids().len() as u64).max(1) } else { 0 })
+    }
+
+    fn processes(&self, run: RunId) -> Processes {
         let Some(run) = self.runs.iter().find(|open| open.run == run) else { return Processes::default() };
         let listed: Vec<ProcessTime> = run.processes.values().cloned().collect();
         let known: CpuNanos = listed.iter().map(|process| process.cpu).sum();
-        let own = totals.filter(|(cgroup, _)| run.holds(names, *cgroup));
-        let all: CpuNanos = own.map(|(_, nanos)| nanos).sum();
+        let all: CpuNanos = run.booked.values().copied().sum();
         // Processes that came and went between two looks are known by their sum only.
         Processes { listed, other_count: 0, other_cpu: all.saturating_sub(known) }
     }
