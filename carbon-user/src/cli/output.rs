@@ -152,10 +152,23 @@ fn open_path(path: &Path) -> io::Result<Output> {
             Ok(Output::File(NewFile::create(fs::canonicalize(path)?)?))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Output::File(NewFile::create(path.to_path_buf())?))
+            Ok(Output::File(NewFile::create(end_of_links(path)?)?))
         }
         Err(error) => Err(error),
     }
+}
+
+/// The name that is made where a symbolic link points at nothing yet: the link stays.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    let mut end = path.to_path_buf();
+    // As many as the kernel follows (MAXSYMLINKS, include/linux/namei.h).
+    for _ in 0..40 {
+        match fs::read_link(&end) {
+            Ok(target) => end = end.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => return Ok(end),
+        }
+    }
+    Err(io::ErrorKind::InvalidInput.into())
 }
 
 #[cfg(test)]
@@ -196,6 +209,20 @@ mod tests {
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_link_to_a_file_that_is_not_there_yet_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| directory.path().join(name));
+        symlink("second", &first).unwrap();
+        symlink("report", &second).unwrap();
+        Output::open(Some(&first), Output::Stdout).unwrap().write("new").unwrap();
+        assert_eq!(names(directory.path()), ["first", "report", "second"]);
+        assert!(
+            first.symlink_metadata().unwrap().is_symlink() && second.symlink_metadata().unwrap().is_symlink()
+        );
+        assert_eq!(fs::read_to_string(&first).unwrap(), "new");
     }
 
     #[test]
