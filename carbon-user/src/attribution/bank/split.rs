@@ -110,10 +110,10 @@ pub(super) fn split(
         views.push(view);
     }
     let whole: f64 = shares.iter().sum();
-    if whole > 0.0 {
-        for share in &mut shares {
-            *share /= whole;
-        }
+    let used: f64 = rows.iter().map(|row| row.used).sum();
+    for (share, row) in shares.iter_mut().zip(rows) {
+        // Where no member holds that anybody draws anything, by CPU time.
+        *share = if whole > 0.0 { *share / whole } else { row.used / used };
     }
     let moods = moods(&views);
     let splits = rows.iter().zip(&shares).enumerate().map(|(place, (row, share))| {
@@ -128,7 +128,8 @@ pub(super) fn split(
 
 fn view_of<'a>(member: &'a Member, weight: f64, rows: &[Row], span: Span) -> View<'a> {
     let state = member.constrained();
-    let mu = state.get(MU).copied().unwrap_or(0.0);
+    // An active set that holds idle power and waking at their floors can take these below nothing.
+    let mu = state.get(MU).copied().unwrap_or(0.0).max(0.0);
     let own: Vec<f64> = rows
         .iter()
         .map(|row| {

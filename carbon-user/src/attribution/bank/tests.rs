@@ -297,7 +297,7 @@ proptest! {
             let whole: f64 = splits.iter().map(|split| split.share_ratio).sum();
             prop_assert!(rows.is_empty() || (whole - 1.0).abs() < 1e-9, "{}", whole);
             for split in splits {
-                prop_assert!(split.share_ratio >= 0.0);
+                prop_assert!(split.share_ratio >= 0.0, "{:?} {:?} {:?}", split, rows, power);
                 prop_assert!(split.lasting_stddev_j.is_finite() && split.passing_stddev_j.is_finite());
             }
         }
