@@ -15,7 +15,9 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
-use carbon_ebpf::{CELLS, KEY_IDLE, KEY_KERNEL_THREAD, PF_KTHREAD, Peek, Slot, cell_index};
+use carbon_ebpf::{
+    CELLS, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, PF_EXITING, PF_KTHREAD, Peek, Slot, cell_index,
+};
 use core::sync::atomic::{Ordering, compiler_fence};
 
 /// What a task is booked to.
@@ -48,6 +50,10 @@ fn classed(cgroup: u64, flags: u32) -> u64 {
 #[btf_tracepoint(function = "sched_switch")]
 pub(crate) fn carbon_switch(ctx: BtfTracePointContext) -> i32 {
     let (prev, next): (*const u8, *const u8) = (ctx.arg(1), ctx.arg(2));
+    // SAFETY: a typed pointer of the tracepoint.
+    if unsafe { kernel::is_unseen(prev) } {
+        return 0;
+    }
     let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 0 };
     // SAFETY: an element of this CPU, and the program is not preempted by itself.
     let slot = unsafe { &mut *slot };
@@ -193,8 +199,19 @@ pub(crate) fn carbon_raw(_: RawTracePointContext) -> i32 {
 fn missed(slot: &mut Slot, prev: *const u8, prev_ns: u64) {
     slot.missed_switches += 1;
     let prev = prev as u64;
-    let picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
-    let key = classed(kernel::task_cgroup_id(prev), kernel::half(prev + kernel::TASK_FLAGS.load()));
+    let flags = kernel::half(prev + kernel::TASK_FLAGS.load());
+    let mut picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
+    if flags & PF_EXITING != 0
+        && let Some(leaving) = maps::LEAVING.get_ptr_mut(0)
+    {
+        // SAFETY: an element of this CPU.
+        let leaving = unsafe { &mut *leaving };
+        if leaving.task == prev {
+            picked_ns = leaving.picked_ns;
+            leaving.task = 0;
+        }
+    }
+    let key = classed(kernel::task_cgroup_id(prev), flags);
     let key = if kernel::half(prev + kernel::TASK_PID.load()) == 0 { KEY_IDLE } else { key };
     if key != slot.key {
         turn(slot, key);
@@ -202,6 +219,25 @@ fn missed(slot: &mut Slot, prev: *const u8, prev_ns: u64) {
     if key != KEY_IDLE {
         slot.pending_ns += prev_ns.saturating_sub(picked_ns);
     }
+}
+
+/// A task begins to exit: `(struct task_struct *, ...)`. Where the switch to it was not seen, when it was picked is
+/// kept from here on: the kernel soon puts it in another group of its scheduler, and counts anew from there
+/// (`sched_autogroup_exit_task`, kernel/sched/autogroup.c). What it ran before, often all of it, would be missed.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn carbon_leave(ctx: BtfTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a field of this CPU's slot, which a switch may change before the next line: the task is then known.
+    let known = unsafe { (&raw const (*slot).task).read_volatile() };
+    if known == task || known == 0 {
+        return 0;
+    }
+    let Some(leaving) = maps::LEAVING.get_ptr_mut(0) else { return 0 };
+    let picked_ns = kernel::word(task + kernel::TASK_PREV_SUM_EXEC.load());
+    // SAFETY: an element of this CPU.
+    unsafe { *leaving = Leaving { task, picked_ns } };
+    0
 }
 
 /// Run by userspace on each CPU at the edge of a window: books the task that runs there up to its last tick, and
@@ -224,7 +260,7 @@ pub(crate) fn carbon_fold(_: RawTracePointContext) -> i32 {
     if slot.task == task {
         slot.pending_ns += exec_ns.wrapping_sub(slot.booked_ns);
     } else if slot.task != 0 {
-        slot.missed_switches += 1;
+        missed(slot, task as *const u8, exec_ns);
     }
     if key != slot.key {
         turn(slot, key);

@@ -250,6 +250,16 @@ pub struct Slot {
     pub overflow_ns: u64,
 }
 
+/// A task that exits on a CPU whose slot remembers another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Leaving {
+    /// Its address; 0 for none.
+    pub task: u64,
+    /// Its `sum_exec_runtime` when it was picked for the last time before.
+    pub picked_ns: u64,
+}
+
 /// How long a package has had any CPU busy.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -310,6 +320,7 @@ const _: () = {
     assert!(size_of::<SumKey>() == 32);
     assert!(size_of::<TaskSum>() == 16);
     assert!(size_of::<Slot>() == 64);
+    assert!(size_of::<Leaving>() == 16);
     assert!(size_of::<Peek>() == 16);
     assert!(size_of::<Wake>() == 24);
     assert!(size_of::<Cell>() == 16);

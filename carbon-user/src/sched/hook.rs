@@ -43,7 +43,9 @@ impl Hook {
         let mut tracer = Tracer::open(root, topology, limits, true)?;
         tracer.object.load_on_demand(FOLD)?;
         tracer.object.load("carbon_switch", "sched_switch")?;
+        tracer.object.load("carbon_leave", "sched_process_exit")?;
         tracer.object.attach("carbon_switch")?;
+        tracer.object.attach("carbon_leave")?;
         tracer.object.loaded();
         let begin = ProcStat::read(root)?;
         for (cpu, _) in &begin.cpus {

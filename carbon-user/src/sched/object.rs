@@ -84,6 +84,7 @@ impl Object {
             ("CPU_COUNT", cpus_read),
             ("PACKAGE_COUNT", packages as u64),
             ("MISBOOK_EVERY", limits.misbook_every),
+            ("UNSEEN_FROM", limits.unseen_from.into()),
             ("HIERARCHY_ID", hierarchy.map_or(0, |hierarchy| hierarchy.id)),
             ("BY_CPUACCT", u64::from(hierarchy.is_some_and(Hierarchy::is_cpuacct))),
             ("ROWS_MAX", rows_a_pass),
