@@ -16,7 +16,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use carbon_ebpf::{
-    CELLS, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, PF_EXITING, PF_KTHREAD, Peek, Slot, cell_index,
+    CELLS, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek, Slot, cell_index,
 };
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -200,25 +200,32 @@ fn missed(slot: &mut Slot, prev: *const u8, prev_ns: u64) {
     slot.missed_switches += 1;
     let prev = prev as u64;
     let flags = kernel::half(prev + kernel::TASK_FLAGS.load());
-    let mut picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
-    if flags & PF_EXITING != 0
-        && let Some(leaving) = maps::LEAVING.get_ptr_mut(0)
-    {
-        // SAFETY: an element of this CPU.
-        let leaving = unsafe { &mut *leaving };
-        if leaving.task == prev {
-            picked_ns = leaving.picked_ns;
-            leaving.task = 0;
-        }
-    }
     let key = classed(kernel::task_cgroup_id(prev), flags);
     let key = if kernel::half(prev + kernel::TASK_PID.load()) == 0 { KEY_IDLE } else { key };
     if key != slot.key {
         turn(slot, key);
     }
-    if key != KEY_IDLE {
+    if key != KEY_IDLE && keeps_when_picked(prev) {
+        let mut picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
+        if flags & PF_EXITING != 0
+            && let Some(leaving) = maps::LEAVING.get_ptr_mut(0)
+        {
+            // SAFETY: an element of this CPU.
+            let leaving = unsafe { &mut *leaving };
+            if leaving.task == prev {
+                picked_ns = leaving.picked_ns;
+                leaving.task = 0;
+            }
+        }
         slot.pending_ns += prev_ns.saturating_sub(picked_ns);
     }
+}
+
+/// Only the fair class of the scheduler writes down what a task had run when it was picked (`set_next_entity`,
+/// kernel/sched/fair.c); one of a real-time class has a number from before, or none.
+#[inline(always)]
+fn keeps_when_picked(task: u64) -> bool {
+    kernel::half(task + kernel::TASK_PRIO.load()) as i32 >= MAX_RT_PRIO
 }
 
 /// A task begins to exit: `(struct task_struct *, ...)`. Where the switch to it was not seen, when it was picked is

@@ -77,6 +77,8 @@ constants! {
     TASK_SUM_EXEC;
     /// `task_struct.se.prev_sum_exec_runtime`.
     TASK_PREV_SUM_EXEC;
+    /// `task_struct.prio`.
+    TASK_PRIO;
     /// `css_set.dfl_cgrp`.
     CSS_SET_DFL_CGRP;
     /// `css_set.subsys[cpuacct_cgrp_id]`; 0 where the kernel has no cpuacct.

@@ -30,6 +30,9 @@ pub const PF_KTHREAD: u32 = 0x0020_0000;
 /// `task_struct.flags` of a task that exits (`include/linux/sched.h`, the same from 2.6 to 7.3).
 pub const PF_EXITING: u32 = 0x0000_0004;
 
+/// `task_struct.prio` of the least urgent real-time task, and one (`include/linux/sched/prio.h`, the same from 2.6 to 7.3).
+pub const MAX_RT_PRIO: i32 = 100;
+
 /// Bit of a [`Cell`]'s key that says kernel thread; the rest is the cgroup's id.
 pub const KEY_KERNEL_THREAD: u64 = 1 << 63;
 
