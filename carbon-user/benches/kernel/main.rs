@@ -15,7 +15,9 @@
 #![expect(clippy::cast_precision_loss, reason = "times for people to read")]
 #![expect(clippy::indexing_slicing, reason = "one place for each variant, made so above")]
 
+mod doc;
 mod load;
+mod soak;
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{BtfTracePoint, loaded_programs};
@@ -28,6 +30,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,13 +40,23 @@ const PING_PONGS: u32 = 100_000;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let [soak::loads::MODE, rest @ ..] = &words[..] {
+        return soak::loads::run(rest);
+    }
+    // Where to write what is printed.
+    let (document, words) = match &words[..] {
+        ["--document", file, rest @ ..] => (Some(Path::new(file)), rest),
+        rest => (None, rest),
+    };
+    match words {
         ["switch"] => switch(),
         ["snapshot"] => [1, 100, 1_000, 10_000].into_iter().try_for_each(snapshot),
         ["load"] => load::load(),
         ["top"] => top(),
         ["snapshot", count] => snapshot(count.parse().context("a number of cgroups")?),
-        _ => bail!("say switch, snapshot [CGROUPS], load or top"),
+        ["soak", arguments @ ..] => soak::soak(arguments, document),
+        _ => bail!("say switch, snapshot [CGROUPS], load, top or soak"),
     }
 }
 
