@@ -62,3 +62,43 @@ fn a_task_that_was_not_seen_to_begin_keeps_its_time() {
     assert!(accounts.missed_switches > 100, "switches were kept from the hook");
     assert_eq!(disagreements(&start, &end, &cgroups, 0.0), Vec::<String>::new());
 }
+
+/// Cgroups that come and go, more of them than the hook has room for at once: places of those that are gone are used
+/// again, and nothing is lost.
+#[test]
+fn the_hook_gives_places_of_removed_cgroups_to_others() {
+    let test = "the_hook_gives_places_of_removed_cgroups_to_others";
+    if !kernel_or_skip(test) {
+        return;
+    }
+    let _alone = alone();
+    let top = TestCgroup::new("places");
+    let mut accounting = open(Rung::Hook, &root(), &topology(), Limits::default()).unwrap();
+    let start = accounting.snapshot().unwrap();
+    let (mut last, mut ours_ns) = (start.usage, 0);
+    for _ in 0..6 {
+        let mut cgroups = Command::new(load());
+        cgroups.args(["cgroups", top.path.to_str().unwrap(), "1500"]);
+        assert!(cgroups.status().unwrap().success());
+        // The last of them are released a moment later.
+        std::thread::sleep(Duration::from_millis(50));
+        let next = accounting.snapshot().unwrap();
+        let below = format!("{}/", accounting.cgroup_path(top.id).unwrap());
+        let (grown, fallen) = next.usage.since(&last);
+        assert_eq!(fallen, 0);
+        let rows = grown.rows().filter(|(key, _)| {
+            accounting.cgroup_path(key.cgroup).is_some_and(|path| path.starts_with(&below))
+        });
+        ours_ns += rows.flat_map(|(_, nanos)| nanos).map(|nanos| nanos.0).sum::<u64>();
+        println!("{} rows", next.usage.len());
+        assert!(next.usage.len() < 3_500, "those that are gone leave the table");
+        last = next.usage;
+    }
+    let end = accounting.snapshot().unwrap();
+    let accounts = end.accounts.since(&start.accounts);
+    let truth_ns = top.usage_usec() * 1000;
+    println!("{ours_ns} ns, cpu.stat {truth_ns}, {accounts:?}");
+    assert_eq!((accounts.overflow_ns, accounts.lost_events), (0, 0));
+    let slack_ns = truth_ns / 100 + accounts.missed_ns;
+    assert!(ours_ns.abs_diff(truth_ns) < slack_ns, "{ours_ns} ns, cpu.stat {truth_ns}");
+}

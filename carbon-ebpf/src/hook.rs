@@ -16,7 +16,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use carbon_ebpf::{
-    CELLS, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek, Slot, cell_index,
+    CELLS, Cell, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek, Slot,
+    cell_index,
 };
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -165,6 +166,20 @@ fn settle(slot: &mut Slot) {
     } else if maps::CROWDED.insert(slot.key, pending_ns, 0).is_err() {
         slot.overflow_ns += pending_ns;
     }
+}
+
+/// Run by userspace on a CPU with a key as argument that nothing can be booked to any more: gives its cell free there.
+/// The programs on this CPU's switches do not run meanwhile, as interrupts are off.
+#[raw_tracepoint]
+pub(crate) fn carbon_forget(ctx: RawTracePointContext) -> i32 {
+    let key: u64 = ctx.arg(0);
+    let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return 1 };
+    // SAFETY: an element of this CPU; the index is masked.
+    let cell = unsafe { &mut (*table).cells[cell_index(key) & (CELLS - 1)] };
+    if cell.key == key {
+        *cell = Cell { key: 0, exec_ns: 0 };
+    }
+    0
 }
 
 /// A context switch on a kernel that does not describe its types: no field can be read, but the previous task is still the

@@ -7,7 +7,8 @@ use std::path::Path;
 /// Puts a section in its place; to the end where there is none yet. Says when, on what, and what it was.
 pub(crate) fn write(document: Option<&Path>, name: &str, text: &str) -> Result<()> {
     let Some(document) = document else { return Ok(()) };
-    let before = fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
+    let before =
+        fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
     let after = replaced(&before, name, &format!("{}\n\n{}", conditions(), text.trim()));
     fs::write(document, after).with_context(|| format!("cannot write {}", document.display()))
 }

@@ -319,6 +319,20 @@ impl Object {
         Ok(values.iter().map(|words| bytemuck::cast(*words)).collect())
     }
 
+    /// Takes a key out of the hook's overflow table.
+    pub(super) fn forget_crowded(&mut self, key: u64) -> Result<(), SchedError> {
+        let mut crowded: PerCpuHashMap<_, u64, u64> = self.map_mut("CROWDED")?;
+        match crowded.remove(&key) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(SchedError::map("CROWDED", error)),
+        }
+    }
+
     /// Calls `take` with possible CPU, key and time of every cell of the hook.
     pub(super) fn cells(&self, mut take: impl FnMut(usize, u64, u64)) -> Result<(), SchedError> {
         let table: PerCpuArray<_, [u64; 2 * CELLS]> = self.map("CELL_TABLE")?;

@@ -10,6 +10,12 @@ use crate::window::{Accounts, Class, Usage, WorkloadKey};
 use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, PACKAGES_MAX, Slot};
 use std::collections::HashMap;
 
+/// What a key of the programs is.
+pub(super) fn workload(key: u64) -> WorkloadKey {
+    let class = if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
+    WorkloadKey { cgroup: CgroupId(key & !KEY_KERNEL_THREAD), class, run: None }
+}
+
 /// Everything that is kept from one reading to the next.
 #[derive(Debug)]
 pub(super) struct SlotTimes {
@@ -66,9 +72,7 @@ impl SlotTimes {
     pub(super) fn usage(&self, rows: HashMap<u64, Vec<CpuNanos>>) -> Usage {
         let mut usage = Usage::new(self.packages);
         for (key, nanos) in rows {
-            let class = if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
-            let cgroup = CgroupId(key & !KEY_KERNEL_THREAD);
-            usage.push(WorkloadKey { cgroup, class, run: None }, &nanos);
+            usage.push(workload(key), &nanos);
         }
         usage
     }

@@ -97,7 +97,9 @@ impl Options {
                 "--threads" => options.threads = value.parse()?,
                 "--switches" => options.switches_s = value.parse()?,
                 "--misbook" => options.misbook = value.parse()?,
-                other => bail!("no option {other}: say --minutes, --cgroups, --threads or --switches and a number"),
+                other => {
+                    bail!("no option {other}: say --minutes, --cgroups, --threads or --switches and a number")
+                }
             }
         }
         if options.minutes <= 0.0 && options.cgroups + options.threads + options.switches_s == 0 {
@@ -218,7 +220,9 @@ struct Minute {
 fn churn(options: &Options) -> Result<Told> {
     let names = ["busy", "half", "forks", "threads", "switches", "moved-a", "moved-b", "cgroups"];
     let places = names.into_iter().map(Place::new).collect::<Result<Vec<_>>>()?;
-    let [busy, half, forks, threads, switches, one, other, cgroups] = &places[..] else { bail!("eight places") };
+    let [busy, half, forks, threads, switches, one, other, cgroups] = &places[..] else {
+        bail!("eight places")
+    };
     let folder = tempfile::tempdir()?;
     let told = folder.path().join("cgroups");
     let paths = [one, other, cgroups].map(|place| place.path.to_string_lossy().into_owned());
@@ -280,7 +284,10 @@ fn churn(options: &Options) -> Result<Told> {
                 a_second(now.0.0, last.0.0),
                 a_second(now.0.1, last.0.1),
                 a_second(now.1, last.1),
-                top.iter().map(|held| format!("{:.1}", mib(held.resident_kib))).collect::<Vec<_>>().join(" | "),
+                top.iter()
+                    .map(|held| format!("{:.1}", mib(held.resident_kib)))
+                    .collect::<Vec<_>>()
+                    .join(" | "),
                 of_tops(|held| format!("{:.1}", mib(held.kernel_kib))),
                 of_tops(|held| held.descriptors.to_string())
                     + &format!(" | {}", sum(|accounts| accounts.lost_events)),
@@ -426,7 +433,8 @@ impl MoreIds {
     fn allow(ids: u64) -> Result<Self> {
         let before = fs::read_to_string(Self::FILE)?;
         if before.trim().parse::<u64>()? < ids {
-            fs::write(Self::FILE, ids.next_power_of_two().to_string()).context("cannot raise kernel.pid_max")?;
+            fs::write(Self::FILE, ids.next_power_of_two().to_string())
+                .context("cannot raise kernel.pid_max")?;
         }
         Ok(Self(before))
     }
@@ -481,7 +489,11 @@ fn cgroups(options: &Options) -> Result<Told> {
         .into_iter()
         .flatten()
         .map(|(held, rung)| {
-            format!("{rung} {:.1} MB resident, {:.1} MB in the kernel", mib(held.resident_kib), mib(held.kernel_kib))
+            format!(
+                "{rung} {:.1} MB resident, {:.1} MB in the kernel",
+                mib(held.resident_kib),
+                mib(held.kernel_kib)
+            )
         })
         .collect();
     let head = format!(

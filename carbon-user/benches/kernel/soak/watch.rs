@@ -24,6 +24,8 @@ pub(crate) struct Watch {
     /// The kernel's figures before and after the first snapshot.
     truth: [HashMap<CgroupId, u64>; 2],
     last: Usage,
+    /// Of all tasks, window by window: a cgroup that was removed leaves the table after its end was told.
+    busy_ns: u64,
     /// Time of cgroups below a place that come and go.
     below_ns: HashMap<CgroupId, u64>,
     /// CPU time of each snapshot, in milliseconds.
@@ -82,6 +84,7 @@ impl Watch {
             last: first.usage.clone(),
             first,
             truth: [before, after],
+            busy_ns: 0,
             below_ns: HashMap::new(),
             snapshots_ms: Vec::new(),
             accounts: Accounts::default(),
@@ -99,18 +102,21 @@ impl Watch {
         self.snapshots_ms.push(cpu_time().saturating_sub(start).as_secs_f64() * 1e3);
         let wall_ns = self.begun.elapsed().as_nanos() as f64 * cpus;
         let after = truth(places)?;
-        self.add_below(places, &snapshot.usage);
+        let (added, _) = snapshot.usage.since(&self.last);
+        self.busy_ns += added.total().0;
+        self.add_below(places, &added);
         self.accounts = snapshot.accounts.since(&self.first.accounts);
         let (grown, _) = snapshot.usage.since(&self.first.usage);
         let accounts = &self.accounts;
         let outside = accounts.idle_ns + accounts.irq_steal_ns + accounts.missed_ns + accounts.overflow_ns;
-        self.balance = (grown.total().0 + outside) as f64 / wall_ns;
+        self.balance = (self.busy_ns + outside) as f64 / wall_ns;
         let grown = own_tasks(&grown);
         let [first_before, first_after] = &self.truth;
         self.errors = places
             .iter()
             .map(|place| {
-                let known = |figures: &HashMap<CgroupId, u64>| figures.get(&place.id).copied().unwrap_or(0) as f64;
+                let known =
+                    |figures: &HashMap<CgroupId, u64>| figures.get(&place.id).copied().unwrap_or(0) as f64;
                 let least = known(&before) - known(first_after);
                 let most = known(&after) - known(first_before);
                 let below = self.below_ns.get(&place.id).copied().unwrap_or(0);
@@ -130,14 +136,13 @@ impl Watch {
     }
 
     /// Adds what cgroups did that come and go below a place: each is in the snapshot once after its end.
-    fn add_below(&mut self, places: &[Place], usage: &Usage) {
-        let (grown, _) = usage.since(&self.last);
+    fn add_below(&mut self, places: &[Place], added: &Usage) {
         for place in places.iter().filter(|place| place.with_below) {
             let Some(top) = self.accounting.cgroup_path(place.id) else { continue };
             let below = format!("{top}/");
             let is_below = |id| self.accounting.cgroup_path(id).is_some_and(|path| path.starts_with(&below));
             let sum: u64 =
-                own_tasks(&grown).into_iter().filter(|(id, _)| is_below(*id)).map(|(_, nanos)| nanos).sum();
+                own_tasks(added).into_iter().filter(|(id, _)| is_below(*id)).map(|(_, nanos)| nanos).sum();
             *self.below_ns.entry(place.id).or_default() += sum;
         }
     }
