@@ -250,6 +250,7 @@ fn churn(options: &Options) -> Result<Told> {
     let cpus = f64::from(cpus()?);
     let made = || fs::read_to_string(&told).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     let (mut ended, mut last, mut before) = (0_u64, (machine(), made()), begun);
+    let mut row_begun = begun;
     let mut runs = 0_u64;
     // A row a minute; more often where there are few of them.
     let rows_s = if options.minutes < 10.0 { 15 } else { 60 };
@@ -269,9 +270,9 @@ fn churn(options: &Options) -> Result<Told> {
         }
         runs += 1;
         if begun.elapsed().as_secs() / rows_s > ended {
-            ended += 1;
+            ended = begun.elapsed().as_secs() / rows_s;
             let now = (machine(), made());
-            let a_second = |now: u64, last: u64| (now - last) as f64 / rows_s as f64;
+            let a_second = |now: u64, before: u64| (now - before) as f64 / row_begun.elapsed().as_secs_f64();
             let top = tops.iter().map(|top| Held::of(top.0.id())).collect::<Result<Vec<_>>>()?;
             let sum = |of: fn(&carbon_user::window::Accounts) -> u64| {
                 watches.iter().map(|watch| of(&watch.accounts)).sum::<u64>()
@@ -298,6 +299,7 @@ fn churn(options: &Options) -> Result<Told> {
             eprint!("{row}");
             text += &row;
             last = now;
+            row_begun = Instant::now();
             minutes.push(Minute { top });
         }
     }
