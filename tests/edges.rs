@@ -3,7 +3,10 @@
 use crate::accounting::{disagreements, edge};
 use crate::support::{TestCgroup, alone, exact_rungs, kernel_or_skip, load, root, topology};
 use carbon_user::sched::{Limits, Rung, open};
+use carbon_user::units::CgroupId;
+use carbon_user::window::{Usage, WorkloadKey};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -190,7 +193,7 @@ fn a_private_cgroup_namespace_does_not_narrow_what_is_measured() {
         let rows = report["workloads"].as_array().unwrap();
         let row = rows.iter().find(|row| row["cgroup_id"].as_u64() == Some(id)).unwrap();
         println!("{rung}: {row}");
-        assert!(row["cpu_ns"].as_u64().unwrap() > 300_000_000, "{row}");
+        assert!(row["cpu_ns"].as_u64().unwrap() > 100_000_000, "{row}");
         if hidden.is_none() {
             let name = outside.path.file_name().unwrap().to_str().unwrap();
             assert!(reported_ns(&report, &format!("/{name}")).is_some(), "{row}");
@@ -289,8 +292,18 @@ fn snapshots_without_time_between_them_add_nothing() {
         let mut last = first.usage.clone();
         for _ in 0..100 {
             let next = accounting.snapshot().unwrap().usage;
-            let (_, fallen) = next.since(&last);
-            assert_eq!(fallen, 0, "{rung}");
+            // The root's own tasks are what kernel threads leave, which are read a moment later: held by the sampler.
+            let rows = |usage: &Usage| -> HashMap<WorkloadKey, u64> {
+                usage.rows().map(|(key, nanos)| (key, nanos.iter().map(|nanos| nanos.0).sum())).collect()
+            };
+            let now = rows(&next);
+            for (key, before) in rows(&last) {
+                let slack = if key.cgroup == CgroupId::ROOT { 1_000_000 } else { 0 };
+                assert!(
+                    now.get(&key).is_none_or(|now| now + slack >= before),
+                    "{rung}: {key:?} was {before}"
+                );
+            }
             last = next;
         }
         let most = begun.elapsed().as_nanos() as f64 + crate::accounting::tolerance_ns(0.0);
