@@ -52,6 +52,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         out.write_all(b".")?;
         Ok(out.flush()?)
     };
+    if let ["ring", count] = words {
+        return ring(cgroup, count.parse()?, ready);
+    }
     if let ["threads-live", count] = words {
         return live_threads(count.parse()?, ready);
     }
@@ -203,9 +206,52 @@ fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
+/// A token that goes round processes on one CPU, each in a cgroup of its own.
+#[expect(unsafe_code, reason = "forks without an exec")]
+fn ring(top: &str, count: usize, ready: impl Fn() -> Result<()>) -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(0);
+    rustix::thread::sched_setaffinity(None, &cpus)?;
+    let pipes = (0..count).map(|_| std::io::pipe()).collect::<std::io::Result<Vec<_>>>()?;
+    for (index, ((read, _), (_, write))) in pipes.iter().zip(pipes.iter().cycle().skip(1)).enumerate() {
+        let folder = Path::new(top).join(index.to_string());
+        fs::create_dir(&folder)?;
+        if fork_into(&fs::File::open(&folder)?)? == 0 {
+            let _ended = set_parent_process_death_signal(Some(Signal::KILL));
+            let (mut read, mut write) = (read, write);
+            let mut byte = [0];
+            while read.read_exact(&mut byte).and_then(|()| write.write_all(&byte)).is_ok() {}
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+    }
+    if let Some((_, mut write)) = pipes.first().map(|(read, write)| (read, write)) {
+        write.write_all(b".")?;
+    }
+    ready()?;
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
 /// A process that begins in the cgroup, is busy for 50 us and ends.
-#[expect(unsafe_code, reason = "clone3 has no safe form")]
+#[expect(unsafe_code, reason = "as fork")]
 fn clone_into(cgroup: &fs::File) -> Result<()> {
+    let child = fork_into(cgroup)?;
+    if child == 0 {
+        busy(Duration::from_micros(50));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    waited(child)
+}
+
+/// A fork whose child begins in the cgroup: what it gives is 0 there.
+#[expect(unsafe_code, reason = "clone3 has no safe form")]
+fn fork_into(cgroup: &fs::File) -> Result<i64> {
     use std::os::fd::AsRawFd;
     /// `struct clone_args` up to its member `cgroup` (linux/sched.h, kernel 5.7).
     #[repr(C)]
@@ -227,10 +273,8 @@ fn clone_into(cgroup: &fs::File) -> Result<()> {
     };
     // SAFETY: as fork; this process has one thread.
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>()) };
-    if child == 0 {
-        busy(Duration::from_micros(50));
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(0) };
+    if child < 0 {
+        return Err(std::io::Error::last_os_error()).context("clone3");
     }
-    waited(child)
+    Ok(child)
 }

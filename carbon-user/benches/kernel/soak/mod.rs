@@ -39,7 +39,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn new(name: &'static str) -> Result<Self> {
+    pub(crate) fn new(name: &'static str) -> Result<Self> {
         let top = SysRoot::default().cgroup2()?.context("no cgroup2 is mounted")?.path;
         let path = top.join(format!("carbon-soak-{}-{name}", std::process::id()));
         fs::create_dir(&path)?;
@@ -54,7 +54,7 @@ impl Place {
         line.and_then(|number| number.parse().ok()).context("cpu.stat has no usage_usec")
     }
 
-    fn start(&self, words: &[&str]) -> Result<Peer> {
+    pub(crate) fn start(&self, words: &[&str]) -> Result<Peer> {
         loads::start(&self.path, words).with_context(|| format!("cannot start the load of {}", self.name))
     }
 }
