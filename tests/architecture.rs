@@ -104,6 +104,14 @@ fn a_clock_is_read_in_one_place() {
     assert_eq!(paced, holding(&["tokio::time::Instant::now", "use tokio::time::{Instant"]));
 }
 
+/// The wall clock may be set at any time: it makes the labels of a report, and no window, time or energy.
+#[test]
+fn the_wall_clock_is_for_labels_only() {
+    assert_eq!(holding(&["clock::wall", "wall()"]), ["cli/engine.rs", "clock.rs"]);
+    let clock = sources().into_iter().find(|source| source.path == "clock.rs").unwrap();
+    assert!(!clock.code.contains("ClockId::Realtime"), "only jiff reads it, for wall()");
+}
+
 /// Code below the sampler has a window and nothing to read a counter with.
 #[test]
 fn nothing_after_the_window_reads_a_counter() {

@@ -5,6 +5,7 @@
 //   storm N SECONDS         for so long, N threads at a time that begin and end at once, each after a little work
 //   forks N SECONDS         the same with processes
 //   into CGROUP SECONDS     a child that begins in another cgroup (CLONE_INTO_CGROUP) and spins there
+//   cgroups DIR N           N cgroups one after the other: made, used by a process for 100 us, and removed
 //   thread TID-FILE SECONDS a thread that writes its id to the file and spins, while the first one waits
 //   orphan SECONDS          a grandchild in a session of its own, forked twice; the others end at once
 #define _GNU_SOURCE
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -57,6 +59,15 @@ static void *execute(void *arguments) {
     _exit(3);
 }
 
+static long child_into(const char *cgroup) {
+    struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+    int folder = open(cgroup, O_RDONLY | O_DIRECTORY);
+    args.cgroup = folder;
+    long child = syscall(SYS_clone3, &args, sizeof args);
+    if (child) close(folder);
+    return child;
+}
+
 int main(int argc, char **argv) {
     if (argc == 3 && !strcmp(argv[1], "spin")) {
         target = atof(argv[2]);
@@ -94,15 +105,28 @@ int main(int argc, char **argv) {
         }
     } else if (argc == 4 && !strcmp(argv[1], "into")) {
         target = atof(argv[3]);
-        struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
-        args.cgroup = open(argv[2], O_RDONLY | O_DIRECTORY);
-        long child = syscall(SYS_clone3, &args, sizeof args);
+        long child = child_into(argv[2]);
         if (child < 0) return 1;
         if (child == 0) {
             spin(0);
             _exit(0);
         }
         wait(0);
+    } else if (argc == 4 && !strcmp(argv[1], "cgroups")) {
+        char cgroup[4096];
+        target = 0.0001;
+        for (int i = 0; i < atoi(argv[3]); i++) {
+            snprintf(cgroup, sizeof cgroup, "%s/%d-%d", argv[2], getpid(), i);
+            if (mkdir(cgroup, 0755)) return 1;
+            long child = child_into(cgroup);
+            if (child < 0) return 1;
+            if (child == 0) {
+                spin(0);
+                _exit(0);
+            }
+            wait(0);
+            for (int tries = 0; rmdir(cgroup) && tries < 1000; tries++) usleep(100);
+        }
     } else if (argc == 4 && !strcmp(argv[1], "thread")) {
         pthread_t thread;
         target = atof(argv[3]);

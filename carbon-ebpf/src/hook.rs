@@ -15,7 +15,10 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
-use carbon_ebpf::{CELLS, KEY_IDLE, KEY_KERNEL_THREAD, PF_KTHREAD, Peek, Slot, cell_index};
+use carbon_ebpf::{
+    CELLS, Cell, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek, Slot,
+    cell_index,
+};
 use core::sync::atomic::{Ordering, compiler_fence};
 
 /// What a task is booked to.
@@ -48,6 +51,10 @@ fn classed(cgroup: u64, flags: u32) -> u64 {
 #[btf_tracepoint(function = "sched_switch")]
 pub(crate) fn carbon_switch(ctx: BtfTracePointContext) -> i32 {
     let (prev, next): (*const u8, *const u8) = (ctx.arg(1), ctx.arg(2));
+    // SAFETY: a typed pointer of the tracepoint.
+    if unsafe { kernel::is_unseen(prev) } {
+        return 0;
+    }
     let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 0 };
     // SAFETY: an element of this CPU, and the program is not preempted by itself.
     let slot = unsafe { &mut *slot };
@@ -161,6 +168,20 @@ fn settle(slot: &mut Slot) {
     }
 }
 
+/// Run by userspace on a CPU with a key as argument that nothing can be booked to any more: gives its cell free there.
+/// The programs on this CPU's switches do not run meanwhile, as interrupts are off.
+#[raw_tracepoint]
+pub(crate) fn carbon_forget(ctx: RawTracePointContext) -> i32 {
+    let key: u64 = ctx.arg(0);
+    let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return 1 };
+    // SAFETY: an element of this CPU; the index is masked.
+    let cell = unsafe { &mut (*table).cells[cell_index(key) & (CELLS - 1)] };
+    if cell.key == key {
+        *cell = Cell { key: 0, exec_ns: 0 };
+    }
+    0
+}
+
 /// A context switch on a kernel that does not describe its types: no field can be read, but the previous task is still the
 /// current one, and helpers tell its cgroup. The clock is the monotonic one, so that interrupts and steal are in it.
 /// Run by userspace on each CPU at the edge of a window too, where it closes what runs there.
@@ -193,15 +214,52 @@ pub(crate) fn carbon_raw(_: RawTracePointContext) -> i32 {
 fn missed(slot: &mut Slot, prev: *const u8, prev_ns: u64) {
     slot.missed_switches += 1;
     let prev = prev as u64;
-    let picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
-    let key = classed(kernel::task_cgroup_id(prev), kernel::half(prev + kernel::TASK_FLAGS.load()));
+    let flags = kernel::half(prev + kernel::TASK_FLAGS.load());
+    let key = classed(kernel::task_cgroup_id(prev), flags);
     let key = if kernel::half(prev + kernel::TASK_PID.load()) == 0 { KEY_IDLE } else { key };
     if key != slot.key {
         turn(slot, key);
     }
-    if key != KEY_IDLE {
+    if key != KEY_IDLE && keeps_when_picked(prev) {
+        let mut picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
+        if flags & PF_EXITING != 0
+            && let Some(leaving) = maps::LEAVING.get_ptr_mut(0)
+        {
+            // SAFETY: an element of this CPU.
+            let leaving = unsafe { &mut *leaving };
+            if leaving.task == prev {
+                picked_ns = leaving.picked_ns;
+                leaving.task = 0;
+            }
+        }
         slot.pending_ns += prev_ns.saturating_sub(picked_ns);
     }
+}
+
+/// Only the fair class of the scheduler writes down what a task had run when it was picked (`set_next_entity`,
+/// kernel/sched/fair.c); one of a real-time class has a number from before, or none.
+#[inline(always)]
+fn keeps_when_picked(task: u64) -> bool {
+    kernel::half(task + kernel::TASK_PRIO.load()) as i32 >= MAX_RT_PRIO
+}
+
+/// A task begins to exit: `(struct task_struct *, ...)`. Where the switch to it was not seen, when it was picked is
+/// kept from here on: the kernel soon puts it in another group of its scheduler, and counts anew from there
+/// (`sched_autogroup_exit_task`, kernel/sched/autogroup.c). What it ran before, often all of it, would be missed.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn carbon_leave(ctx: BtfTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    let Some(slot) = maps::SLOTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a field of this CPU's slot, which a switch may change before the next line: the task is then known.
+    let known = unsafe { (&raw const (*slot).task).read_volatile() };
+    if known == task || known == 0 {
+        return 0;
+    }
+    let Some(leaving) = maps::LEAVING.get_ptr_mut(0) else { return 0 };
+    let picked_ns = kernel::word(task + kernel::TASK_PREV_SUM_EXEC.load());
+    // SAFETY: an element of this CPU.
+    unsafe { *leaving = Leaving { task, picked_ns } };
+    0
 }
 
 /// Run by userspace on each CPU at the edge of a window: books the task that runs there up to its last tick, and
@@ -224,7 +282,7 @@ pub(crate) fn carbon_fold(_: RawTracePointContext) -> i32 {
     if slot.task == task {
         slot.pending_ns += exec_ns.wrapping_sub(slot.booked_ns);
     } else if slot.task != 0 {
-        slot.missed_switches += 1;
+        missed(slot, task as *const u8, exec_ns);
     }
     if key != slot.key {
         turn(slot, key);

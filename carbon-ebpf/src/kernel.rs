@@ -26,6 +26,9 @@ constants! {
     /// Books every so many rows or switches to a wrong key, so that tests can see that they notice. 0, as it is
     /// outside tests, lets the verifier remove the branch.
     MISBOOK_EVERY;
+    /// The hook does not see switches away from the threads of this process, so that tests can see what it makes of
+    /// that. 0 as above.
+    UNSEEN_FROM;
     /// Rows that one pass over the cgroups may write.
     ROWS_MAX;
     /// Bytes of the event buffer.
@@ -74,6 +77,8 @@ constants! {
     TASK_SUM_EXEC;
     /// `task_struct.se.prev_sum_exec_runtime`.
     TASK_PREV_SUM_EXEC;
+    /// `task_struct.prio`.
+    TASK_PRIO;
     /// `css_set.dfl_cgrp`.
     CSS_SET_DFL_CGRP;
     /// `css_set.subsys[cpuacct_cgrp_id]`; 0 where the kernel has no cpuacct.
@@ -179,6 +184,14 @@ pub(crate) fn describe(task: u64, kind: u64, run: u64, record: &mut TaskRecord) 
             (task + TASK_COMM.load()) as *const c_void,
         )
     };
+}
+
+/// Whether a test wants the switch away from this task not to be seen.
+#[inline(always)]
+pub(crate) unsafe fn is_unseen(prev: *const u8) -> bool {
+    let process = UNSEEN_FROM.load();
+    // SAFETY: `prev` is a typed pointer of a tracepoint.
+    process != 0 && u64::from(unsafe { typed::<u32>(prev, TASK_TGID.load()) }) == process
 }
 
 /// A key, wrong every so many times where a test asks for that.

@@ -30,6 +30,9 @@ pub const PF_KTHREAD: u32 = 0x0020_0000;
 /// `task_struct.flags` of a task that exits (`include/linux/sched.h`, the same from 2.6 to 7.3).
 pub const PF_EXITING: u32 = 0x0000_0004;
 
+/// `task_struct.prio` of the least urgent real-time task, and one (`include/linux/sched/prio.h`, the same from 2.6 to 7.3).
+pub const MAX_RT_PRIO: i32 = 100;
+
 /// Bit of a [`Cell`]'s key that says kernel thread; the rest is the cgroup's id.
 pub const KEY_KERNEL_THREAD: u64 = 1 << 63;
 
@@ -250,6 +253,16 @@ pub struct Slot {
     pub overflow_ns: u64,
 }
 
+/// A task that exits on a CPU whose slot remembers another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Leaving {
+    /// Its address; 0 for none.
+    pub task: u64,
+    /// Its `sum_exec_runtime` when it was picked for the last time before.
+    pub picked_ns: u64,
+}
+
 /// How long a package has had any CPU busy.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -310,6 +323,7 @@ const _: () = {
     assert!(size_of::<SumKey>() == 32);
     assert!(size_of::<TaskSum>() == 16);
     assert!(size_of::<Slot>() == 64);
+    assert!(size_of::<Leaving>() == 16);
     assert!(size_of::<Peek>() == 16);
     assert!(size_of::<Wake>() == 24);
     assert!(size_of::<Cell>() == 16);

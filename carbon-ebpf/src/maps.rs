@@ -9,8 +9,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use carbon_ebpf::{
-    CPUS_MAX, Cells, CpuEntry, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, Peek, RunCounts, RunMember, Slot,
-    SumKey, TaskRecord, TaskSum, Wake, control, counter,
+    CPUS_MAX, Cells, CpuEntry, Leaving, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, Peek, RunCounts,
+    RunMember, Slot, SumKey, TaskRecord, TaskSum, Wake, control, counter,
 };
 
 /// Words that userspace sets: see [`carbon_ebpf::control`].
@@ -52,6 +52,10 @@ static SUMS: HashMap<SumKey, TaskSum> = HashMap::with_max_entries(1_024, 0);
 /// What runs on each CPU, for the hook.
 #[map]
 pub(crate) static SLOTS: PerCpuArray<Slot> = PerCpuArray::with_max_entries(1, 0);
+
+/// The task that exits on each CPU, if the hook had not seen it begin to run there.
+#[map]
+pub(crate) static LEAVING: PerCpuArray<Leaving> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the last peek at a CPU saw, for the hook.
 #[map]

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where the kernel's file systems are mounted.
@@ -31,6 +32,14 @@ pub struct CgroupMount {
     /// The directory of the hierarchy that is mounted here: `/` unless a private namespace or a bind mount
     /// shows only a part.
     pub root: String,
+}
+
+impl CgroupMount {
+    /// Whether its top is that of the hierarchy, and not of a part that a bind mount or a private namespace shows: the
+    /// top of a hierarchy has the first inode number (`kernfs_create_root`, fs/kernfs/dir.c).
+    pub fn is_whole(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|top| top.ino() == 1)
+    }
 }
 
 /// How a machine mounts its cgroups.
@@ -63,11 +72,12 @@ impl SysRoot {
         Ok(parse_cgroup_mounts(&self.read_proc("self/mountinfo")?))
     }
 
-    /// The cgroup2 mount that shows the most of the hierarchy, if any.
+    /// The cgroup2 mount that shows the most of the hierarchy, if any. In a private cgroup namespace a mount of its own
+    /// has the root `/` too, and the machine's has one like `/../..`: the directory itself tells.
     pub fn cgroup2(&self) -> io::Result<Option<CgroupMount>> {
         let mut mounts: Vec<_> =
             self.cgroup_mounts()?.into_iter().filter(|mount| mount.v1.is_none()).collect();
-        mounts.sort_by_key(|mount| mount.root.len());
+        mounts.sort_by_key(|mount| (!mount.is_whole(), mount.root.len()));
         Ok(mounts.into_iter().next())
     }
 
@@ -130,7 +140,10 @@ fn parse_cgroup_mounts(mountinfo: &str) -> Vec<CgroupMount> {
             ),
             _ => continue,
         };
-        mounts.push(CgroupMount { path, v1, root: unescape_mount(root) });
+        // What lies above the reader's namespace has no other name than its height; what is below it is told from there.
+        let above = root.split('/').skip(1).all(|name| name == "..");
+        let root = if above { "/".to_owned() } else { unescape_mount(root) };
+        mounts.push(CgroupMount { path, v1, root });
     }
     mounts
 }
@@ -179,6 +192,15 @@ mod tests {
         assert_eq!(mounts[0].v1.as_deref(), Some("cpu,cpuacct"));
         assert_eq!(mounts[1].v1, None);
         assert_eq!(cgroup_layout(&[]), CgroupLayout::None);
+    }
+
+    #[test]
+    fn what_is_above_a_private_namespace_is_a_top() {
+        let roots = |root: &str| {
+            let mounts = parse_cgroup_mounts(&format!("1 0 0:1 {root} /c rw - cgroup2 c rw\n"));
+            mounts[0].root.clone()
+        };
+        assert_eq!(["/../..", "/..", "/", "/a/..b"].map(roots), ["/", "/", "/", "/a/..b"]);
     }
 
     #[test]

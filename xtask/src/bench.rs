@@ -1,10 +1,18 @@
 //! `cargo xtask bench`: runs the benchmarks of the kernel part, which print ratios within one run, and that of
 //! attribution.
 
-use crate::sh;
+use crate::{sh, toolchain, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
 use std::ffi::OsString;
+
+/// Programs that the switch is measured with too, and Debian's packages of them. Those of bpfcc-tools compile at run time,
+/// for which they want the kernel's headers; libbpf-tools has the same ones ready.
+const PEERS: [(&str, &str); 3] =
+    [("bpftrace", "bpftrace"), ("cpudist-bpfcc", "bpfcc-tools"), ("cpudist", "libbpf-tools")];
+
+/// hackbench and cyclictest.
+const WORK: (&str, &str) = ("cyclictest", "rt-tests");
 
 /// Runs one of them, in the release profile.
 pub(crate) fn run(what: &str, arguments: &[OsString]) -> Result<()> {
@@ -14,5 +22,22 @@ pub(crate) fn run(what: &str, arguments: &[OsString]) -> Result<()> {
         let folder = env::current_dir().context("cannot tell the current folder")?;
         return bench("accuracy").arg("--folder").arg(folder).args(arguments).run();
     }
-    bench("kernel").arg(what).args(arguments).run()
+    let needed: &[(&str, &str)] = match what {
+        "switch" => &PEERS,
+        "load" => &[PEERS[0], WORK],
+        "overhead" => &[PEERS[0], PEERS[1], PEERS[2], WORK],
+        _ => &[],
+    };
+    for (program, package) in needed {
+        toolchain::wish_for(program, package);
+    }
+    let kernel = bench("kernel");
+    let kernel = match what {
+        "soak" | "overhead" => {
+            let document = workspace::root().join("docs").join(format!("{what}.md"));
+            kernel.arg("--document").arg(document)
+        }
+        _ => kernel,
+    };
+    kernel.arg(what).args(arguments).run()
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: what CI runs, the same on a laptop.
 
-use crate::sh::{Stopwatch, cargo, find};
+use crate::sh::{Stopwatch, cargo, cmd, find};
 use crate::source_hash::{OBJECT, RECORD};
 use crate::{ebpf, test, vm, workspace};
 use anyhow::{Context as _, Result, bail};
@@ -11,11 +11,12 @@ use std::path::PathBuf;
 type Step = (&'static str, fn() -> Result<()>);
 
 /// In this order: what fails fast comes first, and the object before all that embeds it.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("fmt", || cargo().args(["fmt", "--all", "--check"]).run()),
     ("committed kernel programs", ebpf::check),
     ("kernel programs from source", rebuild),
     ("clippy", || cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()),
+    ("arm64", arm64),
     ("deny", deny),
     ("doc", || cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()),
     ("test", test::run),
@@ -70,6 +71,27 @@ fn rebuild() -> Result<()> {
         eprintln!("another toolchain made another object than the committed one; the tests run on this one");
     }
     Ok(())
+}
+
+/// The compiler's checks for arm64, where it has the standard library of that target or rustup can fetch it. Debian has no
+/// package of it for another architecture than the machine's.
+fn arm64() -> Result<()> {
+    const TARGET: &str = "aarch64-unknown-linux-gnu";
+    let there = || -> bool {
+        let libraries = cmd("rustc").args(["--print", "target-libdir", "--target", TARGET]).read();
+        libraries.is_ok_and(|folder| PathBuf::from(folder.trim()).is_dir())
+    };
+    if !there() && find("rustup").is_some() {
+        cmd("rustup").args(["target", "add", TARGET]).run().unwrap_or_else(|error| eprintln!("{error:#}"));
+    }
+    if !there() {
+        println!(
+            "SKIPPED: arm64: the compiler has no standard library for {TARGET}, and rustup could not fetch it"
+        );
+        return Ok(());
+    }
+    // No code is made, so that neither a linker nor a C library is needed.
+    cargo().args(["check", "--target", TARGET, "--package", "carbon-user", "--package", "carbon-ebpf"]).run()
 }
 
 fn remove(files: &[PathBuf]) -> Result<()> {

@@ -56,10 +56,12 @@ enum Task {
     #[command(disable_help_flag = true)]
     Bench {
         /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `load`: other
-        /// work beside each; `top`: the whole program at rest; `accuracy`: attribution on simulated nodes.
-        #[arg(value_parser = ["switch", "snapshot", "load", "top", "accuracy"])]
+        /// work beside each; `top`: the whole program at rest; `overhead`: all of these, into docs/overhead.md; `soak`: everything at once, for long, and very much of one
+        /// thing, into docs/soak.md; `accuracy`: attribution on simulated nodes.
+        #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy"])]
         what: String,
-        /// For `snapshot`: how many cgroups. For `accuracy`: see its --help.
+        /// For `snapshot`: how many cgroups. For `soak`: --minutes, --cgroups, --threads, --switches, each with a number.
+        /// For `accuracy`: see its --help.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },

@@ -188,6 +188,16 @@ fn find_objcopy(llvm: u32) -> Option<PathBuf> {
     if own.exists() { Some(own) } else { find("llvm-objcopy") }
 }
 
+/// Installs a Debian package for a program that is not found, where that can be done; what needs it says if it is missing.
+pub(crate) fn wish_for(program: &str, package: &str) {
+    if find(program).is_none()
+        && can_apt()
+        && let Err(error) = apt_install(&[package])
+    {
+        eprintln!("{package} is not installed: {error:#}");
+    }
+}
+
 fn can_apt() -> bool {
     machine::is_root() && find("apt-get").is_some()
 }

@@ -1,7 +1,8 @@
 //! What work costs beside each way of accounting: hackbench's time, and how late cyclictest's threads wake up.
 
-use super::{Peer, spread};
+use super::{Peer, median, spread};
 use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,8 +10,9 @@ use std::time::Duration;
 const ROUNDS: usize = 7;
 
 /// What runs beside the work.
-const VARIANTS: [(&str, &[&str]); 4] = [
+const VARIANTS: [(&str, &[&str]); 5] = [
     ("nothing", &[]),
+    ("nothing, again", &[]),
     (
         "books",
         &["top", "--once", "--quiet", "--duration", "1h", "--accounting", "books", "--output", "/dev/null"],
@@ -22,17 +24,17 @@ const VARIANTS: [(&str, &[&str]); 4] = [
     ("bpftrace", &[]),
 ];
 
-/// Prints the table.
-pub(crate) fn load() -> Result<()> {
+/// The table.
+pub(crate) fn load() -> Result<String> {
     let mut hackbench: Vec<Vec<f64>> = vec![Vec::new(); VARIANTS.len()];
     let mut half: Vec<Vec<f64>> = vec![Vec::new(); VARIANTS.len()];
     let mut late: Vec<Vec<f64>> = vec![Vec::new(); VARIANTS.len()];
     for _ in 0..ROUNDS {
         for (index, (name, arguments)) in VARIANTS.iter().enumerate() {
             let _beside = match *name {
-                "nothing" => None,
-                "bpftrace" => match super::bpftrace()? {
-                    Some(peer) => Some(peer),
+                "nothing" | "nothing, again" => None,
+                "bpftrace" => match super::switch::peer(super::switch::SUM_BY_CGROUP)? {
+                    Some((peer, _)) => Some(peer),
                     None => continue,
                 },
                 _ => Some(Peer(carbon(arguments)?)),
@@ -43,25 +45,44 @@ pub(crate) fn load() -> Result<()> {
             late[index].push(p99);
         }
     }
-    println!("{ROUNDS} rounds, alternated; median [least to most]");
-    println!("{:10} {:>28} {:>26} {:>30}", "beside it", "hackbench, s", "wake-up p50, us", "wake-up p99, us");
+    let mut text = format!(
+        "hackbench (`-g 2 -l 2000`), and how late cyclictest's two threads wake up (a millisecond's sleep, 1,500 times), with \
+         `carbon top` at windows of one second; {ROUNDS} rounds, alternated; median [least to most]. \"Nothing\" has two rows: \
+         what differs between them is no effect of anything.\n\n\
+         | beside it | hackbench, s | wake-up p50, us | wake-up p99, us |\n|---|---|---|---|\n"
+    );
     for (index, (name, _)) in VARIANTS.iter().enumerate() {
         if hackbench[index].is_empty() {
-            println!("{name:10} not tried: not installed, or tracefs is not mounted");
+            let _ = writeln!(text, "| {name} | not installed, or tracefs is not mounted | | |");
             continue;
         }
-        println!(
-            "{name:10} {:>28} {:>26} {:>30}",
-            spread(&hackbench[index]),
-            spread(&half[index]),
-            spread(&late[index])
-        );
+        let (work, half, late) = (spread(&hackbench[index]), spread(&half[index]), spread(&late[index]));
+        let _ = writeln!(text, "| {name} | {work} | {half} | {late} |");
     }
-    Ok(())
+    let [without, again] = [0, 1].map(|index| (least(&hackbench[index]), most(&hackbench[index])));
+    let spread_of_nothing = (without.0.min(again.0), without.1.max(again.1));
+    for (index, (name, _)) in
+        VARIANTS.iter().enumerate().skip(2).filter(|(index, _)| !hackbench[*index].is_empty())
+    {
+        let middle = median(&hackbench[index]);
+        let within = (spread_of_nothing.0..=spread_of_nothing.1).contains(&middle);
+        let word = if within { "within" } else { "outside" };
+        let _ = write!(text, "\n{name}: hackbench's median is {word} the spread of runs beside nothing.");
+    }
+    Ok(text + "\n")
+}
+
+fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn most(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
 }
 
 fn carbon(arguments: &[&str]) -> Result<Child> {
-    let child = Command::new(env!("CARGO_BIN_EXE_carbon")).args(arguments).spawn()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    let child = super::soak::loads::ending_with_us(&mut command).args(arguments).spawn()?;
     // Until its programs are loaded.
     std::thread::sleep(Duration::from_millis(700));
     Ok(child)

@@ -1,4 +1,5 @@
-//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|load|top`.
+//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|load|top|overhead`, and whether it
+//! holds: `soak`.
 //!
 //! `switch` compares programs on `sched_switch`: an empty one, the hook, a slot kept by the monotonic clock, and a
 //! sum by cgroup in bpftrace. A program's own run time is the kernel's `run_time_ns` over `run_cnt`; beside it the
@@ -15,90 +16,57 @@
 #![expect(clippy::cast_precision_loss, reason = "times for people to read")]
 #![expect(clippy::indexing_slicing, reason = "one place for each variant, made so above")]
 
+mod doc;
 mod load;
+mod soak;
+mod switch;
 
 use anyhow::{Context, Result, bail};
-use aya::programs::{BtfTracePoint, loaded_programs};
+use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
-use aya::{Btf, Ebpf};
-use carbon_user::sched::{Accounting, Books, CpuStat, Hook, Limits, Proc};
+use carbon_user::sched::{Accounting, Books, CpuStat, Limits, Proc};
 use carbon_user::sysroot::SysRoot;
 use carbon_user::topology::Topology;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARBON_BPF_OBJECT"));
-const ROUNDS: usize = 7;
-const PING_PONGS: u32 = 100_000;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["switch"] => switch(),
-        ["snapshot"] => [1, 100, 1_000, 10_000].into_iter().try_for_each(snapshot),
-        ["load"] => load::load(),
-        ["top"] => top(),
-        ["snapshot", count] => snapshot(count.parse().context("a number of cgroups")?),
-        _ => bail!("say switch, snapshot [CGROUPS], load or top"),
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let [soak::loads::MODE, rest @ ..] = &words[..] {
+        return soak::loads::run(rest);
     }
-}
-
-/// Something that is attached while it lives.
-enum Attached {
-    Nothing,
-    Program(#[expect(dead_code, reason = "held for its drop")] Ebpf),
-    Hook(#[expect(dead_code, reason = "held for its drop")] Box<Hook>),
-    Peer(#[expect(dead_code, reason = "held for its drop")] Peer),
-}
-
-const VARIANTS: [(&str, &str); 5] = [
-    ("nothing", ""),
-    ("empty", "bench_empty"),
-    ("hook", "carbon_switch"),
-    ("ktime", "bench_ktime"),
-    ("bpftrace", "sched_switch"),
-];
-
-const PEER: &str = "tracepoint:sched:sched_switch { @t[cgroup] = sum(nsecs - @s[cpu]); @s[cpu] = nsecs; }";
-
-fn attach(variant: &str, btf: &Btf) -> Result<Option<Attached>> {
-    Ok(Some(match variant {
-        "nothing" => Attached::Nothing,
-        "hook" => {
-            let root = SysRoot::default();
-            Attached::Hook(Box::new(Hook::open(&root, &Topology::read(&root)?, Limits::default())?))
+    // Where to write what is printed.
+    let (document, words) = match &words[..] {
+        ["--document", file, rest @ ..] => (Some(Path::new(file)), rest),
+        rest => (None, rest),
+    };
+    let told = |name: &str, text: Result<String>| -> Result<()> {
+        let text = text?;
+        println!("{text}");
+        doc::write(document, name, &text)
+    };
+    match words {
+        ["switch"] => told("switch", switch::switch()),
+        ["snapshot"] => told("snapshot", snapshots(&[1, 100, 1_000, 10_000])),
+        ["snapshot", count] => told("snapshot", snapshots(&[count.parse().context("a number of cgroups")?])),
+        ["load"] => told("load", load::load()),
+        ["top"] => told("top", top()),
+        ["overhead"] => {
+            told("switch", switch::switch())?;
+            told("snapshot", snapshots(&[1, 100, 1_000, 10_000]))?;
+            told("load", load::load())?;
+            told("top", top())
         }
-        "bpftrace" => match bpftrace()? {
-            Some(peer) => Attached::Peer(peer),
-            None => return Ok(None),
-        },
-        other => {
-            let mut ebpf = Ebpf::load(OBJECT)?;
-            let name = VARIANTS.iter().find(|(name, _)| *name == other).context("a variant")?.1;
-            let program: &mut BtfTracePoint = ebpf.program_mut(name).context("the program")?.try_into()?;
-            program.load("sched_switch", btf)?;
-            program.attach()?;
-            Attached::Program(ebpf)
-        }
-    }))
-}
-
-/// The peer, attached; nothing where it cannot be.
-fn bpftrace() -> Result<Option<Peer>> {
-    let started =
-        Command::new("bpftrace").args(["-e", PEER]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let Ok(mut child) = started else { return Ok(None) };
-    let mut first = [0; 9];
-    if child.stdout.as_mut().context("its output")?.read_exact(&mut first).is_err() {
-        child.wait()?;
-        return Ok(None);
+        ["soak", arguments @ ..] => soak::soak(arguments, document),
+        _ => bail!("say switch, snapshot [CGROUPS], load, top, overhead for all of these, or soak"),
     }
-    std::thread::sleep(Duration::from_millis(500));
-    Ok(Some(Peer(child)))
 }
 
 /// Runs and nanoseconds of the loaded programs of a name.
@@ -107,82 +75,6 @@ fn own_time(name: &str) -> (u64, u64) {
     programs.fold((0, 0), |(runs, nanos), program| {
         (runs + program.run_count(), nanos + u64::try_from(program.run_time().as_nanos()).unwrap_or(u64::MAX))
     })
-}
-
-/// Nanoseconds a switch of a ping-pong through two pipes, both ends on CPU 0.
-fn ping_pong() -> Result<f64> {
-    let (mut here_read, mut there_write) = std::io::pipe()?;
-    let (mut there_read, mut here_write) = std::io::pipe()?;
-    pin()?;
-    let other = std::thread::spawn(move || -> Result<()> {
-        pin()?;
-        let mut byte = [0];
-        for _ in 0..PING_PONGS {
-            there_read.read_exact(&mut byte)?;
-            there_write.write_all(&byte)?;
-        }
-        Ok(())
-    });
-    let start = Instant::now();
-    let mut byte = [1];
-    for _ in 0..PING_PONGS {
-        here_write.write_all(&byte)?;
-        here_read.read_exact(&mut byte)?;
-    }
-    let nanos = start.elapsed().as_nanos() as f64;
-    other.join().map_err(|_| anyhow::anyhow!("the other end failed"))??;
-    Ok(nanos / f64::from(2 * PING_PONGS))
-}
-
-fn pin() -> Result<()> {
-    let mut cpus = CpuSet::new();
-    cpus.set(0);
-    Ok(sched_setaffinity(None, &cpus)?)
-}
-
-fn switch() -> Result<()> {
-    let _stats = enable_stats(Stats::RunTime)?;
-    let btf = Btf::from_sys_fs()?;
-    let mut own: Vec<Vec<f64>> = vec![Vec::new(); VARIANTS.len()];
-    let mut whole: Vec<Vec<f64>> = vec![Vec::new(); VARIANTS.len()];
-    ping_pong()?;
-    for _ in 0..ROUNDS {
-        for (index, (variant, program)) in VARIANTS.iter().enumerate() {
-            let Some(_attached) = attach(variant, &btf)? else { continue };
-            let (runs, nanos) = own_time(program);
-            whole[index].push(ping_pong()?);
-            let (runs_after, nanos_after) = own_time(program);
-            if runs_after > runs {
-                own[index].push((nanos_after - nanos) as f64 / (runs_after - runs) as f64);
-            }
-        }
-    }
-    println!("{} rounds of {} switches, alternated; median [least to most]", ROUNDS, 2 * PING_PONGS);
-    println!(
-        "{:10} {:>26} {:>12} {:>30} {:>14}",
-        "program", "own run time, ns", "over empty", "whole switch, ns", "added, ns"
-    );
-    for (index, (variant, _)) in VARIANTS.iter().enumerate() {
-        if whole[index].is_empty() {
-            println!(
-                "{variant:10} not installed (apt-get install {variant}), or tracefs is not mounted (mount -t tracefs \
-                 tracefs /sys/kernel/tracing)"
-            );
-            continue;
-        }
-        let added = median(&whole[index]) - median(&whole[0]);
-        let over = if own[index].is_empty() {
-            String::new()
-        } else {
-            format!("{:+.1}", median(&own[index]) - median(&own[1]))
-        };
-        println!(
-            "{variant:10} {:>26} {over:>12} {:>30} {added:>+14.0}",
-            spread(&own[index]),
-            spread(&whole[index])
-        );
-    }
-    Ok(())
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -233,7 +125,21 @@ impl Drop for Many {
     }
 }
 
-fn snapshot(count: usize) -> Result<()> {
+fn snapshots(counts: &[usize]) -> Result<String> {
+    let mut text = String::from(
+        "CPU time in milliseconds of one look at all cgroups, of which each had run one process; 101 rounds, 31 with more than \
+         1,000. Between two looks of the books the others read all their files, which leaves the books' memory out of the \
+         caches; the last column is without that. Median [least to most].\n\n\
+         | cgroups | books | cpu.stat files | /proc (of few processes) | cpu.stat / books | books alone | of which \
+         `carbon_cgroups`, ns a cgroup |\n|---|---|---|---|---|---|---|\n",
+    );
+    for count in counts {
+        text += &snapshot(*count)?;
+    }
+    Ok(text)
+}
+
+fn snapshot(count: usize) -> Result<String> {
     let root = SysRoot::default();
     let topology = Topology::read(&root)?;
     let _many = Many::new(count)?;
@@ -250,6 +156,7 @@ fn snapshot(count: usize) -> Result<()> {
     let mut processes = Proc::open(&root, &topology, Limits::default())?;
     let (mut of_books, mut of_files, mut of_processes) = (Vec::new(), Vec::new(), Vec::new());
     let rounds = if count > 1_000 { 31 } else { 101 };
+    let (runs_before, nanos_before) = own_time("carbon_cgroups");
     for _ in 0..rounds {
         for (accounting, times) in [
             (&mut books as &mut dyn Accounting, &mut of_books),
@@ -261,28 +168,22 @@ fn snapshot(count: usize) -> Result<()> {
             times.push(cpu_time().saturating_sub(start).as_secs_f64() * 1e3);
         }
     }
-    println!(
-        "{count} cgroups besides the machine's own, {rounds} snapshots alternated; CPU time in ms, median [least to most]"
-    );
-    println!("books     {}; without the others in between {}", spread(&of_books), spread(&warm));
-    for program in ["carbon_cgroups", "carbon_tasks"] {
-        let (runs, nanos) = own_time(program);
-        println!(
-            "  of which {program} {:.2} ms: {:.0} ns for each object",
-            nanos as f64 / 1e6 / f64::from(rounds + 102),
-            nanos as f64 / runs as f64
-        );
-    }
-    println!("cpu.stat  {}", spread(&of_files));
-    println!("/proc     {}", spread(&of_processes));
-    println!("cpu.stat / books  {:.1}\n", median(&of_files) / median(&of_books));
-    Ok(())
+    let (runs, nanos) = own_time("carbon_cgroups");
+    Ok(format!(
+        "| {count} | {} | {} | {} | {:.1} | {} | {:.0} |\n",
+        spread(&of_books),
+        spread(&of_files),
+        spread(&of_processes),
+        median(&of_files) / median(&of_books),
+        spread(&warm),
+        (nanos - nanos_before) as f64 / (runs - runs_before).max(1) as f64
+    ))
 }
 
 /// Windows of `top` that are measured, of a second each.
 const WINDOWS: u32 = 20;
 
-fn top() -> Result<()> {
+fn top() -> Result<String> {
     let seconds = WINDOWS + 4;
     let child = Command::new(env!("CARGO_BIN_EXE_carbon"))
         .args(["top", "--once", "--quiet", "--duration", &format!("{seconds}s"), "--output", "/dev/null"])
@@ -294,16 +195,20 @@ fn top() -> Result<()> {
     let before = exec_ns(pid)?;
     std::thread::sleep(Duration::from_secs(WINDOWS.into()));
     let each_ms = (exec_ns(pid)? - before) as f64 / 1e6 / f64::from(WINDOWS);
-    println!("carbon top, {WINDOWS} windows of 1 s:");
-    println!("CPU time   {each_ms:.2} ms a window, {:.3} % of one CPU", each_ms / 10.0);
+    let mut text = format!(
+        "`carbon top`, {WINDOWS} windows of one second, nothing else running.\n\n| | |\n|---|---|\n\
+         | CPU time | {each_ms:.2} ms a window, {:.3} % of one CPU |\n",
+        each_ms / 10.0
+    );
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     for (key, what) in [("VmRSS:", "resident"), ("VmHWM:", "at most, while loading")] {
         let kib = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or(" unknown").trim();
-        println!("memory     {kib} {what}");
+        let _ = writeln!(text, "| memory | {kib} {what} |");
     }
-    println!("memory     {} kB of maps and programs in the kernel", kernel_memory(pid)? / 1024);
+    let _ =
+        writeln!(text, "| memory | {} kB of maps and programs in the kernel |", kernel_memory(pid)? / 1024);
     child.0.wait()?;
-    Ok(())
+    Ok(text)
 }
 
 /// A child that does not outlive its owner.

@@ -303,3 +303,35 @@ fn an_edge_without_scheduler_time_did_not_happen() {
     assert_eq!((window.duration, window.usage.total()), (Duration::from_nanos(200), CpuNanos(8)));
     assert_eq!(window.domains[0].metered, Microjoules(8));
 }
+
+/// Two edges at the same instant, and one before the other: counted, and nothing is divided by.
+#[test]
+fn a_window_of_no_length_is_whole_and_counted() {
+    let pair = |joules| vec![good(joules), good(0)];
+    let snapshots = vec![books(&[(1, 5)]), books(&[(1, 8)]), books(&[(1, 8)]), books(&[(1, 20)])];
+    let mut bench = Bench::new(snapshots, [pair(10), pair(14), pair(14), pair(20)].into());
+    bench.at(500);
+    let empty = bench.at(500).unwrap();
+    assert_eq!((empty.duration, empty.usage.total()), (Duration::ZERO, CpuNanos(3)));
+    assert_eq!(empty.domains[0].metered.0, 4, "what was metered between them stays in it");
+    assert!(empty.domains.iter().all(|domain| domain.wake_ratio.is_none()));
+    let back = bench.at(400).unwrap();
+    assert_eq!((back.duration, back.usage.total()), (Duration::ZERO, CpuNanos(0)));
+    assert_eq!(bench.sampler.faults().empty_windows, 2);
+    let next = bench.at(1_400).unwrap();
+    assert_eq!((next.duration, next.usage.total()), (Duration::from_nanos(1_000), CpuNanos(12)));
+}
+
+/// An edge that comes late, by however much: the window is as long as it was, and holds all of it.
+#[test]
+fn a_late_edge_makes_a_longer_window() {
+    let pair = |joules| vec![good(joules), good(0)];
+    let snapshots = vec![books(&[]), books(&[(1, 1)]), books(&[(1, 901)]), books(&[(1, 902)])];
+    let mut bench = Bench::new(snapshots, [pair(0), pair(1), pair(91), pair(92)].into());
+    let windows: Vec<Window> = [0, 1_000, 901_000, 902_000].iter().filter_map(|ns| bench.at(*ns)).collect();
+    let lengths: Vec<u128> = windows.iter().map(|window| window.duration.as_nanos()).collect();
+    assert_eq!(lengths, [1_000, 900_000, 1_000]);
+    let energies: Vec<u64> = windows.iter().map(|window| window.domains[0].metered.0).collect();
+    assert_eq!(energies, [1, 90, 1]);
+    assert_eq!(windows[1].usage.total(), CpuNanos(900));
+}

@@ -37,6 +37,12 @@ impl Books {
         if !tracer.object.layout.has_books {
             return Err(SchedError::Btf { what: "cgroup.rstat_base_cpu and cgroup.rstat_cpu".into() });
         }
+        if !tracer.mount.is_whole() {
+            return Err(SchedError::NoSuch {
+                what: "mount of the whole cgroup hierarchy, which the books are read from: a private cgroup namespace \
+                       shows a part",
+            });
+        }
         let path = tracer.mount.path.clone();
         let top = File::open(&path)
             .map_err(|source| SchedError::Read { path: path.display().to_string(), source })?;

@@ -6,18 +6,19 @@
 
 use super::apart::Apart;
 use super::procstat::ProcStat;
-use super::slots::SlotTimes;
+use super::slots::{SlotTimes, workload};
 use super::tracer::Tracer;
 use super::{Accounting, Limits, Rung, Runs, SchedError};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos};
-use crate::window::{SchedSnapshot, Usage};
-use carbon_ebpf::{KEY_IDLE, Slot};
-use std::collections::HashMap;
+use crate::window::{SchedSnapshot, Usage, WorkloadKey};
+use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, Slot};
+use std::collections::{HashMap, HashSet};
 
 const FOLD: &str = "carbon_fold";
 const PEEK: &str = "carbon_peek";
+const FORGET: &str = "carbon_forget";
 
 /// Attempts to read slots and cells while no CPU that is read passively moves.
 const ATTEMPTS: usize = 3;
@@ -33,6 +34,10 @@ pub struct Hook {
     undisturbed: Vec<bool>,
     /// What runs there can be read from outside.
     peeks: bool,
+    /// Cgroups that nothing can be booked to any more, and that are in the maps.
+    released: HashSet<CgroupId>,
+    /// Time of those that were forgotten.
+    forgotten: CpuNanos,
 }
 
 impl Hook {
@@ -40,8 +45,11 @@ impl Hook {
     pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
         let mut tracer = Tracer::open(root, topology, limits, true)?;
         tracer.object.load_on_demand(FOLD)?;
+        tracer.object.load_on_demand(FORGET)?;
         tracer.object.load("carbon_switch", "sched_switch")?;
+        tracer.object.load("carbon_leave", "sched_process_exit")?;
         tracer.object.attach("carbon_switch")?;
+        tracer.object.attach("carbon_leave")?;
         tracer.object.loaded();
         let begin = ProcStat::read(root)?;
         for (cpu, _) in &begin.cpus {
@@ -62,6 +70,8 @@ impl Hook {
             apart: Apart::default(),
             undisturbed,
             peeks,
+            released: HashSet::new(),
+            forgotten: CpuNanos::ZERO,
         })
     }
 
@@ -126,6 +136,43 @@ impl Hook {
     }
 }
 
+impl Hook {
+    /// Gives the places of released cgroups to others. What they had is in `usage`, told for the last time. Where a CPU
+    /// that is not to be disturbed has a cell of one, it stays.
+    fn forget(&mut self, usage: &Usage) -> Result<(), SchedError> {
+        if self.released.is_empty() {
+            return Ok(());
+        }
+        let mut cells: HashMap<u64, Vec<usize>> = HashMap::new();
+        let released = &self.released;
+        self.tracer.object.cells(|cpu, key, _| {
+            if released.contains(&CgroupId(key & !KEY_KERNEL_THREAD)) {
+                let cpus = cells.entry(key).or_default();
+                if !cpus.contains(&cpu) {
+                    cpus.push(cpu);
+                }
+            }
+        })?;
+        let told: HashMap<WorkloadKey, CpuNanos> =
+            usage.rows().map(|(key, nanos)| (key, nanos.iter().copied().sum())).collect();
+        let mut kept = HashSet::new();
+        for (key, cpus) in cells {
+            let cgroup = CgroupId(key & !KEY_KERNEL_THREAD);
+            if cpus.iter().any(|cpu| self.is_undisturbed(*cpu)) {
+                kept.insert(cgroup);
+                continue;
+            }
+            for cpu in cpus {
+                self.tracer.object.run_on_demand(FORGET, key, u32::try_from(cpu).ok())?;
+            }
+            self.tracer.object.forget_crowded(key)?;
+            self.forgotten += told.get(&workload(key)).copied().unwrap_or_default();
+        }
+        self.released = kept;
+        Ok(())
+    }
+}
+
 fn fold(tracer: &mut Tracer, cpu: usize) -> Result<(), SchedError> {
     tracer.object.run_on_demand(FOLD, 0, u32::try_from(cpu).ok())
 }
@@ -140,15 +187,18 @@ impl Accounting for Hook {
         self.tracer.drain();
         self.tracer.visit_tasks()?;
         self.fold_busy(&online)?;
+        // Released before they are read: nothing is added to them afterwards.
+        let released = self.tracer.take_ended().into_iter().filter(|ended| ended.released);
+        self.released.extend(released.map(|ended| ended.time.cgroup));
         let (usage, slots) = self.read()?;
         self.tracer.drain();
-        self.tracer.take_ended();
         let accounts = self.times.accounts(
             ProcStat::read(&self.root)?,
             &slots,
-            usage.total(),
+            usage.total() + self.forgotten,
             self.tracer.lost_events()?,
         );
+        self.forget(&usage)?;
         let usage = self.apart.separate(usage, self.tracer.runs.usage());
         Ok(SchedSnapshot { usage, accounts, awake: self.tracer.awake()? })
     }

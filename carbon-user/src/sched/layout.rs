@@ -35,6 +35,7 @@ const NEEDED: &[Field] = &[
     ("TASK_CGROUPS", "task_struct", &["cgroups"]),
     ("TASK_SUM_EXEC", "task_struct", &["se", "sum_exec_runtime"]),
     ("TASK_PREV_SUM_EXEC", "task_struct", &["se", "prev_sum_exec_runtime"]),
+    ("TASK_PRIO", "task_struct", &["prio"]),
     ("CSS_SET_DFL_CGRP", "css_set", &["dfl_cgrp"]),
     ("BPF_ARRAY_PPTRS", "bpf_array", &["pptrs"]),
 ];

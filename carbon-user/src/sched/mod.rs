@@ -177,6 +177,8 @@ pub struct Limits {
     pub disturb_no_cpu: bool,
     /// For tests that must see a wrong booking: every so many rows or switches go to a wrong key. 0 is never.
     pub misbook_every: u64,
+    /// For tests that must see what comes of it: the hook does not see switches away from this process. 0 is none.
+    pub unseen_from: u32,
 }
 
 /// Context switches of the machine since it booted; 0 where /proc/stat does not say.

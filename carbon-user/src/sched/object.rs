@@ -84,6 +84,7 @@ impl Object {
             ("CPU_COUNT", cpus_read),
             ("PACKAGE_COUNT", packages as u64),
             ("MISBOOK_EVERY", limits.misbook_every),
+            ("UNSEEN_FROM", limits.unseen_from.into()),
             ("HIERARCHY_ID", hierarchy.map_or(0, |hierarchy| hierarchy.id)),
             ("BY_CPUACCT", u64::from(hierarchy.is_some_and(Hierarchy::is_cpuacct))),
             ("ROWS_MAX", rows_a_pass),
@@ -316,6 +317,20 @@ impl Object {
         let slots: PerCpuArray<_, [u64; 8]> = self.map("SLOTS")?;
         let values = slots.get(&0, 0).map_err(|error| SchedError::map("SLOTS", error))?;
         Ok(values.iter().map(|words| bytemuck::cast(*words)).collect())
+    }
+
+    /// Takes a key out of the hook's overflow table.
+    pub(super) fn forget_crowded(&mut self, key: u64) -> Result<(), SchedError> {
+        let mut crowded: PerCpuHashMap<_, u64, u64> = self.map_mut("CROWDED")?;
+        match crowded.remove(&key) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(SchedError::map("CROWDED", error)),
+        }
     }
 
     /// Calls `take` with possible CPU, key and time of every cell of the hook.

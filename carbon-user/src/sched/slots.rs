@@ -10,6 +10,12 @@ use crate::window::{Accounts, Class, Usage, WorkloadKey};
 use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, PACKAGES_MAX, Slot};
 use std::collections::HashMap;
 
+/// What a key of the programs is.
+pub(super) fn workload(key: u64) -> WorkloadKey {
+    let class = if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
+    WorkloadKey { cgroup: CgroupId(key & !KEY_KERNEL_THREAD), class, run: None }
+}
+
 /// Everything that is kept from one reading to the next.
 #[derive(Debug)]
 pub(super) struct SlotTimes {
@@ -24,8 +30,9 @@ pub(super) struct SlotTimes {
     /// CPUs times clock, less what is known of windows in which CPUs came or went.
     wall_ns: u64,
     known_ns: u64,
-    /// As they were told last: neither falls.
+    /// As they were told last: none falls.
     told_idle_ns: u64,
+    irq_steal_ns: u64,
     missed_ns: u64,
 }
 
@@ -42,6 +49,7 @@ impl SlotTimes {
             wall_ns: 0,
             known_ns: 0,
             told_idle_ns: 0,
+            irq_steal_ns: 0,
             missed_ns: 0,
         }
     }
@@ -66,9 +74,7 @@ impl SlotTimes {
     pub(super) fn usage(&self, rows: HashMap<u64, Vec<CpuNanos>>) -> Usage {
         let mut usage = Usage::new(self.packages);
         for (key, nanos) in rows {
-            let class = if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
-            let cgroup = CgroupId(key & !KEY_KERNEL_THREAD);
-            usage.push(WorkloadKey { cgroup, class, run: None }, &nanos);
+            usage.push(workload(key), &nanos);
         }
         usage
     }
@@ -104,12 +110,15 @@ impl SlotTimes {
         let idle_ns = self.idle_ns.iter().sum::<u64>();
         let irq_steal_ns = self.outside.irq_steal_ns;
         // Without a switch unseen, what is left of the wall clock is a tick's delay and the switches themselves.
-        let known_ns = [idle_ns, irq_steal_ns, overflow_ns, busy.0]
-            .iter()
-            .fold(0, |sum: u64, part| sum.saturating_add(*part));
+        let inside_ns = idle_ns.saturating_add(overflow_ns).saturating_add(busy.0);
+        let known_ns = inside_ns.saturating_add(irq_steal_ns);
         let more_ns = known_ns.saturating_sub(std::mem::replace(&mut self.known_ns, known_ns));
         self.wall_ns = self.wall_ns.saturating_add(passed.wall_ns.unwrap_or(more_ns));
-        let mut rest_ns = self.wall_ns.saturating_sub(known_ns);
+        let outside_ns = self.wall_ns.saturating_sub(inside_ns);
+        // A kernel that tells interrupts and steal by ticks leaves them in the times of tasks too.
+        self.irq_steal_ns = self.irq_steal_ns.max(irq_steal_ns.min(outside_ns));
+        let irq_steal_ns = self.irq_steal_ns;
+        let mut rest_ns = outside_ns.saturating_sub(irq_steal_ns);
         let mut idle_ns = idle_ns;
         if missed_switches > 0 {
             // A CPU that was seen to leave idleness and not to enter it was idle for as long as the kernel says.
