@@ -9,6 +9,8 @@
 //! metered = sum of the workloads' dynamic energy + static + lost
 //! ```
 //!
+//! Static energy is shown on its own or shared ([`StaticPolicy`]); what is shared sums to the domain's, too.
+//!
 //! CPU time that no workload could be given ([`Accounts`]) takes no part in the split: its energy is in the
 //! others' shares.
 
@@ -19,10 +21,11 @@ pub mod static_policy;
 pub mod totals;
 pub mod uncertainty;
 
+use crate::claims::Claims;
 use crate::units::{CpuNanos, Microjoules, Quality};
-use crate::window::{Accounts, Domain, DomainWindow, Window, WorkloadKey};
+use crate::window::{Accounts, Domain, DomainKind, DomainWindow, Window, WorkloadKey};
 use bank::JointSplit;
-use static_policy::StaticPolicy;
+use static_policy::{SharedBy, StaticPolicy};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,7 +47,9 @@ pub struct WorkloadEnergy {
     pub static_energy: Microjoules,
     /// Of `dynamic_energy`.
     pub uncertainty: Uncertainty,
-    /// The worst of the domains that it has energy from; `None` where no domain measures its packages.
+    /// Of `dynamic_energy`: what comes from memory modules; `None` where it has none of it.
+    pub memory_energy: Option<Microjoules>,
+    /// The worst of the domains' splits that it has energy from; `None` where no domain measures its packages.
     pub quality: Option<Quality>,
 }
 
@@ -56,8 +61,13 @@ impl WorkloadEnergy {
             dynamic_energy: Microjoules::ZERO,
             static_energy: Microjoules::ZERO,
             uncertainty: Uncertainty::default(),
+            memory_energy: None,
             quality: None,
         }
+    }
+
+    fn has_energy_of(&mut self, quality: Quality) {
+        self.quality = Some(self.quality.map_or(quality, |known| known.min(quality)));
     }
 }
 
@@ -72,12 +82,27 @@ pub struct DomainEnergy {
     pub dynamic_energy: Microjoules,
     /// By idle power, whoever it is shown to.
     pub static_energy: Microjoules,
+    /// What the static energy was shared by; `None` where it was not.
+    pub static_by: Option<SharedBy>,
+    /// Of `static_energy`: what was shared, and so is in the workloads' sums too.
+    pub static_shared: Microjoules,
     /// Above static, with no CPU time at all to give it to.
     pub lost: Microjoules,
     /// A fault hid some energy of this span.
     pub gap: bool,
     /// How the dynamic energy was split.
     pub method: Method,
+    /// What the split among workloads is worth: [`split_quality`].
+    pub split_quality: Quality,
+}
+
+/// What a workload's part of a domain is worth at best. A package's energy follows the CPU time that is counted on it;
+/// memory's follows accesses, and CPU time is but a model of these.
+pub fn split_quality(domain: &Domain) -> Quality {
+    match domain.kind {
+        DomainKind::Package => domain.quality,
+        DomainKind::Dram => domain.quality.min(Quality::Modelled),
+    }
 }
 
 /// The energy of workloads that rise and fall together, of which the sum is known better than any of them.
@@ -159,7 +184,7 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
     let domains = window
         .domains
         .iter()
-        .filter_map(|domain| attribute_domain(domain, state, policy, &mut rows, &mut sets))
+        .filter_map(|domain| attribute_domain(domain, &window.claims, state, policy, &mut rows, &mut sets))
         .collect();
     Attributed {
         duration: window.duration,
@@ -175,6 +200,7 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
 
 fn attribute_domain(
     window: &DomainWindow,
+    claims: &Claims,
     state: &mut State,
     policy: StaticPolicy,
     rows: &mut Rows,
@@ -193,15 +219,25 @@ fn attribute_domain(
     if given + u128::from(static_energy.0) + u128::from(lost.0) != u128::from(window.metered.0) {
         state.count_unbalanced();
     }
-    let shared = match policy {
-        StaticPolicy::Separate => vec![0; weights.len()],
-        StaticPolicy::Proportional => share::split(static_energy.0, &by_cpu_time(window, &weights)),
-    };
+    let mut sharing = policy.sharing(domain.kind, domain.package, &window.usage, claims);
+    if sharing.by == Some(SharedBy::CpuTime) && sharing.weights.is_empty() {
+        // A meter that lags shows energy of those who ran just before.
+        sharing.weights.clone_from(&weights);
+    }
+    let mut shared = Microjoules::ZERO;
+    for ((key, _), part) in sharing.weights.iter().zip(share::split(static_energy.0, &sharing.weights)) {
+        shared += Microjoules(part);
+        rows.update(*key, |row| {
+            row.static_energy += Microjoules(part);
+            row.has_energy_of(domain.quality);
+        });
+    }
     let model_ratio = domain.bounds.map_or(0.0, model_stddev_ratio);
     for set in &parts.joint {
         sets.push(SetEnergy::new(domain, set, &weights, &dynamic));
     }
-    for (((key, part), dynamic), shared) in parts.rows.iter().zip(dynamic).zip(shared) {
+    let split_quality = split_quality(domain);
+    for ((key, part), dynamic) in parts.rows.iter().zip(dynamic) {
         let uncertainty = Uncertainty {
             split_uj: part.lasting_stddev_uj,
             model_uj: Microjoules(dynamic).joules() * 1e6 * model_ratio,
@@ -209,9 +245,11 @@ fn attribute_domain(
         };
         rows.update(*key, |row| {
             row.dynamic_energy += Microjoules(dynamic);
-            row.static_energy += Microjoules(shared);
             row.uncertainty = row.uncertainty.plus(uncertainty);
-            row.quality = Some(row.quality.map_or(domain.quality, |quality| quality.min(domain.quality)));
+            if domain.kind == DomainKind::Dram {
+                row.memory_energy = Some(row.memory_energy.unwrap_or_default() + Microjoules(dynamic));
+            }
+            row.has_energy_of(split_quality);
         });
     }
     Some(DomainEnergy {
@@ -219,18 +257,13 @@ fn attribute_domain(
         metered: window.metered,
         dynamic_energy,
         static_energy,
+        static_by: sharing.by,
+        static_shared: shared,
         lost,
         gap: window.gap,
         method: parts.method,
+        split_quality,
     })
-}
-
-/// CPU time of the workloads of `weights`, in their order; the weights themselves where none of them has any.
-fn by_cpu_time(window: &DomainWindow, weights: &[(WorkloadKey, u64)]) -> Vec<(WorkloadKey, u64)> {
-    let used: HashMap<WorkloadKey, CpuNanos> = window.usage.on_package(window.domain.package).collect();
-    let times: Vec<(WorkloadKey, u64)> =
-        weights.iter().map(|(key, _)| (*key, used.get(key).map_or(0, |nanos| nanos.0))).collect();
-    if times.iter().any(|(_, nanos)| *nanos > 0) { times } else { weights.to_vec() }
 }
 
 #[cfg(test)]

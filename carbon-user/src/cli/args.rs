@@ -66,7 +66,8 @@ pub struct SharedArgs {
     /// Where sysfs is mounted.
     #[arg(long, default_value = "/sys", value_name = "DIR")]
     pub sysfs_root: PathBuf,
-    /// Energy drawn even when idle: shown on its own, or shared by use of the CPU.
+    /// Energy drawn even when idle: shown on its own, or shared by use of the CPU, by being there, or by what was asked
+    /// for (the last two with top).
     #[arg(long = "static", value_enum, default_value_t = StaticArg::Separate, value_name = "POLICY")]
     pub static_policy: StaticArg,
     /// How the energy of running is split: by what each workload's CPU time costs as learned from the meter (by CPU time
@@ -187,8 +188,12 @@ pub enum MeterArg {
 pub enum StaticArg {
     /// On its own.
     Separate,
-    /// Shared by CPU time.
+    /// Shared by CPU time; memory's by resident memory, where that is known.
     Proportional,
+    /// The same for every workload that is there.
+    Equal,
+    /// By the CPU that was asked for: by cpu.weight of the cgroups.
+    Requests,
 }
 
 /// `--attribution`.

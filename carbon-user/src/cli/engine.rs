@@ -14,6 +14,7 @@ use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
+use crate::claims::Claims;
 use crate::clock;
 use crate::meters::{MeterChoice, Meters};
 use crate::report::run::{Execution, Run};
@@ -22,11 +23,11 @@ use crate::report::top::Top;
 use crate::report::{Context, csv};
 use crate::sampler::Sampler;
 use crate::sampler::governor::{Action, Governor};
-use crate::sched::{self, Accounting, Enrolment, Limits, Opened, Rung, SchedError, Skipped};
+use crate::sched::{self, Accounting, Census, Enrolment, Limits, Opened, Rung, SchedError, Skipped};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{Pue, Quality, RunId};
-use crate::window::Window;
+use crate::window::{DomainKind, Window};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -85,7 +86,9 @@ impl Engine {
         let limits =
             Limits { hierarchy: measuring.hierarchy, wake: learns, without_runs: !runs, ..Limits::default() };
         let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
-        let mut sampler = Sampler::new(Box::new(clock::now), accounting, meters, &topology);
+        let census = census(measuring, &meters)?;
+        let mut sampler =
+            Sampler::new(Box::new(clock::now), accounting, meters, &topology).with_census(census);
         let start = clock::wall();
         sampler.edge().map_err(cannot_account)?;
         let engine = Self {
@@ -145,6 +148,23 @@ impl Engine {
 
     fn top(&self, totals: &Totals) -> Top {
         Top::new(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup))
+    }
+}
+
+/// What looks at the cgroups' files, where the policy needs to know what they hold: for `proportional` only memory's
+/// energy goes by that.
+fn census(measuring: &Measuring, meters: &Meters) -> Result<Option<Box<dyn FnMut() -> Claims>>, CliError> {
+    let policy = measuring.static_policy;
+    let memory = meters.domains().iter().any(|domain| domain.kind == DomainKind::Dram);
+    let wanted = policy.needs_claims() || (memory && policy == StaticPolicy::Proportional);
+    if !wanted {
+        return Ok(None);
+    }
+    match Census::open(&measuring.root, measuring.hierarchy) {
+        Ok(census) => Ok(Some(Box::new(move || census.read()))),
+        // By CPU time then, which is said.
+        Err(_) if !policy.needs_claims() => Ok(None),
+        Err(error) => Err(cannot_account(error)),
     }
 }
 

@@ -134,7 +134,16 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
         check_project(project)?;
     }
     let output = shared.output.clone();
-    Ok(RunOptions { measuring: measuring(shared)?, project, wait_all, format, output, command })
+    let measuring = measuring(shared)?;
+    if measuring.static_policy.needs_claims() {
+        return Err(CliError::Argument {
+            option: "--static",
+            value: measuring.static_policy.to_string(),
+            reason: "a command is in the cgroup of others, and asks for nothing of its own".into(),
+            advice: "give separate or proportional, or use \"carbon top\"".into(),
+        });
+    }
+    Ok(RunOptions { measuring, project, wait_all, format, output, command })
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
@@ -212,6 +221,8 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         static_policy: match shared.static_policy {
             StaticArg::Separate => StaticPolicy::Separate,
             StaticArg::Proportional => StaticPolicy::Proportional,
+            StaticArg::Equal => StaticPolicy::Equal,
+            StaticArg::Requests => StaticPolicy::Requests,
         },
         attribution: match shared.attribution {
             AttributionArg::Bank => Method::Bank,

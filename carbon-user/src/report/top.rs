@@ -76,6 +76,9 @@ pub struct WorkloadRow {
     pub dynamic_high_uj: u64,
     /// Dynamic energy per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
     pub watts_per_cpu: Option<f64>,
+    /// Of `dynamic_uj`: what comes from memory modules (dram), whose split is modelled; only where it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dram_uj: Option<u64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
     /// CO2 equivalent of `dynamic_uj + static_uj`.
@@ -164,6 +167,7 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         dynamic_low_uj: Microjoules::from_joules(low).0,
         dynamic_high_uj: Microjoules::from_joules(high).0,
         watts_per_cpu: (total.cpu > CpuNanos::ZERO).then(|| dynamic / total.cpu.seconds()),
+        dram_uj: total.memory_energy.map(|energy| energy.0),
         static_uj: total.static_energy.0,
         grams: grams_of(total.energy(), context).0,
         quality,

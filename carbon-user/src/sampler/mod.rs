@@ -4,6 +4,7 @@
 //! state is what the next difference needs. A domain that cannot be read keeps its old baseline, of energy and of
 //! CPU time alike, so that the next good reading carries the whole span and nothing is lost.
 
+use crate::claims::Claims;
 use crate::clock::Reading;
 use crate::meters::{self, Edge, ErrorKind, MeterError, Meters};
 use crate::sched::{Accounting, Rung, SchedError};
@@ -55,6 +56,7 @@ struct Latest {
     own_ns: u64,
     width_ns: u64,
     books: SchedSnapshot,
+    claims: Claims,
 }
 
 /// Owns the sources and what the next window starts from.
@@ -62,6 +64,8 @@ pub struct Sampler {
     clock: Box<dyn FnMut() -> Reading>,
     accounting: Box<dyn Accounting>,
     meters: Meters,
+    /// Looks at what cgroups hold, where that is asked for.
+    census: Option<Box<dyn FnMut() -> Claims>>,
     /// Time in tasks per package since the start, added up from differences: the books forget what has ended.
     busy: Vec<CpuNanos>,
     edges: u64,
@@ -97,6 +101,7 @@ impl Sampler {
             clock,
             accounting,
             meters,
+            census: None,
             busy: vec![CpuNanos::ZERO; topology.packages.max(1)],
             edges: 0,
             latest: None,
@@ -104,6 +109,13 @@ impl Sampler {
             pending: BTreeMap::new(),
             faults: Faults::default(),
         }
+    }
+
+    /// Puts what `census` sees at both edges into each window from the next edge on.
+    #[must_use]
+    pub fn with_census(mut self, census: Option<Box<dyn FnMut() -> Claims>>) -> Self {
+        self.census = census;
+        self
     }
 
     /// Path of a cgroup below the root of its hierarchy, also of one that was removed since.
@@ -138,6 +150,8 @@ impl Sampler {
         let (usage, fallen) = self.grow(&mut books, latest.as_ref().map(|latest| &latest.books));
         let readings = self.read_meters(at_ns);
         let width_ns = (self.clock)().monotonic_ns.saturating_sub(at_ns);
+        // No counter: it need not be of the same instant to a microsecond, and takes longer than all the rest.
+        let claims = self.census.as_mut().map(|census| census()).unwrap_or_default();
         self.edges += 1;
         let (domains, unread) = self.join(at_ns, &usage, &books.awake, readings);
         let window = latest.map(|latest| {
@@ -153,13 +167,20 @@ impl Sampler {
                 edge_width: Duration::from_nanos(width_ns.max(latest.width_ns)),
                 suspended: suspension(latest.suspended_ns, now.suspended_ns),
                 usage,
+                claims: Rc::new(claims.joined(&latest.claims)),
                 accounts,
                 domains,
                 unread,
             }
         });
-        self.latest =
-            Some(Latest { at_ns, suspended_ns: now.suspended_ns, own_ns: now.own_ns, width_ns, books });
+        self.latest = Some(Latest {
+            at_ns,
+            suspended_ns: now.suspended_ns,
+            own_ns: now.own_ns,
+            width_ns,
+            books,
+            claims,
+        });
         Ok(window)
     }
 

@@ -6,6 +6,7 @@
 mod apart;
 mod books;
 mod btf;
+mod census;
 mod cgroup_totals;
 mod cpustat;
 mod enrol;
@@ -27,6 +28,7 @@ mod slots;
 mod tracer;
 
 pub use books::Books;
+pub use census::Census;
 pub use cpustat::CpuStat;
 pub use enrol::Enrolment;
 pub use hierarchy::HierarchyChoice;
