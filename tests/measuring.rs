@@ -11,18 +11,18 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-fn carbon(arguments: &[&str]) -> Command {
+pub(crate) fn carbon(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
     command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE");
     command
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// A report, checked against its schema in docs.
-fn report(text: &[u8], schema: &str) -> Value {
+pub(crate) fn report(text: &[u8], schema: &str) -> Value {
     let report: Value = serde_json::from_slice(text)
         .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(text)));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(schema);
@@ -50,7 +50,7 @@ fn top(options: &[&str]) -> Value {
     report(&output.stdout, "top-1.schema.json")
 }
 
-fn number(value: &Value) -> u64 {
+pub(crate) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no whole number"))
 }
 
@@ -472,7 +472,7 @@ fn programs_of(pid: u32) -> BTreeSet<u32> {
 }
 
 /// Whether the programs of a process are loaded: those that both ways share, and its own.
-fn has_loaded(pid: u32) -> bool {
+pub(crate) fn has_loaded(pid: u32) -> bool {
     programs_of(pid).len() >= 10
 }
 
@@ -482,7 +482,7 @@ fn still_there(ids: &BTreeSet<u32>) -> usize {
     aya::programs::loaded_programs().flatten().filter(|program| ids.contains(&program.id())).count()
 }
 
-fn within_seconds(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn within_seconds(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
         if done() {

@@ -3,6 +3,8 @@
 //! A [`SchedSnapshot`] and the meters' readings are cumulative; a [`Window`] is the difference of two, complete
 //! and immutable: nothing after this module reads a counter. Everything here is plain data and arithmetic.
 
+pub mod counts;
+
 use crate::claims::Claims;
 use crate::units::{CgroupId, CpuNanos, Microjoules, PackageId, Quality, RunId, Watts};
 use std::collections::HashMap;
@@ -308,6 +310,8 @@ pub struct Window {
     pub suspended: Duration,
     /// CPU time added per workload.
     pub usage: Rc<Usage>,
+    /// Events by workload; empty where nobody asked for any.
+    pub counts: Rc<counts::Counts>,
     /// What the workloads of the window hold, whether they ran or not; empty where no policy asked for it.
     pub claims: Rc<Claims>,
     /// CPU time outside workloads.

@@ -81,6 +81,7 @@ pub(crate) fn window(node: &Node, domain: &Rc<Domain>, number: usize) -> Window 
         edge_width: Duration::ZERO,
         suspended: Duration::ZERO,
         usage: Rc::clone(&usage),
+        counts: Rc::default(),
         claims: Rc::default(),
         accounts: Accounts::default(),
         domains: vec![DomainWindow {

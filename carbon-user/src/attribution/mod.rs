@@ -21,8 +21,8 @@ pub mod static_policy;
 pub mod totals;
 pub mod uncertainty;
 
-use crate::claims::Claims;
 use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::window::counts::{ByKind, CounterKind, plus};
 use crate::window::{Accounts, Domain, DomainKind, DomainWindow, Window, WorkloadKey};
 use bank::JointSplit;
 use static_policy::{SharedBy, StaticPolicy};
@@ -49,6 +49,8 @@ pub struct WorkloadEnergy {
     pub uncertainty: Uncertainty,
     /// Of `dynamic_energy`: what comes from memory modules; `None` where it has none of it.
     pub memory_energy: Option<Microjoules>,
+    /// Events that were counted.
+    pub counts: ByKind,
     /// The worst of the domains' splits that it has energy from; `None` where no domain measures its packages.
     pub quality: Option<Quality>,
 }
@@ -62,6 +64,7 @@ impl WorkloadEnergy {
             static_energy: Microjoules::ZERO,
             uncertainty: Uncertainty::default(),
             memory_energy: None,
+            counts: ByKind::default(),
             quality: None,
         }
     }
@@ -92,16 +95,17 @@ pub struct DomainEnergy {
     pub gap: bool,
     /// How the dynamic energy was split.
     pub method: Method,
-    /// What the split among workloads is worth: [`split_quality`].
+    /// What the split among workloads is worth at best.
     pub split_quality: Quality,
 }
 
 /// What a workload's part of a domain is worth at best. A package's energy follows the CPU time that is counted on it;
-/// memory's follows accesses, and CPU time is but a model of these.
-pub fn split_quality(domain: &Domain) -> Quality {
-    match domain.kind {
-        DomainKind::Package => domain.quality,
-        DomainKind::Dram => domain.quality.min(Quality::Modelled),
+/// memory's follows accesses, of which those that miss the last cache are most, and CPU time is but a model.
+fn split_quality(domain: &Domain, method: Method) -> Quality {
+    match (domain.kind, method) {
+        (DomainKind::Package, _) => domain.quality,
+        (DomainKind::Dram, Method::LlcMisses) => domain.quality.min(Quality::Sampled),
+        (DomainKind::Dram, Method::Bank | Method::CpuTime) => domain.quality.min(Quality::Modelled),
     }
 }
 
@@ -180,11 +184,14 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
     for (key, nanos) in window.usage.rows() {
         rows.update(key, |row| row.cpu += nanos.iter().copied().sum());
     }
+    for (key, counts) in window.counts.rows() {
+        rows.update(key, |row| row.counts = plus(row.counts, counts));
+    }
     let mut sets = Vec::new();
     let domains = window
         .domains
         .iter()
-        .filter_map(|domain| attribute_domain(domain, &window.claims, state, policy, &mut rows, &mut sets))
+        .filter_map(|domain| attribute_domain(domain, window, state, policy, &mut rows, &mut sets))
         .collect();
     Attributed {
         duration: window.duration,
@@ -200,7 +207,7 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
 
 fn attribute_domain(
     window: &DomainWindow,
-    claims: &Claims,
+    whole: &Window,
     state: &mut State,
     policy: StaticPolicy,
     rows: &mut Rows,
@@ -210,7 +217,7 @@ fn attribute_domain(
     let learning = state.of(domain)?;
     let static_energy = learning.static_of(window);
     let above = window.metered.saturating_sub(static_energy);
-    let parts = learning.parts(window, above);
+    let parts = learning.parts(window, above, accesses(window, whole));
     let weights: Vec<(WorkloadKey, u64)> = parts.rows.iter().map(|(key, part)| (*key, part.weight)).collect();
     let nobody = weights.iter().all(|(_, weight)| *weight == 0);
     let (dynamic_energy, lost) = if nobody { (Microjoules::ZERO, above) } else { (above, Microjoules::ZERO) };
@@ -219,7 +226,7 @@ fn attribute_domain(
     if given + u128::from(static_energy.0) + u128::from(lost.0) != u128::from(window.metered.0) {
         state.count_unbalanced();
     }
-    let mut sharing = policy.sharing(domain.kind, domain.package, &window.usage, claims);
+    let mut sharing = policy.sharing(domain.kind, domain.package, &window.usage, &whole.claims);
     if sharing.by == Some(SharedBy::CpuTime) && sharing.weights.is_empty() {
         // A meter that lags shows energy of those who ran just before.
         sharing.weights.clone_from(&weights);
@@ -236,7 +243,7 @@ fn attribute_domain(
     for set in &parts.joint {
         sets.push(SetEnergy::new(domain, set, &weights, &dynamic));
     }
-    let split_quality = split_quality(domain);
+    let split_quality = split_quality(domain, parts.method);
     for ((key, part), dynamic) in parts.rows.iter().zip(dynamic) {
         let uncertainty = Uncertainty {
             split_uj: part.lasting_stddev_uj,
@@ -264,6 +271,18 @@ fn attribute_domain(
         method: parts.method,
         split_quality,
     })
+}
+
+/// What memory's energy is split by where it is counted: accesses that missed the last cache. Not where the meter shows a
+/// longer span than they were counted in.
+fn accesses(window: &DomainWindow, whole: &Window) -> Option<Vec<(WorkloadKey, u64)>> {
+    let domain = &window.domain;
+    if domain.kind != DomainKind::Dram || window.duration != whole.duration {
+        return None;
+    }
+    let misses = whole.counts.on_package(CounterKind::LlcMisses, domain.package)?;
+    let misses: Vec<_> = misses.into_iter().filter(|(_, count)| *count > 0).collect();
+    (!misses.is_empty()).then_some(misses)
 }
 
 #[cfg(test)]

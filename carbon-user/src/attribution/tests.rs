@@ -1,7 +1,8 @@
 use super::totals::{Totals, WorkloadTotal};
 use super::*;
-use crate::claims::{Claim, RequestSource};
+use crate::claims::{Claim, Claims, RequestSource};
 use crate::units::{CgroupId, PackageId, Watts};
+use crate::window::counts::Counts;
 use crate::window::{Bounds, DomainKind, Usage};
 use proptest::prelude::*;
 use std::path::Path;
@@ -36,6 +37,7 @@ fn window(rows: &[(u64, [u64; 2])], energies: &[(&Rc<Domain>, u64)]) -> Window {
         edge_width: Duration::from_micros(3),
         suspended: Duration::ZERO,
         usage: Rc::clone(&usage),
+        counts: Rc::default(),
         claims: Rc::default(),
         accounts: Accounts { idle_ns: 7, ..Accounts::default() },
         domains: energies
@@ -348,6 +350,28 @@ fn the_split_of_memory_is_a_model_whoever_measured_it() {
     let package =
         attribute(&window(&[(1, [9, 0])], &[(&zero, 5)]), &mut State::default(), StaticPolicy::Separate);
     assert_eq!((row(&package, 1).quality, row(&package, 1).memory_energy), (Some(Quality::Measured), None));
+}
+
+/// Where accesses are counted, memory's energy goes by them, on its own package, and is worth more than a model.
+#[test]
+fn counted_accesses_split_memory() {
+    let (zero, memory) = (domain(0, Some(1.0), None), dram(0, None));
+    let mut both = window(&[(1, [9, 0]), (2, [1, 0])], &[(&zero, 5_000_000), (&memory, 2_000_000)]);
+    let mut counts = Counts::new(&[CounterKind::Cycles, CounterKind::LlcMisses]);
+    counts.add(key(1), PackageId(0), [100, 1, 0]);
+    counts.add(key(2), PackageId(0), [100, 3, 0]);
+    counts.add(key(1), PackageId(1), [100, 90, 0]);
+    both.counts = Rc::new(counts);
+    let attributed = attribute(&both, &mut State::default(), StaticPolicy::Separate);
+    assert_eq!(row(&attributed, 1).memory_energy, Some(Microjoules(500_000)));
+    assert_eq!(row(&attributed, 2).memory_energy, Some(Microjoules(1_500_000)));
+    assert_eq!(row(&attributed, 1).quality, Some(Quality::Sampled));
+    assert_eq!(row(&attributed, 1).counts, [Some(200), None, Some(91), None]);
+    assert_eq!(attributed.domains[1].method, Method::LlcMisses);
+    // The meter could not be read at the window before: accesses of that one were another window's.
+    both.domains[1].duration = Duration::from_secs(2);
+    let late = attribute(&both, &mut State::default(), StaticPolicy::Separate);
+    assert_eq!(row(&late, 1).memory_energy, Some(Microjoules(1_800_000)));
 }
 
 /// On a machine whose memory's power follows what one workload does, the bank of dram learns that, apart from the

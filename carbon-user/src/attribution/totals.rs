@@ -4,6 +4,7 @@ use super::static_policy::SharedBy;
 use super::uncertainty::Uncertainty;
 use super::{Attributed, DomainEnergy, Method, SetEnergy, WorkloadEnergy};
 use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::window::counts::{ByKind, plus};
 use crate::window::{Accounts, Domain, WorkloadKey};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -28,6 +29,8 @@ pub struct WorkloadTotal {
     pub uncertainty: Uncertainty,
     /// Of `dynamic_energy`: what comes from memory modules; `None` where it has none of it.
     pub memory_energy: Option<Microjoules>,
+    /// Events that were counted.
+    pub counts: ByKind,
     /// The worst of the domains' splits that it has energy from; `None` where no domain measured it.
     pub quality: Option<Quality>,
 }
@@ -50,6 +53,7 @@ impl WorkloadTotal {
                 (Some(one), Some(other)) => Some(one + other),
                 (one, other) => one.or(other),
             },
+            counts: plus(self.counts, other.counts),
             quality: match (self.quality, other.quality) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
@@ -66,6 +70,7 @@ impl From<&WorkloadEnergy> for WorkloadTotal {
             static_energy: energy.static_energy,
             uncertainty: energy.uncertainty,
             memory_energy: energy.memory_energy,
+            counts: energy.counts,
             quality: energy.quality,
         }
     }
@@ -92,6 +97,8 @@ pub struct DomainTotal {
     pub gaps: u64,
     /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
     pub bank_windows: u64,
+    /// The worst that its split was worth; `None` before there was any.
+    pub split_quality: Option<Quality>,
     /// Windows at whose end it could not be read.
     pub unread: u64,
     /// Why, the last time, if its energy since then is still to come.
@@ -182,6 +189,8 @@ impl Totals {
         total.static_shared += energy.static_shared;
         total.lost += energy.lost;
         total.gaps += u64::from(energy.gap);
+        let quality = energy.split_quality;
+        total.split_quality = Some(total.split_quality.map_or(quality, |known| known.min(quality)));
         total.bank_windows += u64::from(energy.method == Method::Bank);
         total.pending = None;
     }
@@ -200,6 +209,7 @@ impl Totals {
                 lost: Microjoules::ZERO,
                 gaps: 0,
                 bank_windows: 0,
+                split_quality: None,
                 unread: 0,
                 pending: None,
             });

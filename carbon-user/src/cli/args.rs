@@ -120,6 +120,10 @@ pub struct TopArgs {
     /// Rows of the table; the rest is added up [default: all with --once, else what fits].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Count events by cgroup too, at most three, by a program on every context switch. Memory's energy is split by
+    /// llc-misses where they are counted.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "EVENTS")]
+    pub counters: Vec<CounterArg>,
     /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
     #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
     pub max_overhead: String,
@@ -194,6 +198,19 @@ pub enum StaticArg {
     Equal,
     /// By the CPU that was asked for: by cpu.weight of the cgroups.
     Requests,
+}
+
+/// `--counters`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CounterArg {
+    /// Cycles of the processor's clock.
+    Cycles,
+    /// Instructions.
+    Instructions,
+    /// Accesses that the last cache did not hold.
+    LlcMisses,
+    /// Page faults.
+    PageFaults,
 }
 
 /// `--attribution`.

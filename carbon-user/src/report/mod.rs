@@ -10,10 +10,10 @@ pub mod run;
 pub mod table;
 pub mod top;
 
+use crate::attribution::State;
 use crate::attribution::static_policy::{SharedBy, StaticPolicy};
 use crate::attribution::totals::{DomainTotal, Totals, WorkloadTotal};
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
-use crate::attribution::{State, split_quality};
 use crate::carbon;
 use crate::claims::RequestSource;
 use crate::sched::Rung;
@@ -184,7 +184,7 @@ fn domain_row(total: &DomainTotal, state: &State) -> DomainRow {
         static_shared_uj: total.static_shared.0,
         lost_uj: total.lost.0,
         quality: domain.quality.as_str(),
-        split_quality: split_quality(domain).as_str(),
+        split_quality: total.split_quality.unwrap_or(domain.quality).as_str(),
         source: domain.source.clone(),
         low_uj: domain.bounds.map(|bounds| bound(bounds.low_ratio)),
         high_uj: domain.bounds.map(|bounds| bound(bounds.high_ratio)),
@@ -293,7 +293,8 @@ fn static_notes(context: &Context<'_>, totals: &Totals) -> Vec<String> {
         }
     }
     let memory = |total: &&DomainTotal| total.domain.kind == DomainKind::Dram;
-    if domains().filter(memory).any(|total| total.dynamic_energy > Microjoules::ZERO) {
+    let by_time = |total: &DomainTotal| total.split_quality == Some(Quality::Modelled);
+    if domains().filter(memory).any(|total| total.dynamic_energy > Microjoules::ZERO && by_time(total)) {
         notes.push(
             "dram is measured for the machine; its split among workloads is modelled, by CPU time and not by accesses"
                 .to_owned(),

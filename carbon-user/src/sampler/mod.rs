@@ -10,6 +10,7 @@ use crate::meters::{self, Edge, ErrorKind, MeterError, Meters};
 use crate::sched::{Accounting, Rung, SchedError};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, Microjoules};
+use crate::window::counts::Counts;
 use crate::window::{Domain, DomainWindow, SchedSnapshot, Usage, Window};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -57,6 +58,7 @@ struct Latest {
     width_ns: u64,
     books: SchedSnapshot,
     claims: Claims,
+    counts: Counts,
 }
 
 /// Owns the sources and what the next window starts from.
@@ -66,6 +68,8 @@ pub struct Sampler {
     meters: Meters,
     /// Looks at what cgroups hold, where that is asked for.
     census: Option<Box<dyn FnMut() -> Claims>>,
+    /// Reads events by workload, where that is asked for.
+    counters: Option<Box<dyn FnMut() -> Result<Counts, SchedError>>>,
     /// Time in tasks per package since the start, added up from differences: the books forget what has ended.
     busy: Vec<CpuNanos>,
     edges: u64,
@@ -102,6 +106,7 @@ impl Sampler {
             accounting,
             meters,
             census: None,
+            counters: None,
             busy: vec![CpuNanos::ZERO; topology.packages.max(1)],
             edges: 0,
             latest: None,
@@ -115,6 +120,13 @@ impl Sampler {
     #[must_use]
     pub fn with_census(mut self, census: Option<Box<dyn FnMut() -> Claims>>) -> Self {
         self.census = census;
+        self
+    }
+
+    /// Puts what `counters` count into each window from the next edge on.
+    #[must_use]
+    pub fn with_counters(mut self, counters: Option<Box<dyn FnMut() -> Result<Counts, SchedError>>>) -> Self {
+        self.counters = counters;
         self
     }
 
@@ -146,6 +158,7 @@ impl Sampler {
         let now = (self.clock)();
         let at_ns = now.monotonic_ns;
         let mut books = self.accounting.snapshot()?;
+        let counts = self.counters.as_mut().map(|counters| counters()).transpose()?.unwrap_or_default();
         let latest = self.latest.take();
         let (usage, fallen) = self.grow(&mut books, latest.as_ref().map(|latest| &latest.books));
         let readings = self.read_meters(at_ns);
@@ -167,6 +180,7 @@ impl Sampler {
                 edge_width: Duration::from_nanos(width_ns.max(latest.width_ns)),
                 suspended: suspension(latest.suspended_ns, now.suspended_ns),
                 usage,
+                counts: Rc::new(counts.since(&latest.counts)),
                 claims: Rc::new(claims.joined(&latest.claims)),
                 accounts,
                 domains,
@@ -180,6 +194,7 @@ impl Sampler {
             width_ns,
             books,
             claims,
+            counts,
         });
         Ok(window)
     }

@@ -8,6 +8,7 @@ mod books;
 mod btf;
 mod census;
 mod cgroup_totals;
+mod counters;
 mod cpustat;
 mod enrol;
 mod hierarchy;
@@ -29,6 +30,7 @@ mod tracer;
 
 pub use books::Books;
 pub use census::Census;
+pub use counters::{Counters, NotCounted};
 pub use cpustat::CpuStat;
 pub use enrol::Enrolment;
 pub use hierarchy::HierarchyChoice;
@@ -169,6 +171,8 @@ pub struct Limits {
     pub event_bytes: Option<u32>,
     /// Read every CPU as those that are not to be disturbed are: for tests where there are none.
     pub disturb_no_cpu: bool,
+    /// Events that a program counts by key, at most three.
+    pub counters: usize,
     /// For tests that must see a wrong booking: every so many rows or switches go to a wrong key. 0 is never.
     pub misbook_every: u64,
 }
