@@ -132,9 +132,9 @@ fn main() -> Result<()> {
         let setting = setting(&arguments, arguments.cpus.unwrap_or(16), arguments.seed_offset);
         recorded::print(name, arguments.seed_offset, &simulate(name, setting));
     } else if arguments.speed {
-        print!("{}", speed::speed());
+        print!("{}", speed::speed().map_err(anyhow::Error::msg)?);
     } else if let Some(windows) = arguments.endurance {
-        print!("{}", speed::endurance(windows, arguments.slots));
+        print!("{}", speed::endurance(windows, arguments.slots).map_err(anyhow::Error::msg)?);
     } else if let Some(folder) = &arguments.plots {
         return plots::write(&arguments.folder.join(folder));
     } else if !arguments.csv.is_empty() {
@@ -146,7 +146,7 @@ fn main() -> Result<()> {
         };
         print!("{}", report::table(&arguments.scenario, arguments.seeds, change, of));
     } else {
-        report::page(arguments.seeds);
+        return report::page(arguments.seeds);
     }
     Ok(())
 }
