@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "clock",
     "units",
     "sysroot",
     "topology",
     "reference",
+    "claims",
     "window",
     "sched",
     "meters",

@@ -7,6 +7,7 @@
 //   into CGROUP SECONDS     a child that begins in another cgroup (CLONE_INTO_CGROUP) and spins there
 //   cgroups DIR N           N cgroups one after the other: made, used by a process for 100 us, and removed
 //   thread TID-FILE SECONDS a thread that writes its id to the file and spins, while the first one waits
+//   pages N                 one page fault for each of N fresh pages
 //   orphan SECONDS          a grandchild in a session of its own, forked twice; the others end at once
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -132,6 +134,12 @@ int main(int argc, char **argv) {
         target = atof(argv[3]);
         if (pthread_create(&thread, 0, tell, argv[2])) return 1;
         pthread_join(thread, 0);
+    } else if (argc == 3 && !strcmp(argv[1], "pages")) {
+        long page = sysconf(_SC_PAGESIZE), length = atol(argv[2]) * page;
+        volatile char *memory = mmap(0, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) return 1;
+        madvise((void *)memory, length, MADV_NOHUGEPAGE);
+        for (long at = 0; at < length; at += page) memory[at] = 1;
     } else if (argc == 3 && !strcmp(argv[1], "orphan")) {
         target = atof(argv[2]);
         if (fork() == 0) {

@@ -13,6 +13,7 @@
 
 mod accounting;
 mod architecture;
+mod counters;
 mod doctor;
 mod edges;
 mod measuring;

@@ -11,18 +11,18 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-fn carbon(arguments: &[&str]) -> Command {
+pub(crate) fn carbon(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
     command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE");
     command
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// A report, checked against its schema in docs.
-fn report(text: &[u8], schema: &str) -> Value {
+pub(crate) fn report(text: &[u8], schema: &str) -> Value {
     let report: Value = serde_json::from_slice(text)
         .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(text)));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(schema);
@@ -50,7 +50,7 @@ fn top(options: &[&str]) -> Value {
     report(&output.stdout, "top-1.schema.json")
 }
 
-fn number(value: &Value) -> u64 {
+pub(crate) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no whole number"))
 }
 
@@ -199,6 +199,16 @@ impl PowercapTree {
         Self { directory, counter }
     }
 
+    /// A zone for the memory of the package, beside its own; gives its counter.
+    fn add_dram(&self, energy_uj: u64) -> PathBuf {
+        let zone = self.directory.path().join("class/powercap/intel-rapl:0:0");
+        fs::create_dir_all(&zone).unwrap();
+        fs::write(zone.join("name"), "dram\n").unwrap();
+        fs::write(zone.join("max_energy_range_uj"), "65712999613\n").unwrap();
+        fs::write(zone.join("energy_uj"), format!("{energy_uj}\n")).unwrap();
+        zone.join("energy_uj")
+    }
+
     fn root(&self) -> &str {
         self.directory.path().to_str().unwrap()
     }
@@ -228,6 +238,119 @@ fn what_a_meter_counts_is_in_the_report_to_the_microjoule() {
         assert_eq!(report["quality"], "measured");
         assert_reconciles(&report);
     }
+}
+
+/// Adds so much to a counter every 50 ms, until it is dropped.
+struct Counting(std::process::Child);
+
+impl Counting {
+    fn start(counters: &[(&Path, u64)]) -> Self {
+        let start =
+            counters.iter().enumerate().map(|(i, (path, _))| format!("c{i}=$(cat {}); ", path.display()));
+        let step = counters.iter().enumerate().map(|(i, (path, step))| {
+            // In place and of one width, so that whoever reads meanwhile sees the one or the other.
+            format!("c{i}=$((c{i}+{step})); printf '%014d\\n' $c{i} 1<> {}; ", path.display())
+        });
+        let script =
+            format!("{}while :; do {}sleep 0.05; done", start.collect::<String>(), step.collect::<String>());
+        Self(Command::new("sh").args(["-c", &script]).spawn().unwrap())
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Under every policy a metered joule is dynamic, static or lost, and what workloads have of static energy is the
+/// domains'. One cgroup runs, one only sleeps; memory has a meter too, and its split is a model.
+#[test]
+fn static_energy_is_shared_as_asked_and_sums() {
+    if !kernel_or_skip("static_energy_is_shared_as_asked_and_sums") {
+        return;
+    }
+    let _alone = alone();
+    let (busy, asleep) = (TestCgroup::new("static-busy"), TestCgroup::new("static-asleep"));
+    let tree = PowercapTree::new(1_000_000, 262_143_328_850);
+    let dram = tree.add_dram(5_000_000);
+    let spinning = busy.start(&format!("exec {} spin 60", load().display()));
+    let sleeping = asleep.start("exec sleep 60");
+    let _counting = Counting::start(&[(&tree.counter, 3_000_000), (&dram, 400_000)]);
+    for policy in ["separate", "proportional", "equal", "requests"] {
+        let options =
+            ["--duration", "1500ms", "--interval", "500ms", "--hierarchy", "cgroup2", "--static", policy];
+        let report = top(&[&options[..], &["--sysfs-root", tree.root()]].concat());
+        assert_eq!(report["static_policy"], policy);
+        assert_reconciles(&report);
+        let domains = report["domains"].as_array().unwrap();
+        assert_eq!(domains.len(), 2, "{domains:?}");
+        assert_eq!(sum(&report["workloads"], "dynamic_uj"), sum(&report["domains"], "dynamic_uj"));
+        assert_eq!(sum(&report["workloads"], "static_uj"), sum(&report["domains"], "static_shared_uj"));
+        let of = |kind: &str| domains.iter().find(|domain| domain["domain"] == kind).unwrap();
+        let (package, memory) = (of("package"), of("dram"));
+        assert_eq!(
+            (&package["quality"], &package["split_quality"]),
+            (&"measured".into(), &"measured".into())
+        );
+        assert_eq!((&memory["quality"], &memory["split_quality"]), (&"measured".into(), &"modelled".into()));
+        assert!(number(&package["static_uj"]) > 0 && number(&memory["metered_uj"]) > 0, "{package} {memory}");
+        let row = |cgroup: &TestCgroup| {
+            let name = cgroup.path.file_name().unwrap().to_str().unwrap();
+            report["workloads"].as_array().unwrap().iter().find(|row| row["name"] == name).cloned()
+        };
+        let ran = row(&busy).unwrap();
+        assert_eq!(ran["quality"], "modelled", "it has energy of memory: {ran}");
+        assert!(number(&ran["dram_uj"]) > 0 && number(&ran["dram_uj"]) < number(&ran["dynamic_uj"]), "{ran}");
+        let notes = report["notes"].to_string();
+        assert!(notes.contains("its split among workloads is modelled"), "{notes}");
+        let all = number(&package["static_shared_uj"]) == number(&package["static_uj"]);
+        match policy {
+            "separate" => {
+                assert_eq!(
+                    (&package["static_by"], sum(&report["workloads"], "static_uj")),
+                    (&Value::Null, 0)
+                );
+            }
+            "proportional" => {
+                assert_eq!((&package["static_by"], all), (&"cpu-time".into(), true));
+                assert!(
+                    row(&asleep).is_none_or(|row| number(&row["static_uj"]) < number(&ran["static_uj"]) / 20)
+                );
+            }
+            "equal" => {
+                assert_eq!((&package["static_by"], all), (&"alive".into(), true));
+                let slept = row(&asleep).expect("it is there, although it does not run");
+                assert_eq!(number(&slept["cpu_ns"]), 0);
+                let (slept, ran) = (number(&slept["static_uj"]), number(&ran["static_uj"]));
+                assert!(
+                    slept > 0 && slept.abs_diff(ran) <= 2 * number(&report["windows"]),
+                    "{slept} and {ran}"
+                );
+            }
+            _ if package["static_by"] == "cpu-weight" => {
+                assert!(all && notes.contains("a fallback"), "{notes}");
+                let (slept, ran) = (number(&row(&asleep).unwrap()["static_uj"]), number(&ran["static_uj"]));
+                assert!(
+                    slept > 0 && slept.abs_diff(ran) <= 2 * number(&report["windows"]),
+                    "{slept} and {ran}"
+                );
+            }
+            // Where no cgroup has a weight, nobody asked for anything: said, and not shared.
+            _ => {
+                assert_eq!((&package["static_by"], number(&package["static_shared_uj"])), (&Value::Null, 0));
+                assert!(notes.contains("nobody asked for a share"), "{notes}");
+            }
+        }
+    }
+    for mut child in [spinning, sleeping] {
+        drop(child.kill());
+        drop(child.wait());
+    }
+    let refused = carbon(&["run", "--static", "requests", "--", "true"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(125));
+    assert!(stderr(&refused).contains("separate or proportional"), "{}", stderr(&refused));
 }
 
 #[test]
@@ -351,7 +474,7 @@ fn programs_of(pid: u32) -> BTreeSet<u32> {
 }
 
 /// Whether the programs of a process are loaded: those that both ways share, and its own.
-fn has_loaded(pid: u32) -> bool {
+pub(crate) fn has_loaded(pid: u32) -> bool {
     programs_of(pid).len() >= 10
 }
 
@@ -361,7 +484,7 @@ fn still_there(ids: &BTreeSet<u32>) -> usize {
     aya::programs::loaded_programs().flatten().filter(|program| ids.contains(&program.id())).count()
 }
 
-fn within_seconds(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn within_seconds(seconds: u64, mut done: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
         if done() {

@@ -33,6 +33,8 @@ constants! {
     ROWS_MAX;
     /// Bytes of the event buffer.
     EVENT_BYTES;
+    /// Events that are counted by key.
+    COUNTERS_WANTED;
     /// `bpf_array.pptrs`.
     BPF_ARRAY_PPTRS;
     /// `cgroup.kn`.

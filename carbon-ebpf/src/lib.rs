@@ -310,7 +310,36 @@ pub const fn cell_index(key: u64) -> usize {
     (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - CELLS.trailing_zeros())) as usize
 }
 
+/// Events that can be counted at one time.
+pub const EVENT_COUNTERS: usize = 3;
+
+/// Events of a key on one CPU, in the order in which they were asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct EventCounts {
+    /// By counter.
+    pub counts: [u64; EVENT_COUNTERS],
+}
+
+/// The counters of a CPU as they were read last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CounterState {
+    /// Not zero once the counter has been read.
+    pub seen: [u64; EVENT_COUNTERS],
+    /// What it showed.
+    pub last: [u64; EVENT_COUNTERS],
+    /// For how long it was to count.
+    pub enabled_ns: [u64; EVENT_COUNTERS],
+    /// For how long it did: less, where more events are counted than the processor has counters for.
+    pub running_ns: [u64; EVENT_COUNTERS],
+    /// Of keys that found no room.
+    pub overflow: EventCounts,
+}
+
 const _: () = {
+    assert!(size_of::<EventCounts>() == 8 * EVENT_COUNTERS);
+    assert!(size_of::<CounterState>() == 40 * EVENT_COUNTERS);
     assert!(size_of::<CpuEntry>() == 16);
     assert!(size_of::<CgroupRecord>() == 24 + 8 * PACKAGES_MAX);
     assert!(CGROUP_RECORD_HEAD == 24);

@@ -1,7 +1,7 @@
 //! The kernel programs. Built by `cargo xtask ebpf` for the BPF target; a build for any other is empty.
 //!
 //! `books` reads what the scheduler has added up, `runs` follows process trees, `hook` is the second rung on
-//! context switches, `wake` tells how long a package is awake, `bench` is what they are measured against. Programs begin with `carbon_` or `bench_`, so that an
+//! context switches, `wake` tells how long a package is awake, `counters` counts events by key, `bench` is what they are measured against. Programs begin with `carbon_` or `bench_`, so that an
 //! operator knows whose they are in a list of loaded programs.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -11,6 +11,8 @@
 mod bench;
 #[cfg(target_arch = "bpf")]
 mod books;
+#[cfg(target_arch = "bpf")]
+mod counters;
 #[cfg(target_arch = "bpf")]
 mod hook;
 #[cfg(target_arch = "bpf")]

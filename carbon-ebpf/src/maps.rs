@@ -6,11 +6,11 @@ use crate::kernel;
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, PerfEventArray, RingBuf},
 };
 use carbon_ebpf::{
-    CPUS_MAX, Cells, CpuEntry, Leaving, PACKAGES_MAX, PATH_RECORD_HEAD, PathRecord, Peek, RunCounts,
-    RunMember, Slot, SumKey, TaskRecord, TaskSum, Wake, control, counter,
+    CPUS_MAX, Cells, CounterState, CpuEntry, EventCounts, Leaving, PACKAGES_MAX, PATH_RECORD_HEAD,
+    PathRecord, Peek, RunCounts, RunMember, Slot, SumKey, TaskRecord, TaskSum, Wake, control, counter,
 };
 
 /// Words that userspace sets: see [`carbon_ebpf::control`].
@@ -76,6 +76,24 @@ pub(crate) static CELL_TABLE: PerCpuArray<Cells> = PerCpuArray::with_max_entries
 /// Keys whose cell belongs to another one.
 #[map]
 pub(crate) static CROWDED: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(4_096, 0);
+
+/// Counters that userspace opened, by CPU: one map for each, since a CPU has one place in it.
+#[map]
+pub(crate) static COUNTER_0: PerfEventArray<u64> = PerfEventArray::new(0);
+/// The second.
+#[map]
+pub(crate) static COUNTER_1: PerfEventArray<u64> = PerfEventArray::new(0);
+/// The third.
+#[map]
+pub(crate) static COUNTER_2: PerfEventArray<u64> = PerfEventArray::new(0);
+
+/// What this CPU's counters showed last.
+#[map]
+pub(crate) static COUNTER_STATE: PerCpuArray<CounterState> = PerCpuArray::with_max_entries(1, 0);
+
+/// Events by key on each CPU.
+#[map]
+pub(crate) static COUNTED: PerCpuHashMap<u64, EventCounts> = PerCpuHashMap::with_max_entries(1, 0);
 
 /// Room for one path while it is read: larger than a program's stack likes.
 #[map]

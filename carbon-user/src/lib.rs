@@ -1,12 +1,13 @@
 //! Carbon: which container, job or experiment used this energy, and what did it emit?
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
-//! `sysroot`, `topology`, `reference`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`, `checkpoint`,
-//! `report`, `cli`. See `docs/ARCHITECTURE.md`.
+//! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
+//! `checkpoint`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
 pub mod carbon;
 pub mod checkpoint;
+pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod meters;

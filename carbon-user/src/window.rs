@@ -3,6 +3,9 @@
 //! A [`SchedSnapshot`] and the meters' readings are cumulative; a [`Window`] is the difference of two, complete
 //! and immutable: nothing after this module reads a counter. Everything here is plain data and arithmetic.
 
+pub mod counts;
+
+use crate::claims::Claims;
 use crate::units::{CgroupId, CpuNanos, Microjoules, PackageId, Quality, RunId, Watts};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -307,6 +310,10 @@ pub struct Window {
     pub suspended: Duration,
     /// CPU time added per workload.
     pub usage: Rc<Usage>,
+    /// Events by workload; empty where nobody asked for any.
+    pub counts: Rc<counts::Counts>,
+    /// What the workloads of the window hold, whether they ran or not; empty where no policy asked for it.
+    pub claims: Rc<Claims>,
     /// CPU time outside workloads.
     pub accounts: Accounts,
     /// Energy per domain that could be read at this window's end.

@@ -11,6 +11,7 @@
     reason = "a simulation that looks at the clock and prints its figures"
 )]
 
+mod metered;
 mod plots;
 mod random;
 mod recorded;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 ///
 /// Without options: all scenarios at 2, 16 and 128 CPUs, as Markdown.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(name = "accuracy", bin_name = "cargo xtask bench accuracy", after_help = recorded::COLUMNS)]
 struct Arguments {
     /// Only these scenarios; see --list.
@@ -77,6 +79,18 @@ struct Arguments {
     /// Of the bank of --endurance.
     #[arg(long, default_value_t = 8)]
     slots: usize,
+    /// Real load in real cgroups under simulated meters instead; needs root and a quiet machine.
+    #[arg(long)]
+    metered: bool,
+    /// With --metered: only these meters.
+    #[arg(long, value_name = "NAME", num_args = 1.., requires = "metered")]
+    meter: Vec<String>,
+    /// With --metered: a Python that has CodeCarbon, to be run beside.
+    #[arg(long, value_name = "PYTHON", requires = "metered")]
+    codecarbon: Option<PathBuf>,
+    /// A workload of --metered.
+    #[arg(long, hide = true, value_name = "SEED")]
+    spin: Option<u64>,
     /// Write two pictures, of learned watts and of error over time, into this folder.
     #[arg(long, value_name = "FOLDER")]
     plots: Option<PathBuf>,
@@ -101,7 +115,16 @@ fn main() -> Result<()> {
     if let Some(wrong) = arguments.scenario.iter().chain(&arguments.print).find(|name| !is_known(name)) {
         bail!("no scenario {wrong}; see --list");
     }
-    if arguments.list {
+    if let Some(seed) = arguments.spin {
+        metered::spin(seed);
+    } else if arguments.metered {
+        return metered::run(&metered::Settings {
+            modes: arguments.meter.clone(),
+            seconds: arguments.seconds as u64,
+            codecarbon: arguments.codecarbon.as_ref().map(|python| arguments.folder.join(python)),
+            seed: arguments.seed_offset + 1,
+        });
+    } else if arguments.list {
         for (name, truth) in SCENARIOS {
             println!("{name:12} {truth}");
         }
@@ -109,9 +132,9 @@ fn main() -> Result<()> {
         let setting = setting(&arguments, arguments.cpus.unwrap_or(16), arguments.seed_offset);
         recorded::print(name, arguments.seed_offset, &simulate(name, setting));
     } else if arguments.speed {
-        print!("{}", speed::speed());
+        print!("{}", speed::speed().map_err(anyhow::Error::msg)?);
     } else if let Some(windows) = arguments.endurance {
-        print!("{}", speed::endurance(windows, arguments.slots));
+        print!("{}", speed::endurance(windows, arguments.slots).map_err(anyhow::Error::msg)?);
     } else if let Some(folder) = &arguments.plots {
         return plots::write(&arguments.folder.join(folder));
     } else if !arguments.csv.is_empty() {
@@ -123,7 +146,7 @@ fn main() -> Result<()> {
         };
         print!("{}", report::table(&arguments.scenario, arguments.seeds, change, of));
     } else {
-        report::page(arguments.seeds);
+        return report::page(arguments.seeds);
     }
     Ok(())
 }

@@ -73,6 +73,7 @@ fn parse(reader: impl BufRead) -> Result<Node> {
         prior_w_per_cpu: number("prior_w_per_cpu")?,
         true_p0_w: number("true_p0_w")?,
         window_s: given.get("window_s").copied().unwrap_or(1.0),
+        spans_s: Vec::new(),
         energy_j,
         wake_ratio,
         cpu_s,

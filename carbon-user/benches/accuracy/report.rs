@@ -3,6 +3,7 @@
 use crate::scenarios::{Node, SCENARIOS, Setting, simulate};
 use crate::score::{Score, median, score};
 use crate::speed::{endurance, speed};
+use anyhow::{Error, Result};
 use std::fmt::Write;
 
 /// Settings of a whole run: CPUs, workloads, seconds, and seconds a window.
@@ -25,7 +26,7 @@ P0 / true | sets: error, holds, half-width |
 const PREAMBLE: &str = "\
 # How right attribution is
 
-Printed by `cargo xtask bench accuracy`; do not edit.
+Printed by `cargo xtask bench accuracy`, and the last section by the same with `--metered`; do not edit.
 
 **What the truth is.** Simulated nodes (`carbon-user/benches/accuracy/scenarios.rs`), not silicon. Dynamic energy of a window
 is own watts x CPU seconds of each workload, and what is common to all (waking the package, curvature, frequency) follows the same
@@ -43,7 +44,10 @@ of their sum, how often its interval holds, its half-width.
 ";
 
 /// The whole page.
-pub(crate) fn page(seeds: u64) {
+///
+/// # Errors
+/// Where the model is not sound over a million windows, or takes more time or memory than it may.
+pub(crate) fn page(seeds: u64) -> Result<()> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     println!("{PREAMBLE}");
@@ -61,9 +65,12 @@ pub(crate) fn page(seeds: u64) {
             table(&[], seeds, |node| node.merged(merged), |seed| Setting { cpus, workloads, seconds, seed })
         );
     }
-    println!("\n## Cost\n\nOf a window of one domain, and the memory of its bank:\n\n{}", speed());
+    let speed = speed().map_err(Error::msg)?;
+    println!("\n## Cost\n\nOf a window of one domain, and the memory of its bank:\n\n{speed}");
     println!("A bank with half more workloads than slots, idle now and then, windows of 1 and 10 s:\n");
-    print!("- {}- {}", endurance(1_000_000, 8), endurance(100_000, 128));
+    print!("- {}", endurance(1_000_000, 8).map_err(Error::msg)?);
+    print!("- {}", endurance(100_000, 128).map_err(Error::msg)?);
+    Ok(())
 }
 
 /// Runs the scenarios at one setting, seeds from 1 on, and gives a Markdown table.

@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) prior_w_per_cpu: f64,
     pub(crate) true_p0_w: f64,
     pub(crate) window_s: f64,
+    /// Length of each window; nothing where all are of `window_s`.
+    pub(crate) spans_s: Vec<f64>,
     /// Metered joules per window.
     pub(crate) energy_j: Vec<f64>,
     pub(crate) wake_ratio: Vec<f64>,
@@ -69,6 +71,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Length of a window.
+    pub(crate) fn span_s(&self, number: usize) -> f64 {
+        self.spans_s.get(number).copied().unwrap_or(self.window_s)
+    }
+
     /// The same with another idea of idle power and of watts per CPU beforehand.
     pub(crate) fn misled(self, p0_factor: f64, w_factor: f64) -> Self {
         Self {
@@ -93,6 +100,7 @@ impl Node {
             prior_w_per_cpu: self.prior_w_per_cpu,
             true_p0_w: self.true_p0_w,
             window_s: self.window_s * count as f64,
+            spans_s: sums(&self.spans_s),
             energy_j: sums(&self.energy_j),
             wake_ratio: sums(&self.wake_ratio).into_iter().map(|sum| sum / count as f64).collect(),
             cpu_s: tables(&self.cpu_s),
@@ -296,6 +304,7 @@ pub(crate) fn simulate(name: &str, setting: Setting) -> Node {
         prior_w_per_cpu: mean_w * (0.25 * of_table.normal()).exp(),
         true_p0_w: p0,
         window_s: 1.0,
+        spans_s: Vec::new(),
         energy_j,
         wake_ratio,
         cpu_s,

@@ -74,13 +74,15 @@ pub(crate) fn window(node: &Node, domain: &Rc<Domain>, number: usize) -> Window 
     for (workload, cpu_s) in node.cpu_s[number].iter().enumerate().filter(|(_, cpu_s)| **cpu_s > 0.0) {
         usage.push(key(workload), &[CpuNanos((cpu_s * 1e9) as u64)]);
     }
-    let (usage, duration) = (Rc::new(usage), Duration::from_secs_f64(node.window_s));
+    let (usage, duration) = (Rc::new(usage), Duration::from_secs_f64(node.span_s(number)));
     Window {
         start_ns: 0,
         duration,
         edge_width: Duration::ZERO,
         suspended: Duration::ZERO,
         usage: Rc::clone(&usage),
+        counts: Rc::default(),
+        claims: Rc::default(),
         accounts: Accounts::default(),
         domains: vec![DomainWindow {
             domain: Rc::clone(domain),
@@ -134,7 +136,7 @@ pub(crate) fn score(node: &Node) -> Score {
         let attributed = attribute(&window(node, &domain, number), &mut state, StaticPolicy::Separate);
         score.conserved &= conserved(&attributed);
         // With the true idle power, and what a window cannot hold carried on.
-        let above = node.energy_j[number] - node.true_p0_w * node.window_s + carry;
+        let above = node.energy_j[number] - node.true_p0_w * node.span_s(number) + carry;
         carry = above.min(0.0);
         if number < first {
             continue;

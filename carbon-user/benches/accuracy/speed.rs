@@ -39,11 +39,20 @@ impl Rig {
     }
 }
 
-/// Prints microseconds per window by number of workloads, as Markdown.
-pub(crate) fn speed() -> String {
+/// A window with a thousand workloads may take so long.
+const WINDOW_MOST: Duration = Duration::from_millis(5);
+/// Models of two packages, each with its memory, may take so many bytes.
+const MODELS_MOST: usize = 8 << 20;
+
+/// Milliseconds per window by number of workloads, as Markdown.
+///
+/// # Errors
+/// The same text where a window or the models take more than they may.
+pub(crate) fn speed() -> Result<String, String> {
     let mut text = String::from(
         "| active workloads | median | 95 of 100 are under | memory of the model |\n|---|---|---|---|\n",
     );
+    let mut fits = true;
     for workloads in [10, 100, 1_000] {
         let mut rig = Rig::new(workloads);
         // With the alignment of the first windows, which costs most, and without.
@@ -53,6 +62,7 @@ pub(crate) fn speed() -> String {
         times.extend((0..300).map(|_| rig.window()));
         times.sort_unstable();
         let (median, most) = (times[times.len() / 2], times[times.len() * 95 / 100]);
+        fits &= most <= WINDOW_MOST && 4 * early.max(rig.bank.bytes()) <= MODELS_MOST;
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         text.push_str(&format!(
             "| {workloads} | {:.3} ms | {:.3} ms | {:.2} MiB, {:.2} in the first 240 windows |\n",
@@ -62,12 +72,18 @@ pub(crate) fn speed() -> String {
             early as f64 / f64::from(1 << 20),
         ));
     }
-    text
+    if fits {
+        return Ok(text);
+    }
+    Err(format!("{text}\nMORE than {WINDOW_MOST:?} a window, or {MODELS_MOST} bytes for four models\n"))
 }
 
 /// Runs a bank for so many windows of changing length, some of them idle, with half more workloads than slots, and gives
-/// the smallest pivot ratio of any member's covariance.
-pub(crate) fn endurance(windows: u32, slots: usize) -> String {
+/// the smallest pivot ratio of any member's covariance: above zero, all of its eigenvalues are.
+///
+/// # Errors
+/// The same text where one was not, or where a member had to be made anew.
+pub(crate) fn endurance(windows: u32, slots: usize) -> Result<String, String> {
     let beforehand = Beforehand { cpus: 16, idle: Some(Watts(30.0)), per_cpu: Some(Watts(10.0)) };
     let (mut bank, mut random) = (Bank::with_slots(beforehand, slots), Random::new(7));
     let mut rows: Vec<(WorkloadKey, f64)> =
@@ -94,7 +110,8 @@ pub(crate) fn endurance(windows: u32, slots: usize) -> String {
         }
     }
     let restarts: u64 = bank.members().map(|member| member.restarts).sum();
-    format!(
+    let text = format!(
         "{slots} slots, {windows} windows: smallest pivot {smallest:.1e} of its variance, {restarts} members made anew\n"
-    )
+    );
+    if smallest > 0.0 && restarts == 0 { Ok(text) } else { Err(text) }
 }

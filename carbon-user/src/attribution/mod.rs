@@ -9,6 +9,8 @@
 //! metered = sum of the workloads' dynamic energy + static + lost
 //! ```
 //!
+//! Static energy is shown on its own or shared ([`StaticPolicy`]); what is shared sums to the domain's, too.
+//!
 //! CPU time that no workload could be given ([`Accounts`]) takes no part in the split: its energy is in the
 //! others' shares.
 
@@ -20,9 +22,10 @@ pub mod totals;
 pub mod uncertainty;
 
 use crate::units::{CpuNanos, Microjoules, Quality};
-use crate::window::{Accounts, Domain, DomainWindow, Window, WorkloadKey};
+use crate::window::counts::{ByKind, CounterKind, plus};
+use crate::window::{Accounts, Domain, DomainKind, DomainWindow, Window, WorkloadKey};
 use bank::JointSplit;
-use static_policy::StaticPolicy;
+use static_policy::{SharedBy, StaticPolicy};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,7 +47,11 @@ pub struct WorkloadEnergy {
     pub static_energy: Microjoules,
     /// Of `dynamic_energy`.
     pub uncertainty: Uncertainty,
-    /// The worst of the domains that it has energy from; `None` where no domain measures its packages.
+    /// Of `dynamic_energy`: what comes from memory modules; `None` where it has none of it.
+    pub memory_energy: Option<Microjoules>,
+    /// Events that were counted.
+    pub counts: ByKind,
+    /// The worst of the domains' splits that it has energy from; `None` where no domain measures its packages.
     pub quality: Option<Quality>,
 }
 
@@ -56,8 +63,14 @@ impl WorkloadEnergy {
             dynamic_energy: Microjoules::ZERO,
             static_energy: Microjoules::ZERO,
             uncertainty: Uncertainty::default(),
+            memory_energy: None,
+            counts: ByKind::default(),
             quality: None,
         }
+    }
+
+    fn has_energy_of(&mut self, quality: Quality) {
+        self.quality = Some(self.quality.map_or(quality, |known| known.min(quality)));
     }
 }
 
@@ -72,12 +85,28 @@ pub struct DomainEnergy {
     pub dynamic_energy: Microjoules,
     /// By idle power, whoever it is shown to.
     pub static_energy: Microjoules,
+    /// What the static energy was shared by; `None` where it was not.
+    pub static_by: Option<SharedBy>,
+    /// Of `static_energy`: what was shared, and so is in the workloads' sums too.
+    pub static_shared: Microjoules,
     /// Above static, with no CPU time at all to give it to.
     pub lost: Microjoules,
     /// A fault hid some energy of this span.
     pub gap: bool,
     /// How the dynamic energy was split.
     pub method: Method,
+    /// What the split among workloads is worth at best.
+    pub split_quality: Quality,
+}
+
+/// What a workload's part of a domain is worth at best. A package's energy follows the CPU time that is counted on it;
+/// memory's follows accesses, of which those that miss the last cache are most, and CPU time is but a model.
+fn split_quality(domain: &Domain, method: Method) -> Quality {
+    match (domain.kind, method) {
+        (DomainKind::Package, _) => domain.quality,
+        (DomainKind::Dram, Method::LlcMisses) => domain.quality.min(Quality::Sampled),
+        (DomainKind::Dram, Method::Bank | Method::CpuTime) => domain.quality.min(Quality::Modelled),
+    }
 }
 
 /// The energy of workloads that rise and fall together, of which the sum is known better than any of them.
@@ -155,11 +184,14 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
     for (key, nanos) in window.usage.rows() {
         rows.update(key, |row| row.cpu += nanos.iter().copied().sum());
     }
+    for (key, counts) in window.counts.rows() {
+        rows.update(key, |row| row.counts = plus(row.counts, counts));
+    }
     let mut sets = Vec::new();
     let domains = window
         .domains
         .iter()
-        .filter_map(|domain| attribute_domain(domain, state, policy, &mut rows, &mut sets))
+        .filter_map(|domain| attribute_domain(domain, window, state, policy, &mut rows, &mut sets))
         .collect();
     Attributed {
         duration: window.duration,
@@ -175,6 +207,7 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
 
 fn attribute_domain(
     window: &DomainWindow,
+    whole: &Window,
     state: &mut State,
     policy: StaticPolicy,
     rows: &mut Rows,
@@ -184,7 +217,7 @@ fn attribute_domain(
     let learning = state.of(domain)?;
     let static_energy = learning.static_of(window);
     let above = window.metered.saturating_sub(static_energy);
-    let parts = learning.parts(window, above);
+    let parts = learning.parts(window, above, accesses(window, whole));
     let weights: Vec<(WorkloadKey, u64)> = parts.rows.iter().map(|(key, part)| (*key, part.weight)).collect();
     let nobody = weights.iter().all(|(_, weight)| *weight == 0);
     let (dynamic_energy, lost) = if nobody { (Microjoules::ZERO, above) } else { (above, Microjoules::ZERO) };
@@ -193,15 +226,25 @@ fn attribute_domain(
     if given + u128::from(static_energy.0) + u128::from(lost.0) != u128::from(window.metered.0) {
         state.count_unbalanced();
     }
-    let shared = match policy {
-        StaticPolicy::Separate => vec![0; weights.len()],
-        StaticPolicy::Proportional => share::split(static_energy.0, &by_cpu_time(window, &weights)),
-    };
+    let mut sharing = policy.sharing(domain.kind, domain.package, &window.usage, &whole.claims);
+    if sharing.by == Some(SharedBy::CpuTime) && sharing.weights.is_empty() {
+        // A meter that lags shows energy of those who ran just before.
+        sharing.weights.clone_from(&weights);
+    }
+    let mut shared = Microjoules::ZERO;
+    for ((key, _), part) in sharing.weights.iter().zip(share::split(static_energy.0, &sharing.weights)) {
+        shared += Microjoules(part);
+        rows.update(*key, |row| {
+            row.static_energy += Microjoules(part);
+            row.has_energy_of(domain.quality);
+        });
+    }
     let model_ratio = domain.bounds.map_or(0.0, model_stddev_ratio);
     for set in &parts.joint {
         sets.push(SetEnergy::new(domain, set, &weights, &dynamic));
     }
-    for (((key, part), dynamic), shared) in parts.rows.iter().zip(dynamic).zip(shared) {
+    let split_quality = split_quality(domain, parts.method);
+    for ((key, part), dynamic) in parts.rows.iter().zip(dynamic) {
         let uncertainty = Uncertainty {
             split_uj: part.lasting_stddev_uj,
             model_uj: Microjoules(dynamic).joules() * 1e6 * model_ratio,
@@ -209,9 +252,11 @@ fn attribute_domain(
         };
         rows.update(*key, |row| {
             row.dynamic_energy += Microjoules(dynamic);
-            row.static_energy += Microjoules(shared);
             row.uncertainty = row.uncertainty.plus(uncertainty);
-            row.quality = Some(row.quality.map_or(domain.quality, |quality| quality.min(domain.quality)));
+            if domain.kind == DomainKind::Dram {
+                row.memory_energy = Some(row.memory_energy.unwrap_or_default() + Microjoules(dynamic));
+            }
+            row.has_energy_of(split_quality);
         });
     }
     Some(DomainEnergy {
@@ -219,18 +264,25 @@ fn attribute_domain(
         metered: window.metered,
         dynamic_energy,
         static_energy,
+        static_by: sharing.by,
+        static_shared: shared,
         lost,
         gap: window.gap,
         method: parts.method,
+        split_quality,
     })
 }
 
-/// CPU time of the workloads of `weights`, in their order; the weights themselves where none of them has any.
-fn by_cpu_time(window: &DomainWindow, weights: &[(WorkloadKey, u64)]) -> Vec<(WorkloadKey, u64)> {
-    let used: HashMap<WorkloadKey, CpuNanos> = window.usage.on_package(window.domain.package).collect();
-    let times: Vec<(WorkloadKey, u64)> =
-        weights.iter().map(|(key, _)| (*key, used.get(key).map_or(0, |nanos| nanos.0))).collect();
-    if times.iter().any(|(_, nanos)| *nanos > 0) { times } else { weights.to_vec() }
+/// What memory's energy is split by where it is counted: accesses that missed the last cache. Not where the meter shows a
+/// longer span than they were counted in.
+fn accesses(window: &DomainWindow, whole: &Window) -> Option<Vec<(WorkloadKey, u64)>> {
+    let domain = &window.domain;
+    if domain.kind != DomainKind::Dram || window.duration != whole.duration {
+        return None;
+    }
+    let misses = whole.counts.on_package(CounterKind::LlcMisses, domain.package)?;
+    let misses: Vec<_> = misses.into_iter().filter(|(_, count)| *count > 0).collect();
+    (!misses.is_empty()).then_some(misses)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub enum Method {
     /// By CPU time.
     #[default]
     CpuTime,
+    /// By accesses that the last cache did not hold: memory's, where these are counted.
+    LlcMisses,
 }
 
 impl Method {
@@ -25,6 +27,7 @@ impl Method {
         match self {
             Self::Bank => "bank",
             Self::CpuTime => "cpu-time",
+            Self::LlcMisses => "llc-misses",
         }
     }
 }
@@ -194,8 +197,16 @@ impl DomainState {
         self.statics.static_of(idle, window.duration, window.metered, window.gap)
     }
 
-    /// Weights for `dynamic` energy of the same window.
-    pub(super) fn parts(&mut self, window: &DomainWindow, dynamic: Microjoules) -> Parts {
+    /// Weights for `dynamic` energy of the same window: `accesses`, where they are counted.
+    pub(super) fn parts(
+        &mut self,
+        window: &DomainWindow,
+        dynamic: Microjoules,
+        accesses: Option<Vec<(WorkloadKey, u64)>>,
+    ) -> Parts {
+        if let Some(accesses) = accesses {
+            return in_proportion(&accesses, dynamic, Method::LlcMisses);
+        }
         if self.learned
             && let Some(bank) = &mut self.bank
         {
@@ -238,15 +249,20 @@ fn ran_in(window: &DomainWindow) -> Vec<(WorkloadKey, CpuNanos)> {
 }
 
 fn by_cpu_time(window: &DomainWindow, dynamic: Microjoules) -> Parts {
-    let ran = ran_in(window);
-    let whole: f64 = ran.iter().map(|(_, nanos)| nanos.seconds()).sum();
-    let share = |nanos: CpuNanos| nanos.seconds() / whole;
-    let squares: f64 = ran.iter().map(|(_, nanos)| share(*nanos).powi(2)).sum();
-    let part = |nanos: CpuNanos| {
-        let energy_uj = dynamic.joules() * 1e6 * share(nanos);
-        let lasting_stddev_uj = energy_uj * split_stddev_ratio(share(nanos), squares);
-        Part { weight: nanos.0, lasting_stddev_uj, passing_stddev_uj: 0.0 }
+    let ran: Vec<_> = ran_in(window).into_iter().map(|(key, nanos)| (key, nanos.0)).collect();
+    in_proportion(&ran, dynamic, Method::CpuTime)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a weight in a ratio")]
+fn in_proportion(weights: &[(WorkloadKey, u64)], dynamic: Microjoules, method: Method) -> Parts {
+    let whole: f64 = weights.iter().map(|(_, weight)| *weight as f64).sum();
+    let share = |weight: u64| weight as f64 / whole;
+    let squares: f64 = weights.iter().map(|(_, weight)| share(*weight).powi(2)).sum();
+    let part = |weight: u64| {
+        let energy_uj = dynamic.joules() * 1e6 * share(weight);
+        let lasting_stddev_uj = energy_uj * split_stddev_ratio(share(weight), squares);
+        Part { weight, lasting_stddev_uj, passing_stddev_uj: 0.0 }
     };
-    let rows = ran.iter().map(|(key, nanos)| (*key, part(*nanos))).collect();
-    Parts { rows, joint: Vec::new(), method: Method::CpuTime }
+    let rows = weights.iter().map(|(key, weight)| (*key, part(*weight))).collect();
+    Parts { rows, joint: Vec::new(), method }
 }

@@ -1,18 +1,27 @@
 //! Static energy: what a domain draws although nothing runs, and who is shown it.
 
-use crate::units::{Microjoules, Watts};
+use crate::claims::{Claims, RequestSource};
+use crate::units::{CgroupId, CpuNanos, Microjoules, PackageId, Watts};
+use crate::window::{DomainKind, Usage, WorkloadKey};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 /// Who static energy is shown to. The split of metered energy into static and dynamic is the same under all.
+///
+/// Under every policy but the first, what is memory's (dram) goes by resident memory where that is known, except that
+/// `equal` is equal everywhere. Where there is nobody to share with, it stays with the domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StaticPolicy {
     /// On its own, per domain; workloads carry dynamic energy only.
     #[default]
     Separate,
-    /// Shared by CPU time among the workloads of the window, as ISO/IEC 21031 (SCI) needs it. Where nothing ran
-    /// it stays with the domain.
+    /// Shared by CPU time among the workloads of the window, as ISO/IEC 21031 (SCI) needs it.
     Proportional,
+    /// The same for all that were alive in the window: had a process at one of its edges, or ran in it.
+    Equal,
+    /// By what each asked for, whether it ran or not.
+    Requests,
 }
 
 impl StaticPolicy {
@@ -21,6 +30,17 @@ impl StaticPolicy {
         match self {
             Self::Separate => "separate",
             Self::Proportional => "proportional",
+            Self::Equal => "equal",
+            Self::Requests => "requests",
+        }
+    }
+
+    /// Whether a window must hold [`Claims`] for it. Memory's static energy goes by them under every policy that shares,
+    /// but is shared by CPU time where they are not there.
+    pub fn needs_claims(self) -> bool {
+        match self {
+            Self::Separate | Self::Proportional => false,
+            Self::Equal | Self::Requests => true,
         }
     }
 }
@@ -29,6 +49,97 @@ impl fmt::Display for StaticPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// What a domain's static energy was shared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SharedBy {
+    /// CPU time on its package.
+    CpuTime,
+    /// Being there.
+    Alive,
+    /// Memory that is resident.
+    Resident,
+    /// What was asked for.
+    Requests(RequestSource),
+}
+
+impl SharedBy {
+    /// The word in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CpuTime => "cpu-time",
+            Self::Alive => "alive",
+            Self::Resident => "resident-memory",
+            Self::Requests(source) => source.as_str(),
+        }
+    }
+}
+
+/// Who shares a domain's static energy, in which proportion. No weights, or none above zero: it stays with the domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sharing {
+    /// `None` where it is not shared.
+    pub(super) by: Option<SharedBy>,
+    /// Unique keys in order, so that a tie between remainders does not depend on how the books were read.
+    pub(super) weights: Vec<(WorkloadKey, u64)>,
+}
+
+impl Sharing {
+    fn of(by: SharedBy, weights: impl IntoIterator<Item = (WorkloadKey, u64)>) -> Self {
+        let mut sums: BTreeMap<WorkloadKey, u64> = BTreeMap::new();
+        for (key, weight) in weights {
+            let sum = sums.entry(key).or_default();
+            *sum = sum.saturating_add(weight);
+        }
+        Self { by: Some(by), weights: sums.into_iter().filter(|(_, weight)| *weight > 0).collect() }
+    }
+}
+
+impl StaticPolicy {
+    /// How the static energy of a domain of this kind on `package` is shared. `usage` is that of the same span.
+    pub(super) fn sharing(
+        self,
+        kind: DomainKind,
+        package: PackageId,
+        usage: &Usage,
+        claims: &Claims,
+    ) -> Sharing {
+        let by_cpu_time =
+            || Sharing::of(SharedBy::CpuTime, usage.on_package(package).map(|(key, nanos)| (key, nanos.0)));
+        let memory = || resident(claims).filter(|_| kind == DomainKind::Dram);
+        match self {
+            Self::Separate => Sharing::default(),
+            Self::Proportional => memory().unwrap_or_else(by_cpu_time),
+            Self::Equal => {
+                let ran = usage.rows().filter(|(_, nanos)| nanos.iter().any(|nanos| *nanos > CpuNanos::ZERO));
+                let mut alive: BTreeMap<WorkloadKey, u64> = ran.map(|(key, _)| (key, 1)).collect();
+                for (cgroup, claim) in claims.rows() {
+                    let count = alive.entry(key_of(cgroup)).or_default();
+                    *count = (*count).max(claim.alive);
+                }
+                Sharing::of(SharedBy::Alive, alive)
+            }
+            Self::Requests => memory().or_else(|| requested(claims)).unwrap_or_default(),
+        }
+    }
+}
+
+fn key_of(cgroup: CgroupId) -> WorkloadKey {
+    WorkloadKey::cgroup(cgroup)
+}
+
+fn resident(claims: &Claims) -> Option<Sharing> {
+    let rows = claims.rows().filter_map(|(cgroup, claim)| Some((key_of(cgroup), claim.resident_bytes?)));
+    Some(Sharing::of(SharedBy::Resident, rows)).filter(|sharing| !sharing.weights.is_empty())
+}
+
+/// Only of those that are there: a cgroup that holds others asked for what these have.
+fn requested(claims: &Claims) -> Option<Sharing> {
+    let source = claims.requests?;
+    let rows = claims.rows().filter(|(_, claim)| claim.alive > 0);
+    let rows = rows.filter_map(|(cgroup, claim)| Some((key_of(cgroup), claim.requested?)));
+    Some(Sharing::of(SharedBy::Requests(source), rows))
 }
 
 /// The longest span of idle power that may be owed, in seconds. A meter that is read early or late owes for its

@@ -1,6 +1,8 @@
 use super::totals::{Totals, WorkloadTotal};
 use super::*;
+use crate::claims::{Claim, Claims, RequestSource};
 use crate::units::{CgroupId, PackageId, Watts};
+use crate::window::counts::Counts;
 use crate::window::{Bounds, DomainKind, Usage};
 use proptest::prelude::*;
 use std::path::Path;
@@ -35,6 +37,8 @@ fn window(rows: &[(u64, [u64; 2])], energies: &[(&Rc<Domain>, u64)]) -> Window {
         edge_width: Duration::from_micros(3),
         suspended: Duration::ZERO,
         usage: Rc::clone(&usage),
+        counts: Rc::default(),
+        claims: Rc::default(),
         accounts: Accounts { idle_ns: 7, ..Accounts::default() },
         domains: energies
             .iter()
@@ -276,6 +280,159 @@ proptest! {
                 rows
             };
             prop_assert_eq!(of(rows), of(&turned));
+        }
+    }
+}
+
+fn dram(package: u16, idle: Option<f64>) -> Rc<Domain> {
+    let of = domain(package, idle, None);
+    Rc::new(Domain { kind: DomainKind::Dram, ..(*of).clone() })
+}
+
+/// Cgroup, processes in it, what it asked for, resident bytes.
+fn claims(rows: &[(u64, u64, Option<u64>, Option<u64>)]) -> Rc<Claims> {
+    let mut claims = Claims::default();
+    claims.requests = Some(RequestSource::Kubelet);
+    for (cgroup, alive, requested, resident_bytes) in rows {
+        let claim = Claim { alive: *alive, requested: *requested, resident_bytes: *resident_bytes };
+        claims.add(CgroupId(*cgroup), claim, 1000);
+    }
+    Rc::new(claims)
+}
+
+/// Static energy of cgroups 1 to 4 under each policy; the third only holds others, the fourth ran and has gone.
+#[test]
+fn each_policy_shares_static_energy_by_its_own_measure() {
+    use SharedBy::{Alive, CpuTime, Requests, Resident};
+    let (zero, memory) = (domain(0, Some(1.0), None), dram(0, Some(0.6)));
+    let mut window = window(&[(1, [300, 0]), (4, [100, 0])], &[(&zero, 5_000_000), (&memory, 2_000_000)]);
+    window.claims =
+        claims(&[(1, 1, Some(500), Some(10)), (2, 1, Some(1_500), Some(20)), (3, 0, Some(2_000), Some(70))]);
+    let shares = |window: &Window, policy| {
+        let attributed = attribute(window, &mut State::default(), policy);
+        let of = |id: u64| {
+            attributed.workloads.iter().find(|row| row.key == key(id)).map_or(0, |row| row.static_energy.0)
+        };
+        let by = attributed.domains.iter().map(|domain| domain.static_by).collect::<Vec<_>>();
+        ([of(1), of(2), of(3), of(4)], by)
+    };
+    let asked = Requests(RequestSource::Kubelet);
+    assert_eq!(shares(&window, StaticPolicy::Separate), ([0; 4], vec![None, None]));
+    // 1 J by 3 to 1, and 0.6 J by 10 to 20 to 70.
+    assert_eq!(
+        shares(&window, StaticPolicy::Proportional),
+        ([810_000, 120_000, 420_000, 250_000], vec![Some(CpuTime), Some(Resident)])
+    );
+    assert_eq!(
+        shares(&window, StaticPolicy::Equal),
+        ([533_334, 533_333, 0, 533_333], vec![Some(Alive), Some(Alive)])
+    );
+    assert_eq!(
+        shares(&window, StaticPolicy::Requests),
+        ([310_000, 870_000, 420_000, 0], vec![Some(asked), Some(Resident)])
+    );
+    // Nobody knows what is resident, and nobody asked.
+    window.claims = Rc::default();
+    assert_eq!(shares(&window, StaticPolicy::Proportional).1, [Some(CpuTime), Some(CpuTime)]);
+    assert_eq!(shares(&window, StaticPolicy::Requests), ([0; 4], vec![None, None]));
+}
+
+#[test]
+fn the_split_of_memory_is_a_model_whoever_measured_it() {
+    let (zero, memory) = (domain(0, Some(1.0), None), dram(0, None));
+    let both = window(&[(1, [9, 0])], &[(&zero, 5_000_000), (&memory, 2_000_000)]);
+    let attributed = attribute(&both, &mut State::default(), StaticPolicy::Separate);
+    assert_eq!(row(&attributed, 1).quality, Some(Quality::Modelled));
+    assert_eq!(row(&attributed, 1).memory_energy, Some(Microjoules(2_000_000)));
+    let qualities: Vec<_> =
+        attributed.domains.iter().map(|energy| (energy.domain.quality, energy.split_quality)).collect();
+    assert_eq!(qualities, [(Quality::Measured, Quality::Measured), (Quality::Measured, Quality::Modelled)]);
+    let package =
+        attribute(&window(&[(1, [9, 0])], &[(&zero, 5)]), &mut State::default(), StaticPolicy::Separate);
+    assert_eq!((row(&package, 1).quality, row(&package, 1).memory_energy), (Some(Quality::Measured), None));
+}
+
+/// Where accesses are counted, memory's energy goes by them, on its own package, and is worth more than a model.
+#[test]
+fn counted_accesses_split_memory() {
+    let (zero, memory) = (domain(0, Some(1.0), None), dram(0, None));
+    let mut both = window(&[(1, [9, 0]), (2, [1, 0])], &[(&zero, 5_000_000), (&memory, 2_000_000)]);
+    let mut counts = Counts::new(&[CounterKind::Cycles, CounterKind::LlcMisses]);
+    counts.add(key(1), PackageId(0), [100, 1, 0]);
+    counts.add(key(2), PackageId(0), [100, 3, 0]);
+    counts.add(key(1), PackageId(1), [100, 90, 0]);
+    both.counts = Rc::new(counts);
+    let attributed = attribute(&both, &mut State::default(), StaticPolicy::Separate);
+    assert_eq!(row(&attributed, 1).memory_energy, Some(Microjoules(500_000)));
+    assert_eq!(row(&attributed, 2).memory_energy, Some(Microjoules(1_500_000)));
+    assert_eq!(row(&attributed, 1).quality, Some(Quality::Sampled));
+    assert_eq!(row(&attributed, 1).counts, [Some(200), None, Some(91), None]);
+    assert_eq!(attributed.domains[1].method, Method::LlcMisses);
+    // The meter could not be read at the window before: accesses of that one were another window's.
+    both.domains[1].duration = Duration::from_secs(2);
+    let late = attribute(&both, &mut State::default(), StaticPolicy::Separate);
+    assert_eq!(row(&late, 1).memory_energy, Some(Microjoules(1_800_000)));
+}
+
+/// On a machine whose memory's power follows what one workload does, the bank of dram learns that, apart from the
+/// package's.
+#[test]
+fn memory_has_a_bank_of_its_own() {
+    let (zero, memory) = (domain(0, Some(10.0), None), dram(0, Some(2.0)));
+    let mut state = State::new(Method::Bank, vec![PackagePrior { cpus: 4, per_cpu: Some(Watts(5.0)) }]);
+    let mut last = None;
+    for number in 0_u64..400 {
+        let (one, two) = (200_000_000 + number % 7 * 100_000_000, 200_000_000 + number % 5 * 150_000_000);
+        // Of the package 6 W per CPU for both; of memory 4 W per CPU for the first, 0.5 for the second.
+        let package_uj = 10_000_000 + (6 * one + 6 * two) / 1000;
+        let memory_uj = 2_000_000 + (4 * one + two / 2) / 1000;
+        let window = window(&[(1, [one, 0]), (2, [two, 0])], &[(&zero, package_uj), (&memory, memory_uj)]);
+        last = Some((attribute(&window, &mut state, StaticPolicy::Separate), one, two));
+    }
+    let (attributed, one, two) = last.unwrap();
+    assert!(attributed.domains.iter().all(|domain| domain.method == Method::Bank));
+    for (cgroup, truth_uj) in [(1, 4 * one / 1000), (2, two / 2 / 1000)] {
+        let got = row(&attributed, cgroup).memory_energy.unwrap();
+        assert!(got.0.abs_diff(truth_uj) < truth_uj / 10 + 20_000, "{cgroup}: {got:?}, in truth {truth_uj}");
+    }
+}
+
+fn drawn_claims() -> impl Strategy<Value = Rc<Claims>> {
+    let any_of = || prop::option::of(prop_oneof![0_u64..5, any::<u64>()]);
+    let row = (1_u64..30, 0_u64..3, any_of(), any_of());
+    prop::collection::vec(row, 0..20).prop_map(|rows| claims(&rows))
+}
+
+proptest! {
+    /// Under every policy: metered = dynamic + static + lost, what the workloads have of static energy is what was shared,
+    /// which is all of it or none, and nothing that is dynamic changes.
+    #[test]
+    fn static_energy_is_conserved_under_every_policy(drawn in windows(), claims in drawn_claims()) {
+        let domains = [domain(0, Some(3.0), None), domain(1, Some(0.5), None), dram(1, Some(2.0))];
+        for policy in [StaticPolicy::Separate, StaticPolicy::Proportional, StaticPolicy::Equal, StaticPolicy::Requests] {
+            let (mut state, mut plain, mut totals) = (State::default(), State::default(), Totals::default());
+            for (rows, energies) in &drawn {
+                let energies: Vec<_> = domains.iter().zip(energies.iter().copied()).collect();
+                let mut window = window(rows, &energies);
+                window.claims = Rc::clone(&claims);
+                let attributed = attribute(&window, &mut state, policy);
+                let mut shared = Microjoules::ZERO;
+                for domain in &attributed.domains {
+                    prop_assert_eq!(domain.dynamic_energy + domain.static_energy + domain.lost, domain.metered);
+                    prop_assert!(domain.static_shared == domain.static_energy || domain.static_shared.0 == 0);
+                    prop_assert!(policy != StaticPolicy::Separate || domain.static_by.is_none());
+                    shared += domain.static_shared;
+                }
+                prop_assert_eq!(attributed.workloads.iter().map(|row| row.static_energy).sum::<Microjoules>(), shared);
+                let separate = attribute(&window, &mut plain, StaticPolicy::Separate);
+                for row in &separate.workloads {
+                    let same = attributed.workloads.iter().find(|other| other.key == row.key).unwrap();
+                    prop_assert_eq!((same.cpu, same.dynamic_energy), (row.cpu, row.dynamic_energy));
+                }
+                totals.add(&attributed);
+            }
+            let shared: Microjoules = totals.domains().iter().map(|domain| domain.static_shared).sum();
+            prop_assert_eq!(totals.sum_of(|_| true).static_energy, shared);
         }
     }
 }

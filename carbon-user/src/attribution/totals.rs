@@ -1,8 +1,10 @@
 //! Attributed windows added up: exact integer sums, in bounded memory.
 
+use super::static_policy::SharedBy;
 use super::uncertainty::Uncertainty;
 use super::{Attributed, DomainEnergy, Method, SetEnergy, WorkloadEnergy};
 use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::window::counts::{ByKind, plus};
 use crate::window::{Accounts, Domain, WorkloadKey};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -25,7 +27,11 @@ pub struct WorkloadTotal {
     pub static_energy: Microjoules,
     /// Of `dynamic_energy`.
     pub uncertainty: Uncertainty,
-    /// The worst of the domains that it has energy from; `None` where no domain measured it.
+    /// Of `dynamic_energy`: what comes from memory modules; `None` where it has none of it.
+    pub memory_energy: Option<Microjoules>,
+    /// Events that were counted.
+    pub counts: ByKind,
+    /// The worst of the domains' splits that it has energy from; `None` where no domain measured it.
     pub quality: Option<Quality>,
 }
 
@@ -43,6 +49,11 @@ impl WorkloadTotal {
             dynamic_energy: self.dynamic_energy + other.dynamic_energy,
             static_energy: self.static_energy + other.static_energy,
             uncertainty: self.uncertainty.plus(other.uncertainty),
+            memory_energy: match (self.memory_energy, other.memory_energy) {
+                (Some(one), Some(other)) => Some(one + other),
+                (one, other) => one.or(other),
+            },
+            counts: plus(self.counts, other.counts),
             quality: match (self.quality, other.quality) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
@@ -58,6 +69,8 @@ impl From<&WorkloadEnergy> for WorkloadTotal {
             dynamic_energy: energy.dynamic_energy,
             static_energy: energy.static_energy,
             uncertainty: energy.uncertainty,
+            memory_energy: energy.memory_energy,
+            counts: energy.counts,
             quality: energy.quality,
         }
     }
@@ -74,12 +87,18 @@ pub struct DomainTotal {
     pub dynamic_energy: Microjoules,
     /// By idle power.
     pub static_energy: Microjoules,
+    /// What the static energy was shared by, the last time; `None` where it never was.
+    pub static_by: Option<SharedBy>,
+    /// Of `static_energy`: what was shared.
+    pub static_shared: Microjoules,
     /// Given to nobody.
     pub lost: Microjoules,
     /// Windows in which a fault hid some energy.
     pub gaps: u64,
     /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
     pub bank_windows: u64,
+    /// The worst that its split was worth; `None` before there was any.
+    pub split_quality: Option<Quality>,
     /// Windows at whose end it could not be read.
     pub unread: u64,
     /// Why, the last time, if its energy since then is still to come.
@@ -166,8 +185,12 @@ impl Totals {
         total.metered += energy.metered;
         total.dynamic_energy += energy.dynamic_energy;
         total.static_energy += energy.static_energy;
+        total.static_by = energy.static_by.or(total.static_by);
+        total.static_shared += energy.static_shared;
         total.lost += energy.lost;
         total.gaps += u64::from(energy.gap);
+        let quality = energy.split_quality;
+        total.split_quality = Some(total.split_quality.map_or(quality, |known| known.min(quality)));
         total.bank_windows += u64::from(energy.method == Method::Bank);
         total.pending = None;
     }
@@ -181,9 +204,12 @@ impl Totals {
                 metered: Microjoules::ZERO,
                 dynamic_energy: Microjoules::ZERO,
                 static_energy: Microjoules::ZERO,
+                static_by: None,
+                static_shared: Microjoules::ZERO,
                 lost: Microjoules::ZERO,
                 gaps: 0,
                 bank_windows: 0,
+                split_quality: None,
                 unread: 0,
                 pending: None,
             });

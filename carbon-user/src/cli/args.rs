@@ -66,7 +66,8 @@ pub struct SharedArgs {
     /// Where sysfs is mounted.
     #[arg(long, default_value = "/sys", value_name = "DIR")]
     pub sysfs_root: PathBuf,
-    /// Energy drawn even when idle: shown on its own, or shared by use of the CPU.
+    /// Energy drawn even when idle: shown on its own, or shared by use of the CPU, by being there, or by what was asked
+    /// for (the last two with top).
     #[arg(long = "static", value_enum, default_value_t = StaticArg::Separate, value_name = "POLICY")]
     pub static_policy: StaticArg,
     /// How the energy of running is split: by what each workload's CPU time costs as learned from the meter (by CPU time
@@ -119,6 +120,10 @@ pub struct TopArgs {
     /// Rows of the table; the rest is added up [default: all with --once, else what fits].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Count events by cgroup too, at most three, by a program on every context switch. Memory's energy is split by
+    /// llc-misses where they are counted.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "EVENTS")]
+    pub counters: Vec<CounterArg>,
     /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
     #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
     pub max_overhead: String,
@@ -187,8 +192,25 @@ pub enum MeterArg {
 pub enum StaticArg {
     /// On its own.
     Separate,
-    /// Shared by CPU time.
+    /// Shared by CPU time; memory's by resident memory, where that is known.
     Proportional,
+    /// The same for every workload that is there.
+    Equal,
+    /// By the CPU that was asked for: by cpu.weight of the cgroups.
+    Requests,
+}
+
+/// `--counters`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CounterArg {
+    /// Cycles of the processor's clock.
+    Cycles,
+    /// Instructions.
+    Instructions,
+    /// Accesses that the last cache did not hold.
+    LlcMisses,
+    /// Page faults.
+    PageFaults,
 }
 
 /// `--attribution`.

@@ -14,6 +14,7 @@ use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
+use crate::claims::Claims;
 use crate::clock;
 use crate::meters::{MeterChoice, Meters};
 use crate::report::run::{Execution, Run};
@@ -22,11 +23,14 @@ use crate::report::top::Top;
 use crate::report::{Context, csv};
 use crate::sampler::Sampler;
 use crate::sampler::governor::{Action, Governor};
-use crate::sched::{self, Accounting, Enrolment, Limits, Opened, Rung, SchedError, Skipped};
+use crate::sched::{
+    self, Accounting, Census, Counters, Enrolment, Limits, Opened, Rung, SchedError, Skipped,
+};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{Pue, Quality, RunId};
-use crate::window::Window;
+use crate::window::counts::{CounterKind, Counts};
+use crate::window::{DomainKind, Window};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -43,6 +47,12 @@ const SETTLING_STEP: Duration = Duration::from_millis(5);
 
 /// How often `--wait-all` looks whether the tree has gone.
 const TREE_STEP: Duration = Duration::from_millis(20);
+
+/// Below this part of the time that they were to count, counters took turns.
+const TURNS_RATIO: f64 = 0.999;
+
+/// Reads events by workload.
+type ReadCounters = Box<dyn FnMut() -> Result<Counts, SchedError>>;
 
 /// From the kernel and the meters to sums of energy.
 #[derive(Debug)]
@@ -67,6 +77,7 @@ impl Engine {
     /// it fails, a lower rung is tried.
     fn open<T>(
         measuring: &Measuring,
+        counters: &[CounterKind],
         runs: bool,
         begin: impl Fn(&mut dyn Accounting) -> Result<T, SchedError>,
     ) -> Result<(Self, T), CliError> {
@@ -85,7 +96,11 @@ impl Engine {
         let limits =
             Limits { hierarchy: measuring.hierarchy, wake: learns, without_runs: !runs, ..Limits::default() };
         let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
-        let mut sampler = Sampler::new(Box::new(clock::now), accounting, meters, &topology);
+        let census = census(measuring, &meters)?;
+        let counters = open_counters(measuring, &topology, counters, &mut notes);
+        let mut sampler = Sampler::new(Box::new(clock::now), accounting, meters, &topology)
+            .with_census(census)
+            .with_counters(counters);
         let start = clock::wall();
         sampler.edge().map_err(cannot_account)?;
         let engine = Self {
@@ -145,6 +160,62 @@ impl Engine {
 
     fn top(&self, totals: &Totals) -> Top {
         Top::new(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup))
+    }
+}
+
+/// What looks at the cgroups' files, where the policy needs to know what they hold: for `proportional` only memory's
+/// energy goes by that.
+fn census(measuring: &Measuring, meters: &Meters) -> Result<Option<Box<dyn FnMut() -> Claims>>, CliError> {
+    let policy = measuring.static_policy;
+    let memory = meters.domains().iter().any(|domain| domain.kind == DomainKind::Dram);
+    let wanted = policy.needs_claims() || (memory && policy == StaticPolicy::Proportional);
+    if !wanted {
+        return Ok(None);
+    }
+    match Census::open(&measuring.root, measuring.hierarchy) {
+        Ok(census) => Ok(Some(Box::new(move || census.read()))),
+        // By CPU time then, which is said.
+        Err(_) if !policy.needs_claims() => Ok(None),
+        Err(error) => Err(cannot_account(error)),
+    }
+}
+
+/// What counts events by workload. What cannot be counted is said, and is then absent from the report.
+fn open_counters(
+    measuring: &Measuring,
+    topology: &Topology,
+    kinds: &[CounterKind],
+    notes: &mut Vec<String>,
+) -> Option<ReadCounters> {
+    if kinds.is_empty() {
+        return None;
+    }
+    let mut said = |note: String| {
+        log::warn!("{note}");
+        notes.push(note);
+    };
+    match Counters::open(&measuring.root, topology, measuring.hierarchy, kinds) {
+        Ok((counters, not)) => {
+            for not in &not {
+                said(not.to_string());
+            }
+            let mut counters = counters?;
+            let mut warned = false;
+            Some(Box::new(move || {
+                let ratio = counters.counted_ratio().unwrap_or(1.0);
+                if ratio < TURNS_RATIO && !std::mem::replace(&mut warned, true) {
+                    log::warn!(
+                        "the processor has no room for all counters at once: they count {:.0} % of the time",
+                        100.0 * ratio
+                    );
+                }
+                counters.read()
+            }))
+        }
+        Err(error) => {
+            said(format!("events are not counted: {error}; {}", error.advice()));
+            None
+        }
     }
 }
 
@@ -213,7 +284,7 @@ pub struct CommandMeter {
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
     let (engine, enrolment) =
-        Engine::open(&options.measuring, true, |accounting| accounting.runs().open(run))?;
+        Engine::open(&options.measuring, &[], true, |accounting| accounting.runs().open(run))?;
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
 }
 
@@ -337,7 +408,7 @@ pub struct Machine {
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let (engine, ()) = Engine::open(&options.measuring, false, |_| Ok(()))?;
+    let (engine, ()) = Engine::open(&options.measuring, &options.counters, false, |_| Ok(()))?;
     let root = &options.measuring.root;
     let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
     Ok(Machine {

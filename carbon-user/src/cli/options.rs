@@ -1,8 +1,8 @@
 //! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
 
 use super::args::{
-    AccountingArg, AttributionArg, Cli, Command, DoctorArgs, Format, HierarchyArg, MeterArg, RunArgs,
-    RunFormat, SharedArgs, StaticArg, TopArgs,
+    AccountingArg, AttributionArg, Cli, Command, CounterArg, DoctorArgs, Format, HierarchyArg, MeterArg,
+    RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
 use crate::attribution::Method;
@@ -12,6 +12,7 @@ use crate::meters::MeterChoice;
 use crate::sched::{HierarchyChoice, Rung};
 use crate::sysroot::SysRoot;
 use crate::units::Pue;
+use crate::window::counts::{COUNTERS_MAX, CounterKind};
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::ffi::OsString;
@@ -98,6 +99,8 @@ pub struct TopOptions {
     pub limit: Option<usize>,
     /// Share of all CPU time that measuring may cost.
     pub max_overhead_ratio: f64,
+    /// Events to count.
+    pub counters: Vec<CounterKind>,
 }
 
 /// `carbon doctor`, checked.
@@ -134,11 +137,20 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
         check_project(project)?;
     }
     let output = shared.output.clone();
-    Ok(RunOptions { measuring: measuring(shared)?, project, wait_all, format, output, command })
+    let measuring = measuring(shared)?;
+    if measuring.static_policy.needs_claims() {
+        return Err(CliError::Argument {
+            option: "--static",
+            value: measuring.static_policy.to_string(),
+            reason: "a command is in the cgroup of others, and asks for nothing of its own".into(),
+            advice: "give separate or proportional, or use \"carbon top\"".into(),
+        });
+    }
+    Ok(RunOptions { measuring, project, wait_all, format, output, command })
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
-    let TopArgs { once, duration, format, limit, max_overhead, shared } = args;
+    let TopArgs { once, duration, format, limit, counters, max_overhead, shared } = args;
     let needs_once = |option, value: String| CliError::Argument {
         option,
         value,
@@ -171,7 +183,33 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
     let max_overhead_ratio = check_overhead(&max_overhead)?;
-    Ok(TopOptions { measuring, once: once.then_some(duration), format, output, limit, max_overhead_ratio })
+    let counters = check_counters(&counters)?;
+    let once = once.then_some(duration);
+    Ok(TopOptions { measuring, once, format, output, limit, max_overhead_ratio, counters })
+}
+
+fn check_counters(given: &[CounterArg]) -> Result<Vec<CounterKind>, CliError> {
+    let mut kinds: Vec<CounterKind> = Vec::new();
+    for counter in given {
+        let kind = match counter {
+            CounterArg::Cycles => CounterKind::Cycles,
+            CounterArg::Instructions => CounterKind::Instructions,
+            CounterArg::LlcMisses => CounterKind::LlcMisses,
+            CounterArg::PageFaults => CounterKind::PageFaults,
+        };
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    if kinds.len() > COUNTERS_MAX {
+        return Err(CliError::Argument {
+            option: "--counters",
+            value: kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(","),
+            reason: format!("more than {COUNTERS_MAX} events at one time"),
+            advice: "leave one out".into(),
+        });
+    }
+    Ok(kinds)
 }
 
 fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
@@ -212,6 +250,8 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         static_policy: match shared.static_policy {
             StaticArg::Separate => StaticPolicy::Separate,
             StaticArg::Proportional => StaticPolicy::Proportional,
+            StaticArg::Equal => StaticPolicy::Equal,
+            StaticArg::Requests => StaticPolicy::Requests,
         },
         attribution: match shared.attribution {
             AttributionArg::Bank => Method::Bank,

@@ -11,13 +11,14 @@ pub mod table;
 pub mod top;
 
 use crate::attribution::State;
-use crate::attribution::static_policy::StaticPolicy;
+use crate::attribution::static_policy::{SharedBy, StaticPolicy};
 use crate::attribution::totals::{DomainTotal, Totals, WorkloadTotal};
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 use crate::carbon;
+use crate::claims::RequestSource;
 use crate::sched::Rung;
 use crate::units::{Grams, Microjoules, Pue, Quality};
-use crate::window::Accounts;
+use crate::window::{Accounts, DomainKind};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -88,10 +89,17 @@ pub struct DomainRow {
     pub dynamic_uj: u64,
     /// By idle power.
     pub static_uj: u64,
+    /// What the static energy was shared by: `cpu-time`, `alive`, `resident-memory`, `kubelet-requests` or `cpu-weight`;
+    /// `null` where it was not shared.
+    pub static_by: Option<&'static str>,
+    /// Of `static_uj`: what was shared, and so is in the workloads' rows too.
+    pub static_shared_uj: u64,
     /// With no CPU time to give it to.
     pub lost_uj: u64,
     /// Of the meter.
     pub quality: &'static str,
+    /// Of the split among workloads: memory's is a model, whoever measured the sum.
+    pub split_quality: &'static str,
     /// The meter or model.
     pub source: String,
     /// For a model: nine times in ten the truth is above.
@@ -172,8 +180,11 @@ fn domain_row(total: &DomainTotal, state: &State) -> DomainRow {
         metered_uj: total.metered.0,
         dynamic_uj: total.dynamic_energy.0,
         static_uj: total.static_energy.0,
+        static_by: total.static_by.map(SharedBy::as_str),
+        static_shared_uj: total.static_shared.0,
         lost_uj: total.lost.0,
         quality: domain.quality.as_str(),
+        split_quality: total.split_quality.unwrap_or(domain.quality).as_str(),
         source: domain.source.clone(),
         low_uj: domain.bounds.map(|bounds| bound(bounds.low_ratio)),
         high_uj: domain.bounds.map(|bounds| bound(bounds.high_ratio)),
@@ -221,6 +232,7 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
             ));
         }
     }
+    notes.extend(static_notes(context, totals));
     for (domain, power) in context.state.static_powers().filter(|(_, power)| !power.identified) {
         notes.push(format!(
             "idle power not identified: {} was never idle enough to tell it, taken as {} W \u{b1}{}",
@@ -251,6 +263,47 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
              run has room for): their last CPU time is in sums, not in the rows of their names",
             totals.accounts().lost_events
         ));
+    }
+    notes
+}
+
+/// What a policy for static energy could not do as it was asked, and what memory's energy is split by.
+fn static_notes(context: &Context<'_>, totals: &Totals) -> Vec<String> {
+    let mut notes = Vec::new();
+    let domains = || totals.domains().iter();
+    if domains().any(|total| total.static_by == Some(SharedBy::Requests(RequestSource::CpuWeight))) {
+        notes.push(
+            "static energy is shared by cpu.weight of the cgroups: a fallback, what the scheduler would give them and not \
+             what they asked for"
+                .to_owned(),
+        );
+    }
+    if context.policy != StaticPolicy::Separate {
+        for total in domains().filter(|total| total.static_shared < total.static_energy) {
+            let name = domain_name(total.domain.kind.as_str(), &total.domain.device);
+            let left = total.static_energy.saturating_sub(total.static_shared).joules();
+            let figures =
+                if total.domain.quality == Quality::Modelled { figures::MODELLED } else { figures::METERED };
+            let why = match context.policy {
+                StaticPolicy::Requests => "nobody asked for a share (no cpu.weight where the cgroups are)",
+                _ => "nobody was there to share it with",
+            };
+            let left = figures::significant(left, figures);
+            notes.push(format!("{left} J static of {name} stay with it: {why}"));
+        }
+    }
+    let memory = |total: &&DomainTotal| total.domain.kind == DomainKind::Dram;
+    let by_time = |total: &DomainTotal| total.split_quality == Some(Quality::Modelled);
+    if domains().filter(memory).any(|total| total.dynamic_energy > Microjoules::ZERO && by_time(total)) {
+        notes.push(
+            "dram is measured for the machine; its split among workloads is modelled, by CPU time and not by accesses"
+                .to_owned(),
+        );
+    }
+    if domains().filter(memory).any(|total| total.static_by == Some(SharedBy::CpuTime)) {
+        notes.push(
+            "static energy of dram is shared by CPU time, since the cgroups do not say what memory is resident".to_owned(),
+        );
     }
     notes
 }

@@ -59,6 +59,9 @@ pub struct Run {
     pub dynamic_uj: u64,
     /// Its standard deviation.
     pub dynamic_stddev_uj: u64,
+    /// Of `dynamic_uj`: what comes from memory modules (dram), whose split is modelled; only where it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dram_uj: Option<u64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
     /// CO2 equivalent of `dynamic_uj + static_uj`.
@@ -107,6 +110,7 @@ impl Run {
             cpu_ns: total.cpu.0,
             dynamic_uj: total.dynamic_energy.0,
             dynamic_stddev_uj: stddev_uj(total),
+            dram_uj: total.memory_energy.map(|energy| energy.0),
             static_uj: total.static_energy.0,
             grams: grams_of(total.energy(), context).0,
             quality: quality_of(total, context.rung).as_str(),

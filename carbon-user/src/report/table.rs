@@ -8,6 +8,7 @@ use super::top::{SetRow, Top, WorkloadRow};
 use super::{AccountsRow, DomainRow, Intensity, domain_name};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Processes listed at the end of a run.
@@ -110,9 +111,10 @@ pub fn run(run: &Run, style: Style) -> String {
     if known {
         let shared = match run.static_policy {
             "separate" => "static energy of the node not shared".to_owned(),
-            policy => format!(
-                "{} J static (shared: {policy} to CPU time)",
-                significant(joules(run.static_uj), figures)
+            _ => format!(
+                "{} J static (shared: {})",
+                significant(joules(run.static_uj), figures),
+                shared_by(&run.domains)
             ),
         };
         let spread = spread(dynamic, joules(run.dynamic_stddev_uj), run.quality);
@@ -214,13 +216,39 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
         line(
             text,
             &format!(
-                "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({policy}) + {lost} J \
-                 lost; {}, {}",
+                "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({}) + {lost} J \
+                 lost; {}{}, {}",
                 printable(&domain_name(row.domain, &row.device)),
+                row.static_by.map_or_else(|| policy.to_owned(), |by| format!("{policy}: {}", words(by))),
                 row.quality,
+                if row.split_quality == row.quality {
+                    String::new()
+                } else {
+                    format!(", split {}", row.split_quality)
+                },
                 printable(&row.source)
             ),
         );
+    }
+}
+
+/// What static energy is shared by, of all domains.
+fn shared_by(domains: &[DomainRow]) -> String {
+    let by: BTreeSet<&str> = domains.iter().filter_map(|domain| domain.static_by).collect();
+    if by.is_empty() {
+        "with nobody".to_owned()
+    } else {
+        by.into_iter().map(words).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The words of [`SharedBy`](crate::attribution::static_policy::SharedBy) in a sentence.
+fn words(by: &str) -> String {
+    match by {
+        "cpu-time" => "by CPU time".to_owned(),
+        "alive" => "by being there".to_owned(),
+        "cpu-weight" => "by cpu.weight, a fallback".to_owned(),
+        other => format!("by {}", other.replace('-', " ")),
     }
 }
 

@@ -64,6 +64,8 @@ fn window(domain: &Rc<Domain>) -> Window {
         edge_width: Duration::from_micros(410),
         suspended: Duration::ZERO,
         usage: Rc::clone(&usage),
+        counts: Rc::default(),
+        claims: Rc::default(),
         accounts: Accounts { idle_ns: 4_310_000_000, irq_steal_ns: 40_000_000, ..Accounts::default() },
         domains: vec![DomainWindow {
             domain: Rc::clone(domain),

@@ -76,6 +76,21 @@ pub struct WorkloadRow {
     pub dynamic_high_uj: u64,
     /// Dynamic energy per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
     pub watts_per_cpu: Option<f64>,
+    /// Of `dynamic_uj`: what comes from memory modules (dram), whose split is modelled; only where it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dram_uj: Option<u64>,
+    /// Cycles, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<u64>,
+    /// Instructions, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
+    /// Accesses that missed the last cache, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llc_misses: Option<u64>,
+    /// Page faults, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_faults: Option<u64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
     /// CO2 equivalent of `dynamic_uj + static_uj`.
@@ -153,6 +168,7 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
     let quality = quality_of(total, context.rung).as_str();
     let dynamic = total.dynamic_energy.joules();
     let (low, high) = interval(dynamic, total.uncertainty.stddev_uj() / 1e6, quality);
+    let [cycles, instructions, llc_misses, page_faults] = total.counts;
     WorkloadRow {
         cgroup: path,
         cgroup_id: (!overflow).then_some(key.cgroup.0),
@@ -164,6 +180,11 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         dynamic_low_uj: Microjoules::from_joules(low).0,
         dynamic_high_uj: Microjoules::from_joules(high).0,
         watts_per_cpu: (total.cpu > CpuNanos::ZERO).then(|| dynamic / total.cpu.seconds()),
+        dram_uj: total.memory_energy.map(|energy| energy.0),
+        cycles,
+        instructions,
+        llc_misses,
+        page_faults,
         static_uj: total.static_energy.0,
         grams: grams_of(total.energy(), context).0,
         quality,

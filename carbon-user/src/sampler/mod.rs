@@ -4,11 +4,13 @@
 //! state is what the next difference needs. A domain that cannot be read keeps its old baseline, of energy and of
 //! CPU time alike, so that the next good reading carries the whole span and nothing is lost.
 
+use crate::claims::Claims;
 use crate::clock::Reading;
 use crate::meters::{self, Edge, ErrorKind, MeterError, Meters};
 use crate::sched::{Accounting, Rung, SchedError};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, Microjoules};
+use crate::window::counts::Counts;
 use crate::window::{Domain, DomainWindow, SchedSnapshot, Usage, Window};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -55,6 +57,8 @@ struct Latest {
     own_ns: u64,
     width_ns: u64,
     books: SchedSnapshot,
+    claims: Claims,
+    counts: Counts,
 }
 
 /// Owns the sources and what the next window starts from.
@@ -62,6 +66,10 @@ pub struct Sampler {
     clock: Box<dyn FnMut() -> Reading>,
     accounting: Box<dyn Accounting>,
     meters: Meters,
+    /// Looks at what cgroups hold, where that is asked for.
+    census: Option<Box<dyn FnMut() -> Claims>>,
+    /// Reads events by workload, where that is asked for.
+    counters: Option<Box<dyn FnMut() -> Result<Counts, SchedError>>>,
     /// Time in tasks per package since the start, added up from differences: the books forget what has ended.
     busy: Vec<CpuNanos>,
     edges: u64,
@@ -97,6 +105,8 @@ impl Sampler {
             clock,
             accounting,
             meters,
+            census: None,
+            counters: None,
             busy: vec![CpuNanos::ZERO; topology.packages.max(1)],
             edges: 0,
             latest: None,
@@ -104,6 +114,20 @@ impl Sampler {
             pending: BTreeMap::new(),
             faults: Faults::default(),
         }
+    }
+
+    /// Puts what `census` sees at both edges into each window from the next edge on.
+    #[must_use]
+    pub fn with_census(mut self, census: Option<Box<dyn FnMut() -> Claims>>) -> Self {
+        self.census = census;
+        self
+    }
+
+    /// Puts what `counters` count into each window from the next edge on.
+    #[must_use]
+    pub fn with_counters(mut self, counters: Option<Box<dyn FnMut() -> Result<Counts, SchedError>>>) -> Self {
+        self.counters = counters;
+        self
     }
 
     /// Path of a cgroup below the root of its hierarchy, also of one that was removed since.
@@ -134,10 +158,13 @@ impl Sampler {
         let now = (self.clock)();
         let at_ns = now.monotonic_ns;
         let mut books = self.accounting.snapshot()?;
+        let counts = self.counters.as_mut().map(|counters| counters()).transpose()?.unwrap_or_default();
         let latest = self.latest.take();
         let (usage, fallen) = self.grow(&mut books, latest.as_ref().map(|latest| &latest.books));
         let readings = self.read_meters(at_ns);
         let width_ns = (self.clock)().monotonic_ns.saturating_sub(at_ns);
+        // No counter: it need not be of the same instant to a microsecond, and takes longer than all the rest.
+        let claims = self.census.as_mut().map(|census| census()).unwrap_or_default();
         self.edges += 1;
         let (domains, unread) = self.join(at_ns, &usage, &books.awake, readings);
         let window = latest.map(|latest| {
@@ -153,13 +180,22 @@ impl Sampler {
                 edge_width: Duration::from_nanos(width_ns.max(latest.width_ns)),
                 suspended: suspension(latest.suspended_ns, now.suspended_ns),
                 usage,
+                counts: Rc::new(counts.since(&latest.counts)),
+                claims: Rc::new(claims.joined(&latest.claims)),
                 accounts,
                 domains,
                 unread,
             }
         });
-        self.latest =
-            Some(Latest { at_ns, suspended_ns: now.suspended_ns, own_ns: now.own_ns, width_ns, books });
+        self.latest = Some(Latest {
+            at_ns,
+            suspended_ns: now.suspended_ns,
+            own_ns: now.own_ns,
+            width_ns,
+            books,
+            claims,
+            counts,
+        });
         Ok(window)
     }
 

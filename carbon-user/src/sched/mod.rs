@@ -6,8 +6,10 @@
 mod apart;
 mod books;
 mod btf;
+mod census;
 mod cgroup_totals;
 mod cgroup_tree;
+mod counters;
 mod cpustat;
 mod enrol;
 mod hierarchy;
@@ -27,6 +29,8 @@ mod slots;
 mod tracer;
 
 pub use books::Books;
+pub use census::Census;
+pub use counters::{Counters, NotCounted};
 pub use cpustat::CpuStat;
 pub use enrol::Enrolment;
 pub use hierarchy::HierarchyChoice;
@@ -175,6 +179,8 @@ pub struct Limits {
     pub event_bytes: Option<u32>,
     /// Read every CPU as those that are not to be disturbed are: for tests where there are none.
     pub disturb_no_cpu: bool,
+    /// Events that a program counts by key, at most three.
+    pub counters: usize,
     /// For tests that must see a wrong booking: every so many rows or switches go to a wrong key. 0 is never.
     pub misbook_every: u64,
     /// For tests that must see what comes of it: the hook does not see switches away from this process. 0 is none.

@@ -15,11 +15,11 @@ use aya::programs::{BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions,
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use carbon_ebpf::{
-    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, PACKAGES_MAX, Peek, RunCounts, SumKey, TaskSum, Wake, control,
-    counter,
+    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, CounterState, EVENT_COUNTERS, PACKAGES_MAX, Peek, RunCounts, SumKey,
+    TaskSum, Wake, control, counter,
 };
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// The object file that `cargo xtask ebpf` built from `carbon-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("CARBON_BPF_OBJECT"));
@@ -31,6 +31,8 @@ const EVENT_BYTES: u32 = 1 << 20;
 const ROW_BYTES: u32 = 512 << 10;
 /// Processes of all runs at one time: 6 MB.
 const MEMBERS_MAX: u32 = 65_536;
+/// Workloads whose events are counted; the rest is summed. 24 bytes for each on every CPU.
+const COUNTED_MAX: u32 = 4_096;
 /// What a ring buffer puts before each record (`BPF_RINGBUF_HDR_SZ`).
 const RECORD_HEADER_BYTES: u32 = 8;
 
@@ -89,6 +91,7 @@ impl Object {
             ("BY_CPUACCT", u64::from(hierarchy.is_some_and(Hierarchy::is_cpuacct))),
             ("ROWS_MAX", rows_a_pass),
             ("EVENT_BYTES", event_bytes.into()),
+            ("COUNTERS_WANTED", limits.counters as u64),
         ];
         let constants: Vec<(&str, u64)> = layout.constants.iter().copied().chain(machine).collect();
         let btf = match hierarchy {
@@ -111,6 +114,9 @@ impl Object {
         }
         if !hook {
             loader.map_max_entries("CROWDED", 1);
+        }
+        if limits.counters > 0 {
+            loader.map_max_entries("COUNTED", COUNTED_MAX);
         }
         let mut ebpf = loader.load(OBJECT).map_err(|error| SchedError::load("the maps", error))?;
         let log = EbpfLogger::init(&mut ebpf).ok();
@@ -312,6 +318,53 @@ impl Object {
         peeked.get(&0, 0).map(bytemuck::cast).map_err(|error| SchedError::map("PEEKED", error))
     }
 
+    /// Gives the programs an open perf event of a CPU.
+    pub(super) fn set_event(
+        &mut self,
+        map: &'static str,
+        cpu: u32,
+        event: std::os::fd::RawFd,
+    ) -> Result<(), SchedError> {
+        use aya::maps::Map;
+        let found = self.ebpf.map(map).ok_or(SchedError::NoSuch { what: map })?;
+        let Map::PerfEventArray(events) = found else { return Err(SchedError::NoSuch { what: map }) };
+        set_element(events.fd().as_fd(), cpu, event).map_err(|error| SchedError::map(map, error))
+    }
+
+    /// Calls `take` with possible CPU, key (none for what found no room) and events.
+    pub(super) fn counted(
+        &self,
+        mut take: impl FnMut(usize, Option<u64>, [u64; EVENT_COUNTERS]),
+    ) -> Result<(), SchedError> {
+        let counted: PerCpuHashMap<_, u64, [u64; EVENT_COUNTERS]> = self.map("COUNTED")?;
+        for entry in &counted {
+            let (key, values) = entry.map_err(|error| SchedError::map("COUNTED", error))?;
+            for (cpu, counts) in values.iter().enumerate() {
+                take(cpu, Some(key), *counts);
+            }
+        }
+        for (cpu, state) in self.counter_states()?.iter().enumerate() {
+            take(cpu, None, state.overflow.counts);
+        }
+        Ok(())
+    }
+
+    fn counter_states(&self) -> Result<Vec<CounterState>, SchedError> {
+        let states: PerCpuArray<_, [u64; 5 * EVENT_COUNTERS]> = self.map("COUNTER_STATE")?;
+        let values = states.get(&0, 0).map_err(|error| SchedError::map("COUNTER_STATE", error))?;
+        Ok(values.iter().map(|words| bytemuck::cast(*words)).collect())
+    }
+
+    /// Time that events counted over the time that they were to, of all CPUs.
+    pub(super) fn counted_ratio(&self) -> Result<f64, SchedError> {
+        let states = self.counter_states()?;
+        let sum = |of: fn(&CounterState) -> [u64; EVENT_COUNTERS]| -> f64 {
+            states.iter().flat_map(of).map(|ns| std::time::Duration::from_nanos(ns).as_secs_f64()).sum()
+        };
+        let (enabled, running) = (sum(|state| state.enabled_ns), sum(|state| state.running_ns));
+        Ok(if enabled > 0.0 { (running / enabled).min(1.0) } else { 1.0 })
+    }
+
     /// The hook's slots, one per possible CPU.
     pub(super) fn slots(&self) -> Result<Vec<carbon_ebpf::Slot>, SchedError> {
         let slots: PerCpuArray<_, [u64; 8]> = self.map("SLOTS")?;
@@ -369,6 +422,33 @@ fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, SchedEr
 fn rows_a_pass(packages: usize) -> u64 {
     let row = CGROUP_RECORD_HEAD as u64 + u64::from(RECORD_HEADER_BYTES) + 8 * packages as u64;
     u64::from(ROW_BYTES) / row - 1
+}
+
+/// Puts an open perf event into a map (`BPF_MAP_UPDATE_ELEM`, bpf(2)); the library only puts those in that it opens itself.
+#[expect(unsafe_code, reason = "a system call that takes pointers")]
+fn set_element(map: BorrowedFd<'_>, key: u32, value: std::os::fd::RawFd) -> std::io::Result<()> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C)]
+    struct Element {
+        map: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+    let element = Element {
+        map: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: std::ptr::from_ref(&key) as u64,
+        value: std::ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the element and the 4 bytes behind each of its pointers, which all outlive the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_UPDATE_ELEM, &raw const element, size_of::<Element>())
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Before 5.11 maps counted as locked memory. Where the limit may not be raised, loading itself will tell.

@@ -82,6 +82,8 @@ fn report() -> Result<()> {
     step(&mut to, "carbon doctor", "carbon", &["doctor"])?;
     step(&mut to, "carbon run", "carbon", &["run", "--", "true"])?;
     step(&mut to, "carbon top", "carbon", &["top", "--once", "--duration", "2s"])?;
+    let counting = ["top", "--once", "--duration", "2s", "--counters", "page-faults"];
+    step(&mut to, "carbon top --counters", "carbon", &counting)?;
     for rung in if books { ["hook", "books"].iter() } else { ["hook"].iter() } {
         let args = ["run", "--accounting", rung, "--", "true"];
         step(&mut to, &format!("carbon run --accounting {rung}"), "carbon", &args)?;

@@ -200,6 +200,20 @@ fn many_windows_stay_positive() {
     assert_eq!(members.each_ref().map(|member| member.restarts), [0; 3]);
 }
 
+/// Models of two packages and their memory, each with a thousand workloads, fit in 8 MiB, with what only the first windows
+/// need and after it.
+#[test]
+fn four_banks_fit_in_eight_mebibytes() {
+    let beforehand = Beforehand { cpus: 64, idle: Some(Watts(70.0)), per_cpu: Some(Watts(5.0)) };
+    let mut bank = Bank::new(beforehand);
+    let rows: Vec<(WorkloadKey, f64)> = (0..1_000).map(|id| (key(id), 0.03)).collect();
+    for second in 0..40 {
+        observe(&mut bank, 1.0, 200.0 + noise(second), &rows);
+        assert!(4 * bank.bytes() <= 8 << 20, "{second}: {} bytes", bank.bytes());
+    }
+    assert!(bank.bytes() > 1 << 20, "it has all of its slots in use: {} bytes", bank.bytes());
+}
+
 #[test]
 fn another_workload_in_a_slot_starts_from_the_prior() {
     let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0 };
