@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "clock",
     "units",
     "sysroot",
@@ -17,6 +17,7 @@ const MODULES: [&str; 14] = [
     "attribution",
     "carbon",
     "checkpoint",
+    "recording",
     "report",
     "cli",
 ];

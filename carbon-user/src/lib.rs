@@ -1,7 +1,7 @@
 //! Carbon: which container, job or experiment used this energy, and what did it emit?
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
-//! `sysroot`, `topology`, `reference`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`, `checkpoint`,
+//! `sysroot`, `topology`, `reference`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`, `checkpoint`, `recording`,
 //! `report`, `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod meters;
+pub mod recording;
 pub mod reference;
 pub mod report;
 pub mod sampler;

@@ -4,18 +4,22 @@
 use super::args::{Format, RunFormat};
 use super::doctor::{Findings, RungFinding};
 use super::error::CliError;
-use super::learning;
-use super::options::{Measuring, RunOptions, TopOptions};
+use super::learning::{self, Beginning, Keeper};
+use super::options::{Measuring, RecordOptions, RunOptions, TopOptions};
 use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended};
+use super::recorder::Recorder;
 use super::run::RunMeasurement;
 use super::top::TopMeasurement;
+use crate::attribution::bank::Calibration;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
 use crate::clock;
 use crate::meters::{MeterChoice, Meters};
+use crate::recording::{End, Head};
+use crate::report::calibration::{self, CalibrationReport};
 use crate::report::run::{Execution, Run};
 use crate::report::table::{self, Style};
 use crate::report::top::Top;
@@ -26,7 +30,7 @@ use crate::sched::{self, Accounting, Enrolment, Limits, Opened, Rung, SchedError
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{Pue, Quality, RunId};
-use crate::window::Window;
+use crate::window::{Domain, Window};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -46,7 +50,7 @@ const TREE_STEP: Duration = Duration::from_millis(20);
 
 /// From the kernel and the meters to sums of energy.
 #[derive(Debug)]
-struct Engine {
+pub(super) struct Engine {
     sampler: Sampler,
     state: State,
     policy: StaticPolicy,
@@ -60,12 +64,17 @@ struct Engine {
     limits: Limits,
     /// What the governor did last.
     governed: Option<String>,
+    /// Whether there is a meter to learn from, and learning is wanted.
+    learns: bool,
+    beginning: Beginning,
+    recorder: Option<Recorder>,
+    keeper: Option<Keeper>,
 }
 
 impl Engine {
     /// Opens everything and takes the first edge. `runs` says that there will be some; `begin` is what is done with the accounting before that; where
     /// it fails, a lower rung is tried.
-    fn open<T>(
+    pub(super) fn open<T>(
         measuring: &Measuring,
         runs: bool,
         begin: impl Fn(&mut dyn Accounting) -> Result<T, SchedError>,
@@ -82,6 +91,11 @@ impl Engine {
         // What learns each workload's own watts from a meter is better where it knows how long the package was awake.
         let learns = measuring.attribution == Method::Bank
             && meters.domains().iter().any(|domain| domain.quality == Quality::Measured);
+        let beginning = learning::beginning(measuring, &topology, learns);
+        if let Some(note) = &beginning.note {
+            log::warn!("{note}");
+            notes.push(note.clone());
+        }
         let limits =
             Limits { hierarchy: measuring.hierarchy, wake: learns, without_runs: !runs, ..Limits::default() };
         let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
@@ -90,7 +104,7 @@ impl Engine {
         sampler.edge().map_err(cannot_account)?;
         let engine = Self {
             sampler,
-            state: learning::state(measuring, &topology),
+            state: beginning.state(measuring.attribution),
             policy: measuring.static_policy,
             totals: Totals::default(),
             intensity,
@@ -101,6 +115,10 @@ impl Engine {
             notes,
             limits,
             governed: None,
+            learns,
+            beginning,
+            recorder: None,
+            keeper: None,
         };
         Ok((engine, outcome))
     }
@@ -121,12 +139,102 @@ impl Engine {
     fn attribute(&mut self, window: Option<&Window>) -> Totals {
         let mut totals = Totals::default();
         if let Some(window) = window {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.window(window, |cgroup| self.sampler.cgroup_path(cgroup));
+            }
             let attributed = attribute(window, &mut self.state, self.policy);
             totals.add(&attributed);
             self.totals.add(&attributed);
         }
         self.end = clock::wall();
         totals
+    }
+
+    /// Writes windows down from here on.
+    fn record(&mut self, options: &RecordOptions) -> Result<(), CliError> {
+        let head = Head {
+            node: self.node.clone(),
+            start: self.start.to_string(),
+            accounting: self.sampler.rung().as_str().to_owned(),
+            attribution: self.state.method().as_str().to_owned(),
+            static_policy: self.policy.as_str().to_owned(),
+            zone: self.intensity.zone.clone(),
+            pue: self.pue.0,
+            packages: self.beginning.packages.clone(),
+            kept: self.beginning.kept.clone(),
+        };
+        self.recorder = Some(Recorder::open(options, &head)?);
+        Ok(())
+    }
+
+    /// Keeps what was learned, and ends the recording. May wait for the disk: nothing is measured any more.
+    pub(super) fn close(&mut self) {
+        let end = End {
+            end: self.end.to_string(),
+            accounting: self.sampler.rung().as_str().to_owned(),
+            notes: self.notes.iter().chain(&self.governed).cloned().collect(),
+            paths: Vec::new(),
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish(&end, |cgroup| self.sampler.cgroup_path(cgroup));
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.finish(&self.state, |cgroup| self.sampler.cgroup_path(cgroup));
+        }
+        for said in self.kept_notes() {
+            log::warn!("{said}");
+        }
+    }
+
+    /// Whether there is a meter, and learning from it is wanted.
+    pub(super) fn learns(&self) -> bool {
+        self.learns
+    }
+
+    /// Closes a window, attributes it, and gives it.
+    pub(super) fn observe(&mut self) -> Result<Option<Window>, SchedError> {
+        let window = self.sampler.edge()?;
+        self.attribute(window.as_ref());
+        Ok(window)
+    }
+
+    /// Sums of all windows.
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Takes up what a calibration found.
+    pub(super) fn calibrate(&mut self, domain: &Domain, calibration: Calibration) {
+        self.state.calibrate(domain, calibration);
+    }
+
+    /// Keeps what is learned from here on.
+    pub(super) fn keep(&mut self, topology: &Topology, measuring: &Measuring) -> Result<(), CliError> {
+        self.keeper = Keeper::open(measuring, topology, self.learns)?;
+        Ok(())
+    }
+
+    /// The report of a calibration, without what was found.
+    pub(super) fn calibration_report(&self) -> CalibrationReport {
+        CalibrationReport {
+            schema: calibration::SCHEMA,
+            node: self.node.clone(),
+            window_start: self.start,
+            window_end: self.end,
+            accounting: self.sampler.rung().as_str(),
+            domains: Vec::new(),
+            others_ratio: 0.0,
+            own_cpu_ns: 0,
+            own_dynamic_uj: 0,
+            state: None,
+            notes: self.notes.iter().cloned().chain(self.kept_notes()).collect(),
+        }
+    }
+
+    /// What must be said of the files that are written on the way.
+    fn kept_notes(&self) -> Vec<String> {
+        let kept = self.keeper.as_ref().and_then(Keeper::failure).map(str::to_owned);
+        kept.into_iter().chain(self.recorder.as_ref().and_then(Recorder::note)).collect()
     }
 
     fn context(&self) -> Context<'_> {
@@ -139,7 +247,7 @@ impl Engine {
             state: &self.state,
             intensity: self.intensity.clone(),
             pue: self.pue,
-            notes: self.notes.iter().chain(&self.governed).cloned().collect(),
+            notes: self.notes.iter().chain(&self.governed).cloned().chain(self.kept_notes()).collect(),
         }
     }
 
@@ -195,7 +303,7 @@ fn accounting<T>(
     Ok((accounting, outcome))
 }
 
-fn cannot_account(error: SchedError) -> CliError {
+pub(super) fn cannot_account(error: SchedError) -> CliError {
     let advice = error.advice();
     CliError::measuring(error, advice)
 }
@@ -336,9 +444,13 @@ pub struct Machine {
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let (engine, ()) = Engine::open(&options.measuring, false, |_| Ok(()))?;
+    let (mut engine, ()) = Engine::open(&options.measuring, false, |_| Ok(()))?;
     let root = &options.measuring.root;
     let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
+    if let Some(record) = &options.record {
+        engine.record(record)?;
+    }
+    engine.keep(&topology, &options.measuring)?;
     Ok(Machine {
         engine,
         last: None,
@@ -390,8 +502,16 @@ impl TopMeasurement for Machine {
     fn tick(&mut self) -> Result<Duration, CliError> {
         let window = self.engine.window().map_err(cannot_account)?;
         self.govern(&window);
+        let Engine { keeper, state, sampler, .. } = &mut self.engine;
+        if let Some(keeper) = keeper {
+            keeper.tick(state, |cgroup| sampler.cgroup_path(cgroup));
+        }
         self.last = Some(window);
         Ok(self.governor.window())
+    }
+
+    fn close(&mut self) {
+        self.engine.close();
     }
 
     fn live(&self, layout: Layout) -> String {
@@ -413,17 +533,17 @@ impl TopMeasurement for Machine {
     }
 }
 
-fn style(layout: Layout, rows_max: Option<usize>) -> Style {
+pub(super) fn style(layout: Layout, rows_max: Option<usize>) -> Style {
     Style { width: layout.columns, color: layout.colours, rows_max }
 }
 
-fn json(report: &impl Serialize) -> Result<String, CliError> {
+pub(super) fn json(report: &impl Serialize) -> Result<String, CliError> {
     let mut text = serde_json::to_string_pretty(report).map_err(|error| unwritten(error.into()))?;
     text.push('\n');
     Ok(text)
 }
 
-fn unwritten(source: std::io::Error) -> CliError {
+pub(super) fn unwritten(source: std::io::Error) -> CliError {
     CliError::from_write("memory", source)
 }
 

@@ -76,6 +76,10 @@ pub struct WorkloadRow {
     pub dynamic_high_uj: u64,
     /// Dynamic energy per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
     pub watts_per_cpu: Option<f64>,
+    /// Lower end of its 90 % interval.
+    pub watts_per_cpu_low: Option<f64>,
+    /// Upper end of its 90 % interval.
+    pub watts_per_cpu_high: Option<f64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
     /// CO2 equivalent of `dynamic_uj + static_uj`.
@@ -153,6 +157,8 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
     let quality = quality_of(total, context.rung).as_str();
     let dynamic = total.dynamic_energy.joules();
     let (low, high) = interval(dynamic, total.uncertainty.stddev_uj() / 1e6, quality);
+    // CPU time is exact beside it.
+    let per_cpu = |joules: f64| (total.cpu > CpuNanos::ZERO).then(|| joules / total.cpu.seconds());
     WorkloadRow {
         cgroup: path,
         cgroup_id: (!overflow).then_some(key.cgroup.0),
@@ -163,7 +169,9 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         dynamic_stddev_uj: stddev_uj(total),
         dynamic_low_uj: Microjoules::from_joules(low).0,
         dynamic_high_uj: Microjoules::from_joules(high).0,
-        watts_per_cpu: (total.cpu > CpuNanos::ZERO).then(|| dynamic / total.cpu.seconds()),
+        watts_per_cpu: per_cpu(dynamic),
+        watts_per_cpu_low: per_cpu(low),
+        watts_per_cpu_high: per_cpu(high),
         static_uj: total.static_energy.0,
         grams: grams_of(total.energy(), context).0,
         quality,
@@ -191,7 +199,7 @@ fn sets(totals: &Totals, rows: &[WorkloadRow]) -> Vec<SetRow> {
     sets
 }
 
-fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static str, String) {
+pub(super) fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static str, String) {
     if key == WorkloadKey::OVERFLOW {
         return ("overflow", "overflow".to_owned());
     }

@@ -12,6 +12,10 @@
 //! accuracy --speed`.
 
 mod alignment;
+mod calibrate;
+mod evidence;
+mod experiments;
+mod insight;
 mod kinds;
 mod learned;
 mod member;
@@ -22,8 +26,12 @@ mod together;
 mod used;
 mod warm_up;
 
+pub use calibrate::{LoadWindow, fit};
+pub use evidence::{Calibration, Evidence, IdleWindows};
+pub use experiments::{Experiment, ExperimentScore, Experiments, RECENT_MAX};
+pub use insight::{MemberInsight, OwnWatts};
 pub use kinds::{Drift, Kind, Shape};
-pub use learned::{Learned, LearnedMember};
+pub use learned::{Learned, LearnedMember, LearnedOwn};
 pub use slots::SLOTS_MAX;
 pub use split::{JointSplit, Split};
 pub use warm_up::WARM_UP_WINDOWS;
@@ -37,6 +45,9 @@ use split::{Row, Span};
 use together::Together;
 use used::Use;
 use warm_up::WarmUp;
+
+/// Windows of the members before the first experiment: until then they know next to nothing.
+const EXPERIMENTS_FROM: f64 = 20.0;
 
 /// What is known of a package and domain beforehand.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,6 +131,13 @@ pub struct Bank {
     rows: Vec<Row>,
     watts: f64,
     seconds: f64,
+    /// The window before as the members saw it, without rows, and its power and length.
+    previous: Option<(Use, f64, f64)>,
+    experiments: Experiments,
+    evidence: Evidence,
+    /// Windows learned from, those before a restart included, and those since.
+    windows: u64,
+    fresh_windows: u64,
 }
 
 impl Bank {
@@ -149,6 +167,11 @@ impl Bank {
             rows: Vec::new(),
             watts: 0.0,
             seconds: 0.0,
+            previous: None,
+            experiments: Experiments::default(),
+            evidence: Evidence::default(),
+            windows: 0,
+            fresh_windows: 0,
         }
     }
 
@@ -159,6 +182,11 @@ impl Bank {
         }
         (self.watts, self.seconds) = (seen.joules / seen.seconds, seen.seconds);
         self.take_rows(seen);
+        self.windows = self.windows.saturating_add(1);
+        self.fresh_windows = self.fresh_windows.saturating_add(1);
+        if self.now.busy < evidence::IDLE_RATIO * self.beforehand.cpus() && self.watts > 0.0 {
+            self.evidence.idle.add(self.watts, self.now.busy, self.now.wake);
+        }
         if self.members.is_empty() {
             if let Some((prior, mean_w)) = self.warm_up.add(seen, self.beforehand) {
                 (self.prior, self.mean_w) = (prior, mean_w);
@@ -168,7 +196,10 @@ impl Bank {
         }
         self.align();
         let use_seen = if self.lag > 0.0 { self.before.blend(&self.now, self.lag) } else { self.now.clone() };
+        self.experiment(&use_seen);
         self.learn(&use_seen);
+        let kept = Use { slots: use_seen.slots.clone(), rows: Vec::new(), ..use_seen };
+        self.previous = Some((kept, self.watts, self.seconds));
         self.rows = use_seen
             .rows
             .iter()
@@ -194,8 +225,11 @@ impl Bank {
                     if let Some(alignment) = &mut self.alignment {
                         alignment.reset(slot);
                     }
-                    if let Some(used) = self.now.slots.get_mut(slot) {
-                        *used = 0.0;
+                    let before = self.previous.as_mut().map(|(used, ..)| used);
+                    for used in [Some(&mut self.now), before].into_iter().flatten() {
+                        if let Some(used) = used.slots.get_mut(slot) {
+                            *used = 0.0;
+                        }
                     }
                 }
             }
@@ -235,6 +269,8 @@ impl Bank {
         } else if let Some(lag) = alignment.found() {
             self.lag = lag;
             self.begin();
+            // They were predicted by members that saw other instants than the meter.
+            self.experiments = Experiments::default();
         }
     }
 
@@ -249,6 +285,61 @@ impl Bank {
             event: false,
             number,
         }
+    }
+
+    /// Where something started or stopped alone: what the members, as they are before this window, say that power changes
+    /// by, against what it changed by.
+    fn experiment(&mut self, used: &Use) {
+        let Some((before, watts, seconds)) = &self.previous else { return };
+        let (old, new) = ((&*before.slots, before.busy), (&*used.slots, used.busy));
+        let moved = experiments::started_or_stopped(old, new, self.beforehand.cpus());
+        if self.number < EXPERIMENTS_FROM || moved.is_none() {
+            return;
+        }
+        let mut slots = before.slots.clone();
+        slots.resize(used.slots.len(), 0.0);
+        let now = self.look(used, self.number);
+        let look = Look { slots: &slots, wake: before.wake, busy: before.busy, watts: *watts, ..now };
+        let look = Look { seconds: *seconds, ..look };
+        let said: Vec<(f64, f64, f64)> = self
+            .weighted()
+            .filter(|(weight, _)| *weight > 1e-4)
+            .map(|(weight, member)| {
+                let (mean, variance) = member.change(&look, &now);
+                (weight, mean, variance)
+            })
+            .collect();
+        let whole: f64 = said.iter().map(|(weight, ..)| weight).sum();
+        let predicted_w = said.iter().map(|(weight, mean, _)| weight * mean).sum::<f64>() / whole;
+        let apart = |mean: f64| (mean - predicted_w).powi(2);
+        let variance =
+            said.iter().map(|(weight, mean, own)| weight * (own + apart(*mean))).sum::<f64>() / whole;
+        let measured_w = self.watts - watts;
+        self.experiments.add(Experiment { predicted_w, measured_w, stddev_w: variance.sqrt() });
+    }
+
+    /// How well starts and stops of workloads were predicted.
+    pub fn experiments(&self) -> &Experiments {
+        &self.experiments
+    }
+
+    /// What is known of idle power by itself.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// Keeps what a calibration found.
+    pub fn calibrate(&mut self, calibration: Calibration) {
+        self.evidence.calibration = Some(calibration);
+        let evidence = Evidence { calibration: Some(calibration), ..Evidence::default() };
+        for member in &mut self.members {
+            evidence.teach(member);
+        }
+    }
+
+    /// Windows learned from since it was made or resumed.
+    pub fn fresh_windows(&self) -> u64 {
+        self.fresh_windows
     }
 
     fn learn(&mut self, used: &Use) {
@@ -367,6 +458,7 @@ impl Bank {
             + self.alignment.as_ref().map_or(0, Alignment::bytes)
             + self.slots.bytes()
             + self.together.bytes()
+            + self.experiments.bytes()
             + (self.now.rows.capacity() + self.before.rows.capacity()) * size_of::<(WorkloadKey, f64)>()
             + self.rows.capacity() * size_of::<Row>()
     }
