@@ -15,6 +15,7 @@ mod accounting;
 mod architecture;
 mod doctor;
 mod measuring;
+mod model;
 mod run_process;
 mod stress;
 mod support;

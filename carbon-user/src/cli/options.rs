@@ -273,7 +273,8 @@ fn replay(args: ReplayArgs) -> Result<ReplayOptions, CliError> {
 fn calibrate(args: CalibrateArgs) -> Result<CalibrateOptions, CliError> {
     let duration = check_duration("--duration", &args.duration, CALIBRATION_MIN, CALIBRATION_MAX)?;
     let measuring = Measuring {
-        zone: None,
+        // Grams are no part of it.
+        zone: Some("WORLD".to_owned()),
         pue: carbon::DEFAULT_PUE,
         accounting: rung(args.accounting),
         hierarchy: HierarchyChoice::Auto,

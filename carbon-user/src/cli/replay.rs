@@ -74,8 +74,10 @@ pub fn replay(options: &ReplayOptions) -> Result<u8, CliError> {
 /// The last edge; where the end is missing, as long after the first as there are windows.
 fn end_of(end: Option<&End>, start: Timestamp, totals: &Totals) -> Timestamp {
     let told = end.and_then(|end| end.end.parse().ok());
-    let counted =
-        || Some(start.saturating_add(jiff::SignedDuration::try_from(totals.duration()).ok()?).ok()?);
+    let counted = || {
+        let duration = jiff::SignedDuration::try_from(totals.duration()).ok()?;
+        start.saturating_add(duration).ok()
+    };
     told.or_else(counted).unwrap_or(start)
 }
 
@@ -91,7 +93,7 @@ fn notes(
         head.attribution, head.static_policy
     );
     if options.zone.is_some() || options.pue.is_some() {
-        replayed.push_str(&format!(", zone {} and PUE {}", head.zone, head.pue));
+        replayed = format!("{replayed}, zone {} and PUE {}", head.zone, head.pue);
     }
     notes.push(replayed);
     notes.extend(damage.map(|damage| format!("the recording is damaged: {damage}")));

@@ -128,41 +128,4 @@ pub(super) fn started_or_stopped(before: (&[f64], f64), now: (&[f64], f64), cpus
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_moves_alone_is_an_experiment() {
-        let of = |before: &[f64], now: &[f64], pooled: f64| {
-            let (old, new) = (before.iter().sum::<f64>(), now.iter().sum::<f64>() + pooled);
-            started_or_stopped((before, old), (now, new), 8.0)
-        };
-        assert_eq!(of(&[0.0, 1.0], &[0.9, 1.1], 0.0), Some(0));
-        assert_eq!(of(&[0.9, 1.1], &[0.01, 1.0], 0.0), Some(0));
-        assert_eq!(of(&[1.0], &[1.0, 0.7], 0.0), Some(1), "a new slot began at nothing");
-        assert_eq!(of(&[0.0, 1.0], &[0.9, 0.4], 0.0), None, "another moves too");
-        assert_eq!(of(&[0.0, 1.0], &[0.9, 1.0], 0.5), None, "so does what has no slot");
-        assert_eq!(of(&[0.3, 1.0], &[0.9, 1.0], 0.0), None, "it ran before");
-        assert_eq!(of(&[0.0, 1.0], &[0.1, 1.0], 0.0), None, "too little");
-        assert_eq!(
-            started_or_stopped((&[0.0], 0.0), (&[0.5], 0.5), 128.0),
-            None,
-            "too little of so many CPUs"
-        );
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut experiments = Experiments::default();
-        assert_eq!(experiments.score(), None);
-        for number in 0..1_000 {
-            let measured_w = if number % 4 == 0 { 14.0 } else { 11.0 };
-            experiments.add(Experiment { predicted_w: 10.0, measured_w, stddev_w: 1.0 });
-        }
-        experiments.add(Experiment { predicted_w: f64::NAN, measured_w: 1.0, stddev_w: 1.0 });
-        let score = experiments.score().unwrap();
-        assert_eq!((score.total, score.recent), (1_000, 128));
-        assert!((score.coverage_ratio - 0.75).abs() < 1e-9 && (score.mean_error_w - 1.75).abs() < 1e-9);
-        assert!((score.error_ratio - 1.75 / 11.75).abs() < 1e-9);
-    }
-}
+mod tests;
