@@ -1,4 +1,4 @@
-//! Load of its own: a thread on each of some CPUs, busy for a set share of every ten milliseconds, all in phase.
+//! Load of its own: a thread on each of some CPUs, busy for a set share of every few milliseconds, all in phase.
 
 use super::error::CliError;
 use crate::clock;
@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Long against a tick of the fastest kernels and the update of a meter, short against a window.
-const PERIOD_NS: u64 = 10_000_000;
+/// Long against the update of a meter, short against a window, and no multiple of a tick (1, 3.3, 4 or 10 ms): what looks
+/// at each tick would else see all of it or nothing.
+const PERIOD_NS: u64 = 7_300_000;
 /// How long a thread that has nothing to do sleeps.
 const REST: Duration = Duration::from_millis(50);
 

@@ -1,7 +1,7 @@
 //! What is known of a package's idle power by itself, apart from the members: kept over restarts, and taken up by members
 //! that are made anew.
 
-use super::member::{Look, Member};
+use super::member::{Look, Member, Prior};
 
 /// A window with less use than this, of all CPUs, counts as idle.
 pub(super) const IDLE_RATIO: f64 = 0.01;
@@ -78,6 +78,17 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// What to believe beforehand, where a calibration is further from it than two of its standard deviations: a table that
+    /// is so wrong would outweigh what was measured.
+    pub(super) fn corrected(&self, prior: Prior) -> Option<Prior> {
+        let Calibration { p0_w, per_cpu_w, .. } = self.calibration?;
+        if !(p0_w.is_finite() && p0_w > 0.0) || (p0_w - prior.p0_w).abs() <= prior.p0_w {
+            return None;
+        }
+        let known = per_cpu_w.is_finite() && per_cpu_w > 0.0;
+        Some(Prior { p0_w, watts_per_cpu: if known { per_cpu_w } else { prior.watts_per_cpu }, ..prior })
+    }
+
     /// Lets a member know.
     pub(super) fn teach(&self, member: &mut Member) {
         let look = |watts, busy, wake| Look {

@@ -107,9 +107,14 @@ impl Bank {
             bank.together.grow();
         }
         bank.now.slots = vec![0.0; slots];
+        let corrected = learned.evidence.corrected(bank.prior);
+        bank.prior = corrected.unwrap_or(bank.prior);
         bank.begin();
-        for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
-            member.resume(learned)?;
+        // What was learned from a belief that was so wrong is worth nothing.
+        if corrected.is_none() {
+            for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
+                member.resume(learned)?;
+            }
         }
         if let Some(lag) = learned.lag_ratio {
             bank.lag = lag.clamp(0.0, 1.0);

@@ -33,6 +33,8 @@ const LEVEL_RATIO: f64 = 0.04;
 /// ever (and rounding can never make a variance negative, see [`Packed`]).
 const COMMON_MEMORY_S: f64 = 30.0 * 86_400.0;
 const MU_MEMORY_S: f64 = 365.0 * 86_400.0;
+/// Least of the common watts, relative to what was believed of them beforehand.
+const MU_MIN_RATIO: f64 = 0.02;
 /// Forgetting of scores per second, so that what was best an hour ago need not be now.
 const SCORE_MEMORY: f64 = 0.997;
 /// Neighbouring windows tell nearly the same, so that a window counts for a third of one.
@@ -354,7 +356,8 @@ impl Member {
     /// Holds what linearisation could carry away, and starts anew where a number is none.
     fn keep_sane(&mut self) {
         let (gamma, mu) = (self.kind.shape.gamma(), self.prior.watts_per_cpu);
-        let bounds = [(GAMMA, gamma.0 - 0.4, gamma.0 + 0.4), (KAPPA, -1.5, 1.5), (MU, 0.02 * mu, f64::MAX)];
+        let bounds =
+            [(GAMMA, gamma.0 - 0.4, gamma.0 + 0.4), (KAPPA, -1.5, 1.5), (MU, MU_MIN_RATIO * mu, f64::MAX)];
         for (place, low, high) in bounds {
             if let Some(state) = self.state.get_mut(place) {
                 *state = state.clamp(low, high);
@@ -375,6 +378,10 @@ impl Member {
         if wake < 0.0 && variance > 0.0 {
             for (place, value) in state.iter_mut().enumerate() {
                 *value -= self.covariance.get(place, WAKE) * wake / variance;
+            }
+            // What is common stays above nothing here as it does in every step, or nobody would be given anything.
+            if let Some(mu) = state.get_mut(MU) {
+                *mu = mu.max(MU_MIN_RATIO * self.prior.watts_per_cpu);
             }
         }
         state

@@ -328,9 +328,16 @@ impl Bank {
         &self.evidence
     }
 
-    /// Keeps what a calibration found.
+    /// Keeps what a calibration found, and lets the members know. Where it contradicts what was believed beforehand, they
+    /// begin anew from it.
     pub fn calibrate(&mut self, calibration: Calibration) {
         self.evidence.calibration = Some(calibration);
+        if let Some(prior) = self.evidence.corrected(self.prior) {
+            self.prior = prior;
+            if !self.members.is_empty() {
+                self.begin();
+            }
+        }
         let evidence = Evidence { calibration: Some(calibration), ..Evidence::default() };
         for member in &mut self.members {
             evidence.teach(member);
