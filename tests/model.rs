@@ -356,7 +356,7 @@ fn a_recording_ends_at_its_limit_and_survives_a_kill() {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    let lines = || fs::read(&file).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+    let lines = || fs::read_to_string(&file).unwrap_or_default().lines().count();
     // The file of before is replaced when the recording begins.
     sleep(Duration::from_secs(2));
     while begun.elapsed() < Duration::from_secs(20) && lines() < 20 {

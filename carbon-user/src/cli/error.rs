@@ -3,7 +3,7 @@
 //! | status | meaning |
 //! |---|---|
 //! | 0 | done; also when the reader of the output went away |
-//! | 1 | the answer is no: `carbon doctor` finds that nothing can be measured |
+//! | 1 | the answer is no: `carbon doctor` finds that nothing can be measured, `carbon model` that nothing was learned |
 //! | 2 | usage or configuration |
 //! | 3 | cannot measure |
 //!

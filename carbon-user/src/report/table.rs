@@ -19,6 +19,11 @@ const INDENT: &str = "    ";
 /// Narrowest column of names.
 const NAME_WIDTH_MIN: u16 = 16;
 
+/// A terminal that is narrower does not get the column that can be had from its neighbours.
+const WIDTH_OF_ALL: u16 = 110;
+/// Place of the interval of watts per CPU, which is that of the joules over the CPU time.
+const WATTS_SPREAD: usize = 4;
+
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
@@ -74,6 +79,11 @@ pub fn top(top: &Top, style: Style) -> String {
         ]);
     }
     arrange(&mut table, 1..=8, 0);
+    if style.width.is_some_and(|width| width < WIDTH_OF_ALL)
+        && let Some(spread) = table.column_mut(WATTS_SPREAD)
+    {
+        spread.set_constraint(ColumnConstraint::Hidden);
+    }
     let mut text = trimmed(&table);
     let hidden = top.workloads.get(shown.min(top.workloads.len())..).unwrap_or_default();
     if !hidden.is_empty() {

@@ -103,6 +103,8 @@ fn gradient(window: &LoadWindow, others: f64) -> [f64; PARAMETERS] {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_precision_loss, reason = "small numbers")]
+
     use super::*;
     use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
     use proptest::prelude::*;
@@ -116,8 +118,8 @@ mod tests {
             .map(|number| {
                 let (busy_cpus, wake_ratio) =
                     if number % 2 == 0 { levels[0] } else { levels[number / 2 % 7] };
-                let bent = 1.0 - bend * (busy_cpus - 1.0_f64).max(0.0) / (cpus - 1.0);
-                let watts = p0 + wake * wake_ratio + per_cpu * busy_cpus * bent;
+                let fallen = 1.0 - bend * (busy_cpus - 1.0_f64).max(0.0) / (cpus - 1.0);
+                let watts = p0 + wake * wake_ratio + per_cpu * busy_cpus * fallen;
                 LoadWindow { watts: watts * (1.0 + noise(number)), busy_cpus, wake_ratio }
             })
             .collect()

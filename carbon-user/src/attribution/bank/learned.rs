@@ -5,6 +5,7 @@
 
 use super::kinds::Kind;
 use super::member::{COMMON, MU, Member, Prior};
+use super::split::SET_VARIANCE_RATIO_MAX;
 use super::{Alignment, Bank, Beforehand, Evidence, Experiments};
 use crate::window::WorkloadKey;
 
@@ -131,10 +132,34 @@ impl Bank {
         Some(bank)
     }
 
-    /// Workloads that rise and fall together, by key.
+    /// Workloads that rise and fall together and that the members have not told apart all the same, by key.
     fn tied(&self) -> Vec<Vec<WorkloadKey>> {
         let owner = |slot: usize| self.slots.owners().get(slot).copied();
-        self.together.sets().into_iter().map(|set| set.into_iter().filter_map(owner).collect()).collect()
+        self.together
+            .sets()
+            .into_iter()
+            .filter(|set| self.is_untold(set))
+            .map(|set| set.into_iter().filter_map(owner).collect())
+            .collect()
+    }
+}
+
+impl Bank {
+    /// Whether of these slots the power of all together is known much better than that of each, as in the split of a
+    /// window in which each uses what it usually moves by.
+    fn is_untold(&self, set: &[usize]) -> bool {
+        let (mut joint, mut apart) = (0.0, 0.0);
+        for (weight, member) in self.weighted().filter(|(_, member)| member.kind.drift.has_own()) {
+            for one in set {
+                for other in set {
+                    let uses = self.together.scale(*one) * self.together.scale(*other);
+                    let both = weight * uses * member.covariance.get(COMMON + one, COMMON + other);
+                    joint += both;
+                    apart += if one == other { both } else { 0.0 };
+                }
+            }
+        }
+        joint < SET_VARIANCE_RATIO_MAX * apart
     }
 }
 

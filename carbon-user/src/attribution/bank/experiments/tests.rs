@@ -1,3 +1,10 @@
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers"
+)]
+
 use super::*;
 use crate::attribution::bank::{Bank, Beforehand, ExperimentScore, Observation};
 use crate::units::{CgroupId, Watts};
