@@ -437,12 +437,16 @@ fn a_calibration_finds_the_idle_power() {
             }
             continue;
         }
-        println!("{found}");
+        println!("attempt {attempt}: {found}");
         let watts = |key: &str| found[key].as_f64().unwrap();
-        assert!(watts("p0_low_w") <= IDLE_W && IDLE_W <= watts("p0_high_w"), "{found}");
+        assert!((watts("p0_w") - IDLE_W).abs() < 4.0 * watts("p0_stddev_w"), "{found}");
         assert!((watts("p0_w") - IDLE_W).abs() < 0.15 * IDLE_W, "{found}");
         assert!((watts("watts_per_cpu") - PER_CPU_W).abs() < 0.5 * PER_CPU_W, "{found}");
-        break;
+        // An interval of 90 % misses once in ten times, and three times in a row once in a thousand.
+        if watts("p0_low_w") <= IDLE_W && IDLE_W <= watts("p0_high_w") {
+            break;
+        }
+        assert!(attempt < 3, "{found}");
     }
 
     // It is evidence from now on: the next start has the idle power, without an idle window of its own.

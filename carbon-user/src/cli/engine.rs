@@ -1,11 +1,13 @@
 //! What the commands measure with: the one place where scheduler time, meters, attribution and carbon are put
 //! together.
 
+mod files;
+
 use super::args::{Format, RunFormat};
 use super::doctor::{Findings, RungFinding};
 use super::error::CliError;
 use super::learning::{self, Beginning, Keeper};
-use super::options::{Measuring, RecordOptions, RunOptions, TopOptions};
+use super::options::{Measuring, RunOptions, TopOptions};
 use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended};
 use super::recorder::Recorder;
@@ -18,8 +20,6 @@ use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
 use crate::clock;
 use crate::meters::{MeterChoice, Meters};
-use crate::recording::{End, Head};
-use crate::report::calibration::{self, CalibrationReport};
 use crate::report::run::{Execution, Run};
 use crate::report::table::{self, Style};
 use crate::report::top::Top;
@@ -150,42 +150,6 @@ impl Engine {
         totals
     }
 
-    /// Writes windows down from here on.
-    fn record(&mut self, options: &RecordOptions) -> Result<(), CliError> {
-        let head = Head {
-            node: self.node.clone(),
-            start: self.start.to_string(),
-            accounting: self.sampler.rung().as_str().to_owned(),
-            attribution: self.state.method().as_str().to_owned(),
-            static_policy: self.policy.as_str().to_owned(),
-            zone: self.intensity.zone.clone(),
-            pue: self.pue.0,
-            packages: self.beginning.packages.clone(),
-            kept: self.beginning.kept.clone(),
-        };
-        self.recorder = Some(Recorder::open(options, &head)?);
-        Ok(())
-    }
-
-    /// Keeps what was learned, and ends the recording. May wait for the disk: nothing is measured any more.
-    pub(super) fn close(&mut self) {
-        let end = End {
-            end: self.end.to_string(),
-            accounting: self.sampler.rung().as_str().to_owned(),
-            notes: self.notes.iter().chain(&self.governed).cloned().collect(),
-            paths: Vec::new(),
-        };
-        if let Some(recorder) = &mut self.recorder {
-            recorder.finish(&end, |cgroup| self.sampler.cgroup_path(cgroup));
-        }
-        if let Some(keeper) = &mut self.keeper {
-            keeper.finish(&self.state, |cgroup| self.sampler.cgroup_path(cgroup));
-        }
-        for said in self.kept_notes() {
-            log::warn!("{said}");
-        }
-    }
-
     /// Whether there is a meter, and learning from it is wanted.
     pub(super) fn learns(&self) -> bool {
         self.learns
@@ -206,35 +170,6 @@ impl Engine {
     /// Takes up what a calibration found.
     pub(super) fn calibrate(&mut self, domain: &Domain, calibration: Calibration) {
         self.state.calibrate(domain, calibration);
-    }
-
-    /// Keeps what is learned from here on.
-    pub(super) fn keep(&mut self, topology: &Topology, measuring: &Measuring) -> Result<(), CliError> {
-        self.keeper = Keeper::open(measuring, topology, self.learns)?;
-        Ok(())
-    }
-
-    /// The report of a calibration, without what was found.
-    pub(super) fn calibration_report(&self) -> CalibrationReport {
-        CalibrationReport {
-            schema: calibration::SCHEMA,
-            node: self.node.clone(),
-            window_start: self.start,
-            window_end: self.end,
-            accounting: self.sampler.rung().as_str(),
-            domains: Vec::new(),
-            others_ratio: 0.0,
-            own_cpu_ns: 0,
-            own_dynamic_uj: 0,
-            state: None,
-            notes: self.notes.iter().cloned().chain(self.kept_notes()).collect(),
-        }
-    }
-
-    /// What must be said of the files that are written on the way.
-    fn kept_notes(&self) -> Vec<String> {
-        let kept = self.keeper.as_ref().and_then(Keeper::failure).map(str::to_owned);
-        kept.into_iter().chain(self.recorder.as_ref().and_then(Recorder::note)).collect()
     }
 
     fn context(&self) -> Context<'_> {

@@ -1,8 +1,12 @@
 //! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
 
+mod learned;
+
+pub use learned::{CalibrateOptions, ModelOptions, RecordOptions, ReplayOptions};
+
 use super::args::{
-    AccountingArg, AttributionArg, CalibrateArgs, Cli, Command, DoctorArgs, Format, HierarchyArg, MeterArg,
-    ModelArgs, ReplayArgs, RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs,
+    AccountingArg, AttributionArg, Cli, Command, DoctorArgs, Format, HierarchyArg, MeterArg, RunArgs,
+    RunFormat, SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
 use crate::attribution::Method;
@@ -26,11 +30,6 @@ const INTERVAL_MAX: Duration = Duration::from_mins(1);
 const BALANCE_MIN: Duration = Duration::from_secs(1);
 /// Longest `--once`: what takes longer wants the ledger of an agent.
 const DURATION_MAX: Duration = Duration::from_hours(24);
-/// Shortest and longest `carbon calibrate`: windows of half a second at all levels of load, twice.
-const CALIBRATION_MIN: Duration = Duration::from_secs(10);
-const CALIBRATION_MAX: Duration = Duration::from_hours(1);
-/// The head alone takes some of it.
-const RECORD_BYTES_MIN: u64 = 64 << 10;
 const PROJECT_CHARACTERS_MAX: usize = 128;
 
 /// A command, ready to run.
@@ -115,64 +114,6 @@ pub struct TopOptions {
     pub record: Option<RecordOptions>,
 }
 
-/// `--record`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordOptions {
-    /// Where to.
-    pub file: PathBuf,
-    /// How much of it.
-    pub bytes_max: u64,
-}
-
-/// `carbon model`, checked.
-#[derive(Clone, Debug)]
-pub struct ModelOptions {
-    /// Where what was learned is kept.
-    pub state: PathBuf,
-    /// Experiments only, and a verdict.
-    pub self_test: bool,
-    /// How it is written.
-    pub format: Format,
-    /// Where it goes, if not to stdout.
-    pub output: Option<PathBuf>,
-    /// Where sysfs and procfs are.
-    pub root: SysRoot,
-}
-
-/// `carbon replay`, checked.
-#[derive(Clone, Debug)]
-pub struct ReplayOptions {
-    /// The recording.
-    pub file: PathBuf,
-    /// `None`: as it was.
-    pub attribution: Option<Method>,
-    /// `None`: as it was.
-    pub static_policy: Option<StaticPolicy>,
-    /// `None`: as it was; not yet looked up.
-    pub zone: Option<String>,
-    /// `None`: as it was.
-    pub pue: Option<Pue>,
-    /// How the report is written.
-    pub format: Format,
-    /// Rows of the table.
-    pub limit: Option<usize>,
-    /// Where the report goes, if not to stdout.
-    pub output: Option<PathBuf>,
-}
-
-/// `carbon calibrate`, checked.
-#[derive(Clone, Debug)]
-pub struct CalibrateOptions {
-    /// How to measure.
-    pub measuring: Measuring,
-    /// How long.
-    pub duration: Duration,
-    /// Whatever else runs.
-    pub force: bool,
-    /// How the findings are written.
-    pub format: RunFormat,
-}
-
 /// `carbon doctor`, checked.
 #[derive(Clone, Debug)]
 pub struct DoctorOptions {
@@ -189,9 +130,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
     match Cli::try_parse_from(arguments) {
         Ok(Cli { command: Command::Run(args) }) => run(args).map(Options::Run),
         Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
-        Ok(Cli { command: Command::Model(args) }) => model(args).map(Options::Model),
-        Ok(Cli { command: Command::Replay(args) }) => replay(args).map(Options::Replay),
-        Ok(Cli { command: Command::Calibrate(args) }) => calibrate(args).map(Options::Calibrate),
+        Ok(Cli { command: Command::Model(args) }) => learned::model(args).map(Options::Model),
+        Ok(Cli { command: Command::Replay(args) }) => learned::replay(args).map(Options::Replay),
+        Ok(Cli { command: Command::Calibrate(args) }) => learned::calibrate(args).map(Options::Calibrate),
         Ok(Cli { command: Command::Doctor(args) }) => doctor(args).map(Options::Doctor),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;
@@ -239,54 +180,10 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
     let max_overhead_ratio = check_overhead(&max_overhead)?;
-    let bytes_max = check_bytes("--record-limit", record_limit.as_deref().unwrap_or("256MiB"))?;
+    let bytes_max = learned::check_bytes("--record-limit", record_limit.as_deref().unwrap_or("256MiB"))?;
     let record = record.map(|file| RecordOptions { file, bytes_max });
     let once = once.then_some(duration);
     Ok(TopOptions { measuring, once, format, output, limit, max_overhead_ratio, record })
-}
-
-fn model(args: ModelArgs) -> Result<ModelOptions, CliError> {
-    let ModelArgs { state, self_test, format, output, sysfs_root } = args;
-    let root = check_root(sysfs_root)?;
-    let state = state_file(state).ok_or_else(|| CliError::Argument {
-        option: "--state",
-        value: "none".into(),
-        reason: "there is nothing to show".into(),
-        advice: "give the file that carbon top keeps".into(),
-    })?;
-    Ok(ModelOptions { state, self_test, format, output, root })
-}
-
-fn replay(args: ReplayArgs) -> Result<ReplayOptions, CliError> {
-    Ok(ReplayOptions {
-        file: args.file,
-        attribution: args.attribution.map(method),
-        static_policy: args.static_policy.map(policy),
-        zone: args.zone,
-        pue: args.pue.as_deref().map(check_pue).transpose()?,
-        format: args.format,
-        limit: check_rows(args.limit)?,
-        output: args.output,
-    })
-}
-
-fn calibrate(args: CalibrateArgs) -> Result<CalibrateOptions, CliError> {
-    let duration = check_duration("--duration", &args.duration, CALIBRATION_MIN, CALIBRATION_MAX)?;
-    let measuring = Measuring {
-        // Grams are no part of it.
-        zone: Some("WORLD".to_owned()),
-        pue: carbon::DEFAULT_PUE,
-        accounting: rung(args.accounting),
-        hierarchy: HierarchyChoice::Auto,
-        meter: MeterChoice::Auto,
-        root: check_root(args.sysfs_root)?,
-        static_policy: StaticPolicy::Separate,
-        attribution: Method::Bank,
-        state: state_file(args.state),
-        interval: INTERVAL_MAX,
-        quiet: args.quiet,
-    };
-    Ok(CalibrateOptions { measuring, duration, force: args.force, format: args.format })
 }
 
 /// Nothing for the word "none" and for an empty environment variable.
@@ -365,26 +262,6 @@ fn check_rows(limit: Option<usize>) -> Result<Option<usize>, CliError> {
             advice: "give a number from 1 to 1000000".into(),
         }),
     }
-}
-
-/// A whole number and, if wanted, one of `KiB`, `MiB`, `GiB`.
-fn check_bytes(option: &'static str, text: &str) -> Result<u64, CliError> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let unit = match unit.trim() {
-        "" | "B" => Some(1),
-        "KiB" => Some(1 << 10),
-        "MiB" => Some(1 << 20),
-        "GiB" => Some(1_u64 << 30),
-        _ => None,
-    };
-    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    bytes.filter(|bytes| *bytes >= RECORD_BYTES_MIN).ok_or_else(|| CliError::Argument {
-        option,
-        value: text.into(),
-        reason: "not a number of bytes from 64KiB upwards".into(),
-        advice: "give a number with KiB, MiB or GiB, such as 64MiB".into(),
-    })
 }
 
 fn check_root(sys: PathBuf) -> Result<SysRoot, CliError> {

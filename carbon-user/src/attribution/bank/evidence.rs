@@ -1,6 +1,7 @@
 //! What is known of a package's idle power by itself, apart from the members: kept over restarts, and taken up by members
 //! that are made anew.
 
+use super::Bank;
 use super::member::{Look, Member, Prior};
 
 /// A window with less use than this, of all CPUs, counts as idle.
@@ -114,6 +115,24 @@ impl Evidence {
         {
             let variance = p0_stddev_w.powi(2) + (ANOTHER_DAY_RATIO * p0_w).powi(2);
             member.take_evidence(&look(p0_w, 0.0, 0.0), variance);
+        }
+    }
+}
+
+impl Bank {
+    /// Keeps what a calibration found, and lets the members know. Where it contradicts what was believed beforehand, they
+    /// begin anew from it.
+    pub fn calibrate(&mut self, calibration: Calibration) {
+        self.evidence.calibration = Some(calibration);
+        if let Some(prior) = self.evidence.corrected(self.prior) {
+            self.prior = prior;
+            if !self.members.is_empty() {
+                self.begin();
+            }
+        }
+        let evidence = Evidence { calibration: Some(calibration), ..Evidence::default() };
+        for member in &mut self.members {
+            evidence.teach(member);
         }
     }
 }

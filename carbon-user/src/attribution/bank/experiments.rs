@@ -1,6 +1,9 @@
 //! Natural experiments: something starts or stops, alone, and power moves. By how much it would was said before by the
 //! members, who had not seen that window: so each is a test that nobody had to arrange.
 
+use super::Bank;
+use super::member::Look;
+use super::used::Use;
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 use std::collections::VecDeque;
 
@@ -11,6 +14,9 @@ const SUBSTANTIAL_RATIO: f64 = 0.01;
 const SUBSTANTIAL_MIN: f64 = 0.2;
 /// What it may use on the side on which it rests, relative to the other side.
 const REST_RATIO: f64 = 0.05;
+/// Windows of the members before the first experiment: until then they know next to nothing.
+const EXPERIMENTS_FROM: f64 = 20.0;
+
 /// What all others may change by meanwhile, relative to it.
 const OTHERS_RATIO: f64 = 0.2;
 
@@ -104,6 +110,39 @@ impl Experiments {
 
     pub(super) fn bytes(&self) -> usize {
         self.recent.capacity() * size_of::<Experiment>()
+    }
+}
+
+impl Bank {
+    /// Where something started or stopped alone: what the members, as they are before this window, say that power changes
+    /// by, against what it changed by.
+    pub(super) fn experiment(&mut self, used: &Use) {
+        let Some((before, watts, seconds)) = &self.previous else { return };
+        let (old, new) = ((&*before.slots, before.busy), (&*used.slots, used.busy));
+        let moved = started_or_stopped(old, new, self.beforehand.cpus());
+        if self.number < EXPERIMENTS_FROM || moved.is_none() {
+            return;
+        }
+        let mut slots = before.slots.clone();
+        slots.resize(used.slots.len(), 0.0);
+        let now = self.look(used, self.number);
+        let look = Look { slots: &slots, wake: before.wake, busy: before.busy, watts: *watts, ..now };
+        let look = Look { seconds: *seconds, ..look };
+        let said: Vec<(f64, f64, f64)> = self
+            .weighted()
+            .filter(|(weight, _)| *weight > 1e-4)
+            .map(|(weight, member)| {
+                let (mean, variance) = member.change(&look, &now);
+                (weight, mean, variance)
+            })
+            .collect();
+        let whole: f64 = said.iter().map(|(weight, ..)| weight).sum();
+        let predicted_w = said.iter().map(|(weight, mean, _)| weight * mean).sum::<f64>() / whole;
+        let apart = |mean: f64| (mean - predicted_w).powi(2);
+        let variance =
+            said.iter().map(|(weight, mean, own)| weight * (own + apart(*mean))).sum::<f64>() / whole;
+        let measured_w = self.watts - watts;
+        self.experiments.add(Experiment { predicted_w, measured_w, stddev_w: variance.sqrt() });
     }
 }
 

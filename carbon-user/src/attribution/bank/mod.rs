@@ -46,9 +46,6 @@ use together::Together;
 use used::Use;
 use warm_up::WarmUp;
 
-/// Windows of the members before the first experiment: until then they know next to nothing.
-const EXPERIMENTS_FROM: f64 = 20.0;
-
 /// What is known of a package and domain beforehand.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beforehand {
@@ -287,37 +284,6 @@ impl Bank {
         }
     }
 
-    /// Where something started or stopped alone: what the members, as they are before this window, say that power changes
-    /// by, against what it changed by.
-    fn experiment(&mut self, used: &Use) {
-        let Some((before, watts, seconds)) = &self.previous else { return };
-        let (old, new) = ((&*before.slots, before.busy), (&*used.slots, used.busy));
-        let moved = experiments::started_or_stopped(old, new, self.beforehand.cpus());
-        if self.number < EXPERIMENTS_FROM || moved.is_none() {
-            return;
-        }
-        let mut slots = before.slots.clone();
-        slots.resize(used.slots.len(), 0.0);
-        let now = self.look(used, self.number);
-        let look = Look { slots: &slots, wake: before.wake, busy: before.busy, watts: *watts, ..now };
-        let look = Look { seconds: *seconds, ..look };
-        let said: Vec<(f64, f64, f64)> = self
-            .weighted()
-            .filter(|(weight, _)| *weight > 1e-4)
-            .map(|(weight, member)| {
-                let (mean, variance) = member.change(&look, &now);
-                (weight, mean, variance)
-            })
-            .collect();
-        let whole: f64 = said.iter().map(|(weight, ..)| weight).sum();
-        let predicted_w = said.iter().map(|(weight, mean, _)| weight * mean).sum::<f64>() / whole;
-        let apart = |mean: f64| (mean - predicted_w).powi(2);
-        let variance =
-            said.iter().map(|(weight, mean, own)| weight * (own + apart(*mean))).sum::<f64>() / whole;
-        let measured_w = self.watts - watts;
-        self.experiments.add(Experiment { predicted_w, measured_w, stddev_w: variance.sqrt() });
-    }
-
     /// How well starts and stops of workloads were predicted.
     pub fn experiments(&self) -> &Experiments {
         &self.experiments
@@ -326,22 +292,6 @@ impl Bank {
     /// What is known of idle power by itself.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
-    }
-
-    /// Keeps what a calibration found, and lets the members know. Where it contradicts what was believed beforehand, they
-    /// begin anew from it.
-    pub fn calibrate(&mut self, calibration: Calibration) {
-        self.evidence.calibration = Some(calibration);
-        if let Some(prior) = self.evidence.corrected(self.prior) {
-            self.prior = prior;
-            if !self.members.is_empty() {
-                self.begin();
-            }
-        }
-        let evidence = Evidence { calibration: Some(calibration), ..Evidence::default() };
-        for member in &mut self.members {
-            evidence.teach(member);
-        }
     }
 
     /// Windows learned from since it was made or resumed.
