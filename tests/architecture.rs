@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "clock",
     "units",
     "sysroot",
@@ -18,6 +18,7 @@ const MODULES: [&str; 15] = [
     "attribution",
     "carbon",
     "checkpoint",
+    "recording",
     "report",
     "cli",
 ];

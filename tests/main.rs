@@ -17,6 +17,7 @@ mod counters;
 mod doctor;
 mod edges;
 mod measuring;
+mod model;
 mod run_process;
 mod stress;
 mod support;

@@ -1,20 +1,28 @@
 //! What attribution has learned, in a file: so that a restart does not begin anew.
 //!
-//! JSON with a schema of its own (`carbon.model/1`), apart from the inner types. Deviations of workloads are kept by cgroup
+//! JSON with a schema of its own (`carbon.state/1`), apart from the inner types. Deviations of workloads are kept by cgroup
 //! id, which is unique until the next boot; after one only what belongs to the machine is taken up: idle power, curve,
-//! scores. A file that cannot be used is never fatal: it is set aside, and attribution starts from its tables.
+//! scores, experiments. A file that cannot be used, or is of another machine, is never fatal: it is set aside, and attribution
+//! starts from its tables.
+
+mod entries;
+mod machine;
+
+pub(crate) use entries::DomainEntry;
+pub use machine::Machine;
 
 use crate::attribution::Kept;
-use crate::attribution::bank::{Learned, LearnedMember};
 use crate::units::CgroupId;
-use crate::window::{Class, DomainKind, WorkloadKey};
+use crate::window::WorkloadKey;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-const SCHEMA: &str = "carbon.model/1";
+/// Name and version of the file's schema.
+pub const SCHEMA: &str = "carbon.state/1";
 /// More than the largest that is written: 16 domains of 128 workloads.
 const BYTES_MAX: u64 = 16 << 20;
 
@@ -22,7 +30,7 @@ const BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// It is there and cannot be read.
-    #[error("cannot read what was learned from {path}: {source}; starting without it")]
+    #[error("cannot read what was learned before from {path}: {source}; starting without it")]
     Read {
         /// Which file.
         path: PathBuf,
@@ -30,7 +38,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// It is not what it should be.
-    #[error("{path} is no {SCHEMA} ({reason}); set aside as {aside}, starting without it")]
+    #[error("{path} is no {SCHEMA} of this machine ({reason}); set aside as {aside}, starting without it")]
     Unusable {
         /// Which file.
         path: PathBuf,
@@ -39,8 +47,18 @@ pub enum CheckpointError {
         /// Its new name.
         aside: PathBuf,
     },
+    /// It is not what it should be, and stays where it is.
+    #[error("{path} is no {SCHEMA} of this machine ({reason}); starting without it")]
+    Left {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It cannot be written.
-    #[error("cannot write what was learned to {path}: {source}")]
+    #[error(
+        "cannot keep what is learned in {path}: {source}; give --state a file that can be written, or none"
+    )]
     Write {
         /// Which file.
         path: PathBuf,
@@ -49,54 +67,62 @@ pub enum CheckpointError {
     },
 }
 
+/// What was learned, with what is not needed to go on from it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// By domain.
+    pub kept: Vec<Kept>,
+    /// Paths of cgroups below the root of their hierarchy, where they were known.
+    pub paths: BTreeMap<CgroupId, String>,
+    /// When it was written, RFC 3339; a label.
+    pub saved_at: String,
+}
+
+impl Checkpoint {
+    /// Workloads that are kept: no runs, which do not outlive the process that follows them.
+    pub fn workloads(&self) -> impl Iterator<Item = WorkloadKey> {
+        self.kept.iter().flat_map(|kept| kept.learned.workloads.iter().copied())
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct CheckpointFile {
     schema: String,
+    saved_at: String,
     boot_id: String,
+    machine: Option<String>,
+    processor: String,
     domains: Vec<DomainEntry>,
+    cgroups: Vec<(u64, String)>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct DomainEntry {
-    domain: String,
-    device: String,
-    cpus: u32,
-    prior_p0_w: f64,
-    prior_watts_per_cpu: f64,
-    mean_w: f64,
-    lag_ratio: Option<f64>,
-    workloads: Vec<WorkloadEntry>,
-    members: Vec<MemberEntry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct WorkloadEntry {
-    cgroup_id: u64,
-    kernel: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct MemberEntry {
-    score: f64,
-    noise_ratio: f64,
-    common: Vec<f64>,
-    covariance: Vec<f64>,
-    own: Vec<(f64, f64)>,
-}
-
-/// Writes what was learned, whole or not at all. `boot_id` is the kernel's (`/proc/sys/kernel/random/boot_id`).
+/// Writes what was learned, whole or not at all; makes the folder where there is none.
 ///
 /// # Errors
 /// Where the folder cannot be written to.
-pub fn save(path: &Path, boot_id: &str, kept: &[Kept]) -> Result<(), CheckpointError> {
-    let domains = kept.iter().map(entry).collect();
-    let file = CheckpointFile { schema: SCHEMA.into(), boot_id: boot_id.into(), domains };
+pub fn save(path: &Path, machine: &Machine, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    let file = CheckpointFile {
+        schema: SCHEMA.into(),
+        saved_at: checkpoint.saved_at.clone(),
+        boot_id: machine.boot_id.clone(),
+        machine: machine.id.clone(),
+        processor: machine.processor.clone(),
+        domains: checkpoint.kept.iter().map(DomainEntry::of).collect(),
+        cgroups: checkpoint.paths.iter().map(|(cgroup, path)| (cgroup.0, path.clone())).collect(),
+    };
     let write = || -> io::Result<()> {
-        let new = with_suffix(path, ".new");
-        let mut out = File::create(&new)?;
-        out.write_all(&serde_json::to_vec(&file)?)?;
-        out.sync_all()?;
-        fs::rename(&new, path)
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)?;
+        }
+        // Two programs that keep the same file each write their own, and the last one stays.
+        let new = with_suffix(path, &format!(".{}.new", std::process::id()));
+        let write_new = || -> io::Result<()> {
+            let mut out = File::create(&new)?;
+            out.write_all(&serde_json::to_vec(&file)?)?;
+            out.sync_all()?;
+            fs::rename(&new, path)
+        };
+        write_new().inspect_err(|_| drop(fs::remove_file(&new)))
     };
     write().map_err(|source| CheckpointError::Write { path: path.into(), source })
 }
@@ -104,24 +130,25 @@ pub fn save(path: &Path, boot_id: &str, kept: &[Kept]) -> Result<(), CheckpointE
 /// Reads what was learned; nothing where there is no file.
 ///
 /// # Errors
-/// Where there is a file and it cannot be used. It is set aside then, so that the next start does not fail likewise.
-pub fn load(path: &Path, boot_id: &str) -> Result<Vec<Kept>, CheckpointError> {
+/// Where there is a file and it cannot be used. It is set aside then, so that the next start does not fail likewise;
+/// where `look_only`, it is left alone.
+pub fn load(path: &Path, machine: &Machine, look_only: bool) -> Result<Option<Checkpoint>, CheckpointError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(File::open(path)?, BYTES_MAX), &mut bytes)?;
+        File::open(path)?.take(BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = match read() {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(CheckpointError::Read { path: path.into(), source }),
     };
-    parse(&bytes, boot_id).map_err(|reason| {
+    parse(&bytes, machine).map(Some).map_err(|reason| {
         let aside = with_suffix(path, ".set-aside");
-        match fs::rename(path, &aside) {
-            Ok(()) => CheckpointError::Unusable { path: path.into(), reason, aside },
-            Err(source) => CheckpointError::Read { path: path.into(), source },
+        if look_only || fs::rename(path, &aside).is_err() {
+            return CheckpointError::Left { path: path.into(), reason };
         }
+        CheckpointError::Unusable { path: path.into(), reason, aside }
     })
 }
 
@@ -131,85 +158,45 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn parse(bytes: &[u8], boot_id: &str) -> Result<Vec<Kept>, String> {
+fn parse(bytes: &[u8], machine: &Machine) -> Result<Checkpoint, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: String,
+    }
+    let head: Head = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if head.schema != SCHEMA {
+        return Err(format!("its schema is {:?}", head.schema));
+    }
     let file: CheckpointFile = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if file.schema != SCHEMA {
-        return Err(format!("its schema is {:?}", file.schema));
+    if file.processor != machine.processor {
+        return Err(format!("it is of the processor {:?}", file.processor));
     }
-    let same_boot = file.boot_id == boot_id;
-    file.domains.into_iter().map(|entry| kept(entry, same_boot)).collect()
-}
-
-fn entry(kept: &Kept) -> DomainEntry {
-    let Learned { prior_p0_w, prior_watts_per_cpu, cpus, mean_w, lag_ratio, members, workloads } =
-        &kept.learned;
-    // A run does not outlive the process that follows it.
-    let stays: Vec<bool> = workloads.iter().map(|key| key.run.is_none()).collect();
-    let only = |own: &[(f64, f64)]| {
-        own.iter().zip(&stays).filter(|(_, stays)| **stays).map(|(own, _)| *own).collect::<Vec<_>>()
-    };
-    DomainEntry {
-        domain: kept.kind.as_str().to_owned(),
-        device: kept.device.clone(),
-        cpus: *cpus,
-        prior_p0_w: *prior_p0_w,
-        prior_watts_per_cpu: *prior_watts_per_cpu,
-        mean_w: *mean_w,
-        lag_ratio: *lag_ratio,
-        workloads: workloads
-            .iter()
-            .filter(|key| key.run.is_none())
-            .map(|key| WorkloadEntry { cgroup_id: key.cgroup.0, kernel: key.class == Class::KernelThreads })
-            .collect(),
-        members: members
-            .iter()
-            .map(|member| MemberEntry {
-                score: member.score,
-                noise_ratio: member.noise_ratio,
-                common: member.common.clone(),
-                covariance: member.covariance.clone(),
-                own: only(&member.own),
-            })
-            .collect(),
+    if file.machine.is_some() && machine.id.is_some() && file.machine != machine.id {
+        return Err("it is of another machine".to_owned());
     }
-}
-
-fn kept(entry: DomainEntry, same_boot: bool) -> Result<Kept, String> {
-    let kind = [DomainKind::Package, DomainKind::Dram].into_iter().find(|kind| kind.as_str() == entry.domain);
-    let kind = kind.ok_or_else(|| format!("no domain {:?}", entry.domain))?;
-    let key = |workload: WorkloadEntry| WorkloadKey {
-        cgroup: CgroupId(workload.cgroup_id),
-        class: if workload.kernel { Class::KernelThreads } else { Class::Tasks },
-        run: None,
-    };
-    let workloads = if same_boot { entry.workloads.into_iter().map(key).collect() } else { Vec::new() };
-    let member = |member: MemberEntry| LearnedMember {
-        score: member.score,
-        noise_ratio: member.noise_ratio,
-        common: member.common,
-        covariance: member.covariance,
-        own: if same_boot { member.own } else { Vec::new() },
-    };
-    Ok(Kept {
-        kind,
-        device: entry.device,
-        learned: Learned {
-            prior_p0_w: entry.prior_p0_w,
-            prior_watts_per_cpu: entry.prior_watts_per_cpu,
-            cpus: entry.cpus,
-            mean_w: entry.mean_w,
-            lag_ratio: entry.lag_ratio,
-            members: entry.members.into_iter().map(member).collect(),
-            workloads,
-        },
-    })
+    // An id of a cgroup is one until the next boot.
+    let same_boot = file.boot_id == machine.boot_id;
+    let kept = file.domains.into_iter().map(|entry| entry.kept(same_boot)).collect::<Result<_, _>>()?;
+    let cgroups = file.cgroups.into_iter().filter(|_| same_boot);
+    let paths = cgroups.map(|(cgroup, path)| (CgroupId(cgroup), path)).collect();
+    Ok(Checkpoint { kept, paths, saved_at: file.saved_at })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribution::bank::{Bank, Beforehand, Observation};
+    use crate::attribution::bank::{Bank, Beforehand, Learned, Observation};
     use crate::units::{RunId, Watts};
+    use crate::window::{Class, DomainKind};
+
+    fn machine(boot_id: &str) -> Machine {
+        Machine { boot_id: boot_id.into(), id: Some("m".into()), processor: "p".into() }
+    }
+
+    fn of(kept: Vec<Kept>) -> Checkpoint {
+        let paths = BTreeMap::from([(CgroupId(9), "/a".to_owned())]);
+        Checkpoint { kept, paths, saved_at: "now".into() }
+    }
 
     const BEFOREHAND: Beforehand = Beforehand { cpus: 4, idle: Some(Watts(9.0)), per_cpu: None };
 
@@ -230,23 +217,39 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.json");
-        assert!(load(&path, "a").unwrap().is_empty());
+        let path = directory.path().join("folder").join(path.file_name().unwrap());
+        assert!(load(&path, &machine("a"), false).unwrap().is_none());
         let kept = learned();
-        save(&path, "a", std::slice::from_ref(&kept)).unwrap();
-        let [loaded] = &load(&path, "a").unwrap()[..] else { panic!("not one domain") };
+        save(&path, &machine("a"), &of(vec![kept.clone()])).unwrap();
+        let checkpoint = load(&path, &machine("a"), false).unwrap().unwrap();
+        assert_eq!(checkpoint.paths[&CgroupId(9)], "/a");
+        assert!(checkpoint.workloads().eq(checkpoint.kept[0].learned.workloads.iter().copied()));
+        let [loaded] = &checkpoint.kept[..] else { panic!("not one domain") };
+        // What is written is what is read, to the last bit, but for the run.
+        let numbers = |learned: &Learned| Learned { workloads: vec![], together: vec![], ..learned.clone() };
+        let mut before = numbers(&kept.learned);
+        for member in &mut before.members {
+            if !member.own.is_empty() {
+                member.own.remove(1);
+            }
+        }
+        assert_eq!(numbers(&loaded.learned), before);
         assert_eq!((loaded.kind, loaded.device.as_str()), (kept.kind, "package-1"));
         assert_eq!(loaded.learned.workloads.len(), 2, "the run is gone");
         assert_eq!(loaded.learned.members[0].common, kept.learned.members[0].common);
         assert_eq!(loaded.learned.lag_ratio, Some(0.0));
         assert!(Bank::resume(BEFOREHAND, &loaded.learned).is_some());
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
     }
 
     #[test]
     fn after_a_boot_only_the_machine_is_known() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.json");
-        save(&path, "a", &[learned()]).unwrap();
-        let loaded = load(&path, "b").unwrap();
+        save(&path, &machine("a"), &of(vec![learned()])).unwrap();
+        let Checkpoint { kept: loaded, paths, .. } = load(&path, &machine("b"), false).unwrap().unwrap();
+        assert!(paths.is_empty() && loaded[0].learned.together.is_empty());
+        assert_eq!(loaded[0].learned.evidence, learned().learned.evidence);
         assert!(loaded[0].learned.workloads.is_empty());
         let resumed = Bank::resume(BEFOREHAND, &loaded[0].learned).unwrap();
         assert!(resumed.slots().is_empty() && resumed.members().count() == 25);
@@ -259,15 +262,51 @@ mod tests {
         let aside = directory.path().join("model.json.set-aside");
         for (text, reason) in [
             ("", "EOF"),
-            ("{\"schema\": \"carbon.model/1\"}", "missing field"),
-            ("{\"schema\": \"carbon.model/9\", \"boot_id\": \"a\", \"domains\": []}", "carbon.model/9"),
+            ("{\"schema\": \"carbon.state/1\"}", "missing field"),
+            ("{\"schema\": \"carbon.state/0\", \"domains\": []}", "its schema is \"carbon.state/0\""),
+            ("{\"schema\": \"carbon.state/9\", \"boot_id\": \"a\", \"domains\": []}", "carbon.state/9"),
         ] {
             fs::write(&path, text).unwrap();
-            let message = load(&path, "a").unwrap_err().to_string();
+            let message = load(&path, &machine("a"), true).unwrap_err().to_string();
+            assert!(message.contains(reason) && path.exists(), "who only looks leaves it: {message}");
+            let message = load(&path, &machine("a"), false).unwrap_err().to_string();
             assert!(message.contains(reason) && message.contains("set aside"), "{message}");
             assert!(!path.exists() && aside.exists());
         }
-        assert!(matches!(load(directory.path(), "a"), Err(CheckpointError::Read { .. })));
-        assert!(matches!(save(Path::new("/nonexistent/x"), "a", &[]), Err(CheckpointError::Write { .. })));
+        let readable = load(directory.path(), &machine("a"), false);
+        assert!(matches!(readable, Err(CheckpointError::Read { .. })));
+        let written = save(Path::new("/proc/x/y"), &machine("a"), &Checkpoint::default());
+        assert!(matches!(written, Err(CheckpointError::Write { .. })));
+    }
+
+    #[test]
+    fn a_file_of_another_machine_or_cut_short_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let save = || save(&path, &machine("a"), &of(vec![learned()])).unwrap();
+        let others = [
+            (Machine { id: Some("other".into()), ..machine("a") }, "of another machine"),
+            (Machine { processor: "q".into(), ..machine("a") }, "of the processor \"p\""),
+        ];
+        for (machine, reason) in others {
+            save();
+            let message = load(&path, &machine, false).unwrap_err().to_string();
+            assert!(message.contains(reason) && !path.exists(), "{message}");
+        }
+        save();
+        assert!(
+            load(&path, &Machine { id: None, ..machine("a") }, false).unwrap().is_some(),
+            "it cannot tell"
+        );
+        let whole = fs::read(&path).unwrap();
+        for length in [0, 1, 20, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(load(&path, &machine("a"), false).is_err(), "{length} bytes");
+        }
+        // Of a sound form, and of numbers that make no sense: the bank does not go on from it.
+        let text = String::from_utf8(whole).unwrap().replacen("\"cpus\":4", "\"cpus\":5", 1);
+        fs::write(&path, text).unwrap();
+        let loaded = load(&path, &machine("a"), false).unwrap().unwrap();
+        assert!(Bank::resume(BEFOREHAND, &loaded.kept[0].learned).is_none());
     }
 }

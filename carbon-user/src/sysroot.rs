@@ -93,6 +93,14 @@ impl SysRoot {
         parse_cpu_list(&text).unwrap_or_default()
     }
 
+    /// The id that machine-id(5) gives this installation. That of the host where procfs is the host's and names its first
+    /// process's root; else what is at /etc.
+    pub fn machine_id(&self) -> Option<String> {
+        let of_host = read_trimmed(&self.proc.join("1/root/etc/machine-id"));
+        let id = of_host.or_else(|_| read_trimmed(Path::new("/etc/machine-id"))).ok()?;
+        (!id.is_empty()).then_some(id)
+    }
+
     /// Number of CPUs that could ever come online: the width of per-CPU data.
     pub fn possible_cpus(&self) -> io::Result<u32> {
         parse_cpu_list(&self.read_sys("devices/system/cpu/possible")?)

@@ -1,6 +1,6 @@
 //! What attribution carries from window to window, per domain, and how it splits what is dynamic.
 
-use super::bank::{Bank, Beforehand, JointSplit, Learned, Observation, Split, StaticPower};
+use super::bank::{Bank, Beforehand, Calibration, JointSplit, Learned, Observation, Split, StaticPower};
 use super::static_policy::StaticState;
 use super::uncertainty::split_stddev_ratio;
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
@@ -69,6 +69,10 @@ pub struct Kept {
     pub learned: Learned,
 }
 
+/// Windows after a restart from which on what is learned is worth more than what was learned before: resuming makes it
+/// less sure, and many short runs one after the other must not wear it away.
+const FRESH_WINDOWS_MIN: u64 = 60;
+
 /// Of one domain.
 #[derive(Clone, Debug)]
 pub(super) struct DomainState {
@@ -78,6 +82,8 @@ pub(super) struct DomainState {
     belief: Option<StaticPower>,
     /// Whether the latest window was split by the bank.
     learned: bool,
+    /// Windows of before a restart that it goes on from.
+    resumed_windows: Option<u64>,
 }
 
 /// A workload's weight in the split of a domain's dynamic energy.
@@ -116,12 +122,48 @@ impl State {
         self.unbalanced += 1;
     }
 
-    /// What was learned of each domain that has warmed up.
+    /// What was learned of each domain that has warmed up; of others, and of those that have seen too little since to
+    /// know it better, what was learned before. Sorted by domain.
     pub fn kept(&self) -> Vec<Kept> {
-        let kept = |(domain, bank): (&Rc<Domain>, &Bank)| {
-            Some(Kept { kind: domain.kind, device: domain.device.clone(), learned: bank.learned()? })
+        let now = |state: &DomainState| {
+            let bank = state.bank.as_deref()?;
+            let (kind, device) = (state.domain.kind, state.domain.device.clone());
+            let of_now = Kept { kind, device, learned: bank.learned()? };
+            if state.resumed_windows.is_none() || bank.fresh_windows() >= FRESH_WINDOWS_MIN {
+                return Some(of_now);
+            }
+            let Kept { learned: Learned { experiments, evidence, .. }, .. } = of_now;
+            let before = self.before(&state.domain)?;
+            let learned = Learned { experiments, evidence, ..before.learned.clone() };
+            Some(Kept { learned, ..before.clone() })
         };
-        self.banks().filter_map(kept).collect()
+        let mut kept: Vec<Kept> = self.domains.iter().filter_map(now).collect();
+        let same = |one: &Kept, other: &Kept| (one.kind, &one.device) == (other.kind, &other.device);
+        for before in &self.kept {
+            if !kept.iter().any(|now| same(now, before)) {
+                kept.push(before.clone());
+            }
+        }
+        kept.sort_by(|one, other| (one.kind, &one.device).cmp(&(other.kind, &other.device)));
+        kept
+    }
+
+    fn before(&self, domain: &Domain) -> Option<&Kept> {
+        self.kept.iter().find(|kept| kept.kind == domain.kind && kept.device == domain.device)
+    }
+
+    /// Windows from which the watts of this domain were known before the first of this state's; `None` where nothing
+    /// was.
+    pub fn resumed_windows(&self, domain: &Domain) -> Option<u64> {
+        self.domains.iter().find(|state| *state.domain == *domain)?.resumed_windows
+    }
+
+    /// Keeps what a calibration found of a domain.
+    pub fn calibrate(&mut self, domain: &Domain, calibration: Calibration) {
+        let state = self.domains.iter_mut().find(|state| *state.domain == *domain);
+        if let Some(bank) = state.and_then(|state| state.bank.as_deref_mut()) {
+            bank.calibrate(calibration);
+        }
     }
 
     /// Goes on from what was learned before, for domains that come up from now on. What makes no sense here is left.
@@ -150,20 +192,22 @@ impl State {
 
     pub(super) fn of(&mut self, domain: &Rc<Domain>) -> Option<&mut DomainState> {
         let place = self.domains.iter().position(|known| *known.domain == **domain).unwrap_or_else(|| {
-            let bank = self.bank_for(domain).map(Box::new);
+            let (bank, resumed_windows) = self.bank_for(domain).unzip();
             self.domains.push(DomainState {
                 domain: Rc::clone(domain),
                 statics: StaticState::default(),
-                bank,
+                bank: bank.map(Box::new),
                 belief: None,
                 learned: false,
+                resumed_windows: resumed_windows.flatten(),
             });
             self.domains.len() - 1
         });
         self.domains.get_mut(place)
     }
 
-    fn bank_for(&self, domain: &Domain) -> Option<Bank> {
+    /// A bank, and from how many windows it knows what it knows.
+    fn bank_for(&self, domain: &Domain) -> Option<(Bank, Option<u64>)> {
         let package = self.packages.get(usize::from(domain.package.0))?;
         if self.method != Method::Bank || domain.quality == Quality::Modelled {
             return None;
@@ -171,9 +215,10 @@ impl State {
         // The table's watts are of the processor: memory's are learned from its first windows.
         let per_cpu = package.per_cpu.filter(|_| domain.kind == DomainKind::Package);
         let beforehand = Beforehand { cpus: package.cpus, idle: domain.idle_watts, per_cpu };
-        let kept = self.kept.iter().find(|kept| kept.kind == domain.kind && kept.device == domain.device);
-        let resumed = kept.and_then(|kept| Bank::resume(beforehand, &kept.learned));
-        Some(resumed.unwrap_or_else(|| Bank::new(beforehand)))
+        let resumed = self
+            .before(domain)
+            .and_then(|kept| Some((Bank::resume(beforehand, &kept.learned)?, Some(kept.learned.windows))));
+        Some(resumed.unwrap_or_else(|| (Bank::new(beforehand), None)))
     }
 }
 

@@ -72,6 +72,44 @@ fn energy_goes_to_those_who_ran_on_its_package() {
     assert_eq!(attributed.accounts.idle_ns, 7);
 }
 
+/// Runs of a few windows each, one after the other, do not wear away what was learned: resuming makes it less sure.
+#[test]
+fn short_runs_do_not_wear_away_what_was_learned() {
+    let domain = domain(0, Some(1.0), None);
+    let see = |state: &mut State, windows: u64| {
+        for number in 0..windows {
+            let on = if (number / 7).is_multiple_of(2) { 1_000_000_000 } else { 0 };
+            let rows = [(1, [on, 0]), (2, [500_000_000, 0])];
+            attribute(&window(&rows, &[(&domain, 5_000_000 + on / 200)]), state, StaticPolicy::Separate);
+        }
+    };
+    let new = || State::new(Method::Bank, vec![PackagePrior { cpus: 4, per_cpu: None }; 2]);
+    let mut state = new();
+    assert_eq!(state.resumed_windows(&domain), None);
+    see(&mut state, 200);
+    let mut kept = state.kept();
+    let learned = kept[0].learned.clone();
+    assert_eq!((kept.len(), learned.windows), (1, 200));
+    for _ in 0..20 {
+        let mut again = new();
+        again.resume(kept);
+        assert_eq!(
+            again.kept()[0].learned.members,
+            learned.members,
+            "a domain that does not come up stays known"
+        );
+        see(&mut again, 20);
+        assert_eq!(again.resumed_windows(&domain), Some(200));
+        kept = again.kept();
+        assert_eq!(kept[0].learned.members, learned.members);
+    }
+    let mut long = new();
+    long.resume(kept);
+    see(&mut long, 60);
+    let kept = long.kept();
+    assert!(kept[0].learned.members != learned.members && kept[0].learned.windows == 260);
+}
+
 #[test]
 fn static_energy_is_shared_where_asked() {
     let zero = domain(0, Some(1.0), None);

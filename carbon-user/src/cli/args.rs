@@ -22,6 +22,9 @@ Exit status:
   2  usage or configuration
   3  cannot measure";
 
+/// Where what is learned is kept.
+pub const STATE_FILE: &str = "/var/lib/carbon/state.json";
+
 /// Which container, job or experiment used this energy, and what did it emit?
 #[derive(Debug, Parser)]
 #[command(name = "carbon", version, about, max_term_width = 100, arg_required_else_help = true)]
@@ -40,6 +43,15 @@ pub enum Command {
     /// Show energy and CO2e by cgroup, live or once.
     #[command(after_help = OTHER_STATUS)]
     Top(TopArgs),
+    /// Show what was learned of this machine and its workloads, and how sure it is.
+    #[command(after_help = OTHER_STATUS)]
+    Model(ModelArgs),
+    /// Attribute recorded windows again, as they were or in another way.
+    #[command(after_help = OTHER_STATUS)]
+    Replay(ReplayArgs),
+    /// Find idle power, wake cost and curve of an idle machine by short bursts of load.
+    #[command(after_help = OTHER_STATUS)]
+    Calibrate(CalibrateArgs),
     /// Say what can be measured on this machine, why not, and what to do.
     #[command(after_help = OTHER_STATUS)]
     Doctor(DoctorArgs),
@@ -74,6 +86,9 @@ pub struct SharedArgs {
     /// until it has learned, and where there is no meter), or by CPU time alone.
     #[arg(long, value_enum, default_value_t = AttributionArg::Bank, value_name = "HOW")]
     pub attribution: AttributionArg,
+    /// Where what is learned of watts is kept over restarts, or none; run only reads it.
+    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
+    pub state: PathBuf,
     /// Length of a window, such as 500ms or 1s.
     #[arg(long, default_value = "1s", value_name = "DURATION", allow_hyphen_values = true)]
     pub interval: String,
@@ -127,9 +142,91 @@ pub struct TopArgs {
     /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
     #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
     pub max_overhead: String,
+    /// Write all windows to this file too, for carbon replay.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// With --record: bytes that it may take; it ends there [default: 256MiB].
+    #[arg(long, value_name = "BYTES", requires = "record")]
+    pub record_limit: Option<String>,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,
+}
+
+/// `carbon model`.
+#[derive(Args, Debug)]
+pub struct ModelArgs {
+    /// Where what was learned is kept.
+    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
+    pub state: PathBuf,
+    /// How well starts and stops of workloads were predicted, one by one; status 1 where the 90 % interval held less
+    /// than 70 % of them.
+    #[arg(long)]
+    pub self_test: bool,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Write it to this file, whole or not at all.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where sysfs is mounted.
+    #[arg(long, default_value = "/sys", value_name = "DIR")]
+    pub sysfs_root: PathBuf,
+}
+
+/// `carbon replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// What carbon top --record has written.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How the energy of running is split [default: as it was].
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub attribution: Option<AttributionArg>,
+    /// Who the energy drawn even when idle is shown to [default: as it was].
+    #[arg(long = "static", value_enum, value_name = "POLICY")]
+    pub static_policy: Option<StaticArg>,
+    /// Where the electricity was used [default: as it was].
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Energy of the whole site over the energy of its machines [default: as it was].
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
+    pub pue: Option<String>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Rows of the table; the rest is added up.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Write the report to this file, whole or not at all.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `carbon calibrate`.
+#[derive(Args, Debug)]
+pub struct CalibrateArgs {
+    /// How long it may take.
+    #[arg(long, value_name = "DURATION", default_value = "60s", allow_hyphen_values = true)]
+    pub duration: String,
+    /// Calibrate although something else runs.
+    #[arg(long)]
+    pub force: bool,
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub format: RunFormat,
+    /// Where what is learned is kept, or none.
+    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
+    pub state: PathBuf,
+    /// How CPU time is taken.
+    #[arg(long, value_enum, default_value_t = AccountingArg::Auto, value_name = "HOW")]
+    pub accounting: AccountingArg,
+    /// Where sysfs is mounted.
+    #[arg(long, default_value = "/sys", value_name = "DIR")]
+    pub sysfs_root: PathBuf,
+    /// No progress and no warnings.
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// `carbon doctor`.

@@ -1,15 +1,19 @@
 //! What the commands measure with: the one place where scheduler time, meters, attribution and carbon are put
 //! together.
 
+mod files;
+
 use super::args::{Format, RunFormat};
 use super::doctor::{Findings, RungFinding};
 use super::error::CliError;
-use super::learning;
+use super::learning::{self, Beginning, Keeper};
 use super::options::{Measuring, RunOptions, TopOptions};
 use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended};
+use super::recorder::Recorder;
 use super::run::RunMeasurement;
 use super::top::TopMeasurement;
+use crate::attribution::bank::Calibration;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
@@ -30,7 +34,7 @@ use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{Pue, Quality, RunId};
 use crate::window::counts::{CounterKind, Counts};
-use crate::window::{DomainKind, Window};
+use crate::window::{Domain, DomainKind, Window};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -56,7 +60,7 @@ type ReadCounters = Box<dyn FnMut() -> Result<Counts, SchedError>>;
 
 /// From the kernel and the meters to sums of energy.
 #[derive(Debug)]
-struct Engine {
+pub(super) struct Engine {
     sampler: Sampler,
     state: State,
     policy: StaticPolicy,
@@ -70,15 +74,30 @@ struct Engine {
     limits: Limits,
     /// What the governor did last.
     governed: Option<String>,
+    /// Whether there is a meter to learn from, and learning is wanted.
+    learns: bool,
+    beginning: Beginning,
+    recorder: Option<Recorder>,
+    keeper: Option<Keeper>,
+}
+
+/// What is wanted beside CPU time and energy.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'a> {
+    /// Events to count.
+    counters: &'a [CounterKind],
+    /// There will be runs.
+    runs: bool,
+    /// What cgroups hold, whatever the policy: windows are recorded, and may be attributed under another one.
+    claims: bool,
 }
 
 impl Engine {
-    /// Opens everything and takes the first edge. `runs` says that there will be some; `begin` is what is done with the accounting before that; where
-    /// it fails, a lower rung is tried.
-    fn open<T>(
+    /// Opens everything and takes the first edge. `begin` is what is done with the accounting before that; where it
+    /// fails, a lower rung is tried.
+    pub(super) fn open<T>(
         measuring: &Measuring,
-        counters: &[CounterKind],
-        runs: bool,
+        wanted: Wanted<'_>,
         begin: impl Fn(&mut dyn Accounting) -> Result<T, SchedError>,
     ) -> Result<(Self, T), CliError> {
         let mut notes = Vec::new();
@@ -93,11 +112,20 @@ impl Engine {
         // What learns each workload's own watts from a meter is better where it knows how long the package was awake.
         let learns = measuring.attribution == Method::Bank
             && meters.domains().iter().any(|domain| domain.quality == Quality::Measured);
-        let limits =
-            Limits { hierarchy: measuring.hierarchy, wake: learns, without_runs: !runs, ..Limits::default() };
+        let beginning = learning::beginning(measuring, &topology, learns);
+        if let Some(note) = &beginning.note {
+            log::warn!("{note}");
+            notes.push(note.clone());
+        }
+        let limits = Limits {
+            hierarchy: measuring.hierarchy,
+            wake: learns,
+            without_runs: !wanted.runs,
+            ..Limits::default()
+        };
         let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
-        let census = census(measuring, &meters)?;
-        let counters = open_counters(measuring, &topology, counters, &mut notes);
+        let census = census(measuring, wanted.claims, &meters)?;
+        let counters = open_counters(measuring, &topology, wanted.counters, &mut notes);
         let mut sampler = Sampler::new(Box::new(clock::now), accounting, meters, &topology)
             .with_census(census)
             .with_counters(counters);
@@ -105,7 +133,7 @@ impl Engine {
         sampler.edge().map_err(cannot_account)?;
         let engine = Self {
             sampler,
-            state: learning::state(measuring, &topology),
+            state: beginning.state(measuring.attribution),
             policy: measuring.static_policy,
             totals: Totals::default(),
             intensity,
@@ -116,6 +144,10 @@ impl Engine {
             notes,
             limits,
             governed: None,
+            learns,
+            beginning,
+            recorder: None,
+            keeper: None,
         };
         Ok((engine, outcome))
     }
@@ -136,12 +168,37 @@ impl Engine {
     fn attribute(&mut self, window: Option<&Window>) -> Totals {
         let mut totals = Totals::default();
         if let Some(window) = window {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.window(window, |cgroup| self.sampler.cgroup_path(cgroup));
+            }
             let attributed = attribute(window, &mut self.state, self.policy);
             totals.add(&attributed);
             self.totals.add(&attributed);
         }
         self.end = clock::wall();
         totals
+    }
+
+    /// Whether there is a meter, and learning from it is wanted.
+    pub(super) fn learns(&self) -> bool {
+        self.learns
+    }
+
+    /// Closes a window, attributes it, and gives it.
+    pub(super) fn observe(&mut self) -> Result<Option<Window>, SchedError> {
+        let window = self.sampler.edge()?;
+        self.attribute(window.as_ref());
+        Ok(window)
+    }
+
+    /// Sums of all windows.
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Takes up what a calibration found.
+    pub(super) fn calibrate(&mut self, domain: &Domain, calibration: Calibration) {
+        self.state.calibrate(domain, calibration);
     }
 
     fn context(&self) -> Context<'_> {
@@ -154,7 +211,7 @@ impl Engine {
             state: &self.state,
             intensity: self.intensity.clone(),
             pue: self.pue,
-            notes: self.notes.iter().chain(&self.governed).cloned().collect(),
+            notes: self.notes.iter().chain(&self.governed).cloned().chain(self.kept_notes()).collect(),
         }
     }
 
@@ -165,10 +222,14 @@ impl Engine {
 
 /// What looks at the cgroups' files, where the policy needs to know what they hold: for `proportional` only memory's
 /// energy goes by that.
-fn census(measuring: &Measuring, meters: &Meters) -> Result<Option<Box<dyn FnMut() -> Claims>>, CliError> {
+fn census(
+    measuring: &Measuring,
+    recorded: bool,
+    meters: &Meters,
+) -> Result<Option<Box<dyn FnMut() -> Claims>>, CliError> {
     let policy = measuring.static_policy;
     let memory = meters.domains().iter().any(|domain| domain.kind == DomainKind::Dram);
-    let wanted = policy.needs_claims() || (memory && policy == StaticPolicy::Proportional);
+    let wanted = recorded || policy.needs_claims() || (memory && policy == StaticPolicy::Proportional);
     if !wanted {
         return Ok(None);
     }
@@ -266,7 +327,7 @@ fn accounting<T>(
     Ok((accounting, outcome))
 }
 
-fn cannot_account(error: SchedError) -> CliError {
+pub(super) fn cannot_account(error: SchedError) -> CliError {
     let advice = error.advice();
     CliError::measuring(error, advice)
 }
@@ -284,7 +345,9 @@ pub struct CommandMeter {
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
     let (engine, enrolment) =
-        Engine::open(&options.measuring, &[], true, |accounting| accounting.runs().open(run))?;
+        Engine::open(&options.measuring, Wanted { runs: true, ..Wanted::default() }, |accounting| {
+            accounting.runs().open(run)
+        })?;
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
 }
 
@@ -408,9 +471,15 @@ pub struct Machine {
 
 /// For `carbon top`.
 pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let (engine, ()) = Engine::open(&options.measuring, &options.counters, false, |_| Ok(()))?;
+    let wanted =
+        Wanted { counters: &options.counters, claims: options.record.is_some(), ..Wanted::default() };
+    let (mut engine, ()) = Engine::open(&options.measuring, wanted, |_| Ok(()))?;
     let root = &options.measuring.root;
     let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
+    if let Some(record) = &options.record {
+        engine.record(record)?;
+    }
+    engine.keep(&topology, &options.measuring)?;
     Ok(Machine {
         engine,
         last: None,
@@ -462,8 +531,16 @@ impl TopMeasurement for Machine {
     fn tick(&mut self) -> Result<Duration, CliError> {
         let window = self.engine.window().map_err(cannot_account)?;
         self.govern(&window);
+        let Engine { keeper, state, sampler, .. } = &mut self.engine;
+        if let Some(keeper) = keeper {
+            keeper.tick(state, |cgroup| sampler.cgroup_path(cgroup));
+        }
         self.last = Some(window);
         Ok(self.governor.window())
+    }
+
+    fn close(&mut self) {
+        self.engine.close();
     }
 
     fn live(&self, layout: Layout) -> String {
@@ -485,17 +562,17 @@ impl TopMeasurement for Machine {
     }
 }
 
-fn style(layout: Layout, rows_max: Option<usize>) -> Style {
+pub(super) fn style(layout: Layout, rows_max: Option<usize>) -> Style {
     Style { width: layout.columns, color: layout.colours, rows_max }
 }
 
-fn json(report: &impl Serialize) -> Result<String, CliError> {
+pub(super) fn json(report: &impl Serialize) -> Result<String, CliError> {
     let mut text = serde_json::to_string_pretty(report).map_err(|error| unwritten(error.into()))?;
     text.push('\n');
     Ok(text)
 }
 
-fn unwritten(source: std::io::Error) -> CliError {
+pub(super) fn unwritten(source: std::io::Error) -> CliError {
     CliError::from_write("memory", source)
 }
 

@@ -3,7 +3,7 @@
 //! | status | meaning |
 //! |---|---|
 //! | 0 | done; also when the reader of the output went away |
-//! | 1 | the answer is no: `carbon doctor` finds that nothing can be measured |
+//! | 1 | the answer is no: `carbon doctor` finds that nothing can be measured, `carbon model` that nothing was learned |
 //! | 2 | usage or configuration |
 //! | 3 | cannot measure |
 //!
@@ -12,6 +12,8 @@
 //! executed, 127 for one that is not found. The mapping is here and nowhere else, by variant.
 
 use crate::carbon::UnknownZone;
+use crate::checkpoint::CheckpointError;
+use crate::recording::RecordingError;
 use crate::report::figures::printable;
 use std::error::Error;
 use std::ffi::OsString;
@@ -68,6 +70,26 @@ pub enum CliError {
         source: anyhow::Error,
         /// What to do; `carbon doctor` where nothing better is known.
         advice: String,
+    },
+    /// A recording that cannot be used, or not to its end.
+    #[error("cannot use the recording {}", .path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: RecordingError,
+    },
+    /// What was learned cannot be read.
+    #[error("cannot show what was learned")]
+    State {
+        /// Why not.
+        source: CheckpointError,
+    },
+    /// There is no file of what was learned.
+    #[error("nothing was learned yet: there is no {}", .path.display())]
+    NothingLearned {
+        /// The file.
+        path: PathBuf,
     },
     /// No such command.
     #[error("cannot run {}", .command.display())]
@@ -138,12 +160,15 @@ impl CliError {
             (Self::NotFound { .. }, _) => 127,
             (Self::NotExecutable { .. }, _) => 126,
             (_, Invocation::Run) => 125,
+            (Self::NothingLearned { .. }, Invocation::Other) => 1,
             (Self::CannotMeasure { .. } | Self::Start { .. }, Invocation::Other) => 3,
             (
                 Self::CommandLine(_)
                 | Self::Argument { .. }
                 | Self::Zone { .. }
                 | Self::Output { .. }
+                | Self::Recording { .. }
+                | Self::State { .. }
                 | Self::Write { .. },
                 Invocation::Other,
             ) => 2,
@@ -159,7 +184,11 @@ impl CliError {
             Self::NotFound { .. } => Some("check its name and PATH, and the #! line if it is a script"),
             Self::NotExecutable { .. } => Some("check that it is a program with execute permission"),
             Self::Start { .. } => Some("check the limits on processes and memory (ulimit -a, pids.max)"),
-            Self::CommandLine(_) | Self::Zone { .. } | Self::BrokenPipe => None,
+            Self::Recording { .. } => Some("it is made by carbon top --record"),
+            Self::NothingLearned { .. } => {
+                Some("run carbon top for some minutes on a machine with a meter, or give --state")
+            }
+            Self::CommandLine(_) | Self::Zone { .. } | Self::State { .. } | Self::BrokenPipe => None,
         }
     }
 

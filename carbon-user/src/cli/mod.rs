@@ -1,18 +1,24 @@
 //! The commands: raw arguments, checked options, run.
 //!
-//! [`args`] is the command line as it is written, [`options`] what it means, `run`, `top` and `doctor` the
+//! [`args`] is the command line as it is written, [`options`] what it means, `run`, `top` and the others the
 //! commands, [`engine`] what they measure with, [`error`] what can fail and the status for it.
 
 pub mod args;
+pub mod background;
+pub mod burst;
+pub mod calibrate;
 pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod learning;
 pub mod live;
+pub mod model;
 pub mod options;
 pub mod output;
 pub mod process;
 pub mod progress;
+pub mod recorder;
+pub mod replay;
 pub mod run;
 mod signals;
 pub mod top;
@@ -27,11 +33,15 @@ pub fn execute(options: &Options) -> Result<u8, CliError> {
         Options::Run(options) => options.measuring.quiet,
         // A live table has the whole screen: what a warning would say is in its notes.
         Options::Top(options) => options.measuring.quiet || options.once.is_none(),
-        Options::Doctor(_) | Options::Shown => false,
+        Options::Calibrate(options) => options.measuring.quiet,
+        Options::Doctor(_) | Options::Model(_) | Options::Replay(_) | Options::Shown => false,
     });
     match options {
         Options::Run(options) => on_this_thread(run::run(options, engine::open_run)),
         Options::Top(options) => on_this_thread(top::top(options, engine::open_top)).map(|()| 0),
+        Options::Model(options) => model::model(options),
+        Options::Replay(options) => replay::replay(options),
+        Options::Calibrate(options) => calibrate::calibrate(options),
         Options::Doctor(options) => doctor::doctor(options, engine::findings),
         Options::Shown => Ok(0),
     }

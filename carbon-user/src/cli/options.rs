@@ -1,5 +1,9 @@
 //! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
 
+mod learned;
+
+pub use learned::{CalibrateOptions, ModelOptions, RecordOptions, ReplayOptions};
+
 use super::args::{
     AccountingArg, AttributionArg, Cli, Command, CounterArg, DoctorArgs, Format, HierarchyArg, MeterArg,
     RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs,
@@ -36,6 +40,12 @@ pub enum Options {
     Run(RunOptions),
     /// `carbon top`.
     Top(TopOptions),
+    /// `carbon model`.
+    Model(ModelOptions),
+    /// `carbon replay`.
+    Replay(ReplayOptions),
+    /// `carbon calibrate`.
+    Calibrate(CalibrateOptions),
     /// `carbon doctor`.
     Doctor(DoctorOptions),
     /// Help or the version was asked for and has been printed.
@@ -61,6 +71,8 @@ pub struct Measuring {
     pub static_policy: StaticPolicy,
     /// How dynamic energy is split.
     pub attribution: Method,
+    /// Where what is learned is kept.
+    pub state: Option<PathBuf>,
     /// Length of a window.
     pub interval: Duration,
     /// No progress, no warnings.
@@ -101,6 +113,8 @@ pub struct TopOptions {
     pub max_overhead_ratio: f64,
     /// Events to count.
     pub counters: Vec<CounterKind>,
+    /// Where windows are written down.
+    pub record: Option<RecordOptions>,
 }
 
 /// `carbon doctor`, checked.
@@ -119,6 +133,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
     match Cli::try_parse_from(arguments) {
         Ok(Cli { command: Command::Run(args) }) => run(args).map(Options::Run),
         Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
+        Ok(Cli { command: Command::Model(args) }) => learned::model(args).map(Options::Model),
+        Ok(Cli { command: Command::Replay(args) }) => learned::replay(args).map(Options::Replay),
+        Ok(Cli { command: Command::Calibrate(args) }) => learned::calibrate(args).map(Options::Calibrate),
         Ok(Cli { command: Command::Doctor(args) }) => doctor(args).map(Options::Doctor),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;
@@ -150,7 +167,8 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
-    let TopArgs { once, duration, format, limit, counters, max_overhead, shared } = args;
+    let TopArgs { once, duration, format, limit, counters, max_overhead, record, record_limit, shared } =
+        args;
     let needs_once = |option, value: String| CliError::Argument {
         option,
         value,
@@ -171,21 +189,15 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
             return Err(needs_once("--output", path.display().to_string()));
         }
     }
-    let number = |option, value: String| CliError::Argument {
-        option,
-        value,
-        reason: "out of range".into(),
-        advice: "give a number from 1 to 1000000".into(),
-    };
-    if let Some(rows) = limit.filter(|rows| !(1..=1_000_000).contains(rows)) {
-        return Err(number("--limit", rows.to_string()));
-    }
+    let limit = check_rows(limit)?;
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
     let max_overhead_ratio = check_overhead(&max_overhead)?;
+    let bytes_max = learned::check_bytes("--record-limit", record_limit.as_deref().unwrap_or("256MiB"))?;
+    let record = record.map(|file| RecordOptions { file, bytes_max });
     let counters = check_counters(&counters)?;
     let once = once.then_some(duration);
-    Ok(TopOptions { measuring, once, format, output, limit, max_overhead_ratio, counters })
+    Ok(TopOptions { measuring, once, format, output, limit, max_overhead_ratio, counters, record })
 }
 
 fn check_counters(given: &[CounterArg]) -> Result<Vec<CounterKind>, CliError> {
@@ -212,6 +224,11 @@ fn check_counters(given: &[CounterArg]) -> Result<Vec<CounterKind>, CliError> {
     Ok(kinds)
 }
 
+/// Nothing for the word "none" and for an empty environment variable.
+fn state_file(path: PathBuf) -> Option<PathBuf> {
+    Some(path).filter(|path| !["none", ""].iter().any(|word| path.as_os_str() == *word))
+}
+
 fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
     let balance = args.balance.as_deref();
     let balance =
@@ -228,14 +245,7 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
     Ok(Measuring {
         zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
         pue,
-        accounting: match shared.accounting {
-            AccountingArg::Auto => None,
-            AccountingArg::Books => Some(Rung::Books),
-            AccountingArg::Hook => Some(Rung::Hook),
-            AccountingArg::Rawtp => Some(Rung::Raw),
-            AccountingArg::CpuStat => Some(Rung::CpuStat),
-            AccountingArg::Proc => Some(Rung::Proc),
-        },
+        accounting: rung(shared.accounting),
         hierarchy: match shared.hierarchy {
             HierarchyArg::Auto => HierarchyChoice::Auto,
             HierarchyArg::Cgroup2 => HierarchyChoice::Cgroup2,
@@ -247,19 +257,51 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
             MeterArg::Model => MeterChoice::Model,
         },
         root,
-        static_policy: match shared.static_policy {
-            StaticArg::Separate => StaticPolicy::Separate,
-            StaticArg::Proportional => StaticPolicy::Proportional,
-            StaticArg::Equal => StaticPolicy::Equal,
-            StaticArg::Requests => StaticPolicy::Requests,
-        },
-        attribution: match shared.attribution {
-            AttributionArg::Bank => Method::Bank,
-            AttributionArg::CpuTime => Method::CpuTime,
-        },
+        static_policy: policy(shared.static_policy),
+        attribution: method(shared.attribution),
+        state: state_file(shared.state),
         interval: check_duration("--interval", &shared.interval, INTERVAL_MIN, INTERVAL_MAX)?,
         quiet: shared.quiet,
     })
+}
+
+fn rung(accounting: AccountingArg) -> Option<Rung> {
+    match accounting {
+        AccountingArg::Auto => None,
+        AccountingArg::Books => Some(Rung::Books),
+        AccountingArg::Hook => Some(Rung::Hook),
+        AccountingArg::Rawtp => Some(Rung::Raw),
+        AccountingArg::CpuStat => Some(Rung::CpuStat),
+        AccountingArg::Proc => Some(Rung::Proc),
+    }
+}
+
+pub(super) fn policy(policy: StaticArg) -> StaticPolicy {
+    match policy {
+        StaticArg::Separate => StaticPolicy::Separate,
+        StaticArg::Proportional => StaticPolicy::Proportional,
+        StaticArg::Equal => StaticPolicy::Equal,
+        StaticArg::Requests => StaticPolicy::Requests,
+    }
+}
+
+pub(super) fn method(attribution: AttributionArg) -> Method {
+    match attribution {
+        AttributionArg::Bank => Method::Bank,
+        AttributionArg::CpuTime => Method::CpuTime,
+    }
+}
+
+fn check_rows(limit: Option<usize>) -> Result<Option<usize>, CliError> {
+    match limit.filter(|rows| !(1..=1_000_000).contains(rows)) {
+        None => Ok(limit),
+        Some(rows) => Err(CliError::Argument {
+            option: "--limit",
+            value: rows.to_string(),
+            reason: "out of range".into(),
+            advice: "give a number from 1 to 1000000".into(),
+        }),
+    }
 }
 
 fn check_root(sys: PathBuf) -> Result<SysRoot, CliError> {
@@ -464,6 +506,13 @@ mod tests {
             "carbon top --output x",
             "carbon top --once --limit 0",
             "carbon top --max-overhead 0",
+            "carbon top --record-limit 1MiB",
+            "carbon top --record x --record-limit 3",
+            "carbon top --record x --record-limit 1MB",
+            "carbon model --state none",
+            "carbon replay",
+            "carbon replay x --pue 0.5",
+            "carbon calibrate --duration 1s",
             "carbon doctor --format xml",
             "carbon doctor --balance 5ms",
         ];

@@ -21,6 +21,9 @@ pub trait TopMeasurement {
     /// The last window as a table; before the first has closed, a line that says so.
     fn live(&self, layout: Layout) -> String;
 
+    /// Nothing is measured any more: what is learned is kept, and a recording ended.
+    fn close(&mut self) {}
+
     /// All windows since the first edge, newline at the end.
     fn report(&self, format: Format, layout: Layout) -> Result<String, CliError>;
 }
@@ -66,6 +69,7 @@ async fn once<M: TopMeasurement>(
         };
         next = after(next, measurement.tick()?);
         if over {
+            measurement.close();
             return Ok(measurement);
         }
         progress.at(Duration::from_nanos(clock::monotonic_ns().saturating_sub(start_ns)));
@@ -87,7 +91,7 @@ async fn live(
         screen.draw(&measurement.live(layout), layout).map_err(lost)?;
         tokio::select! {
             biased;
-            () = ends.next() => return Ok(()),
+            () = ends.next() => break,
             _ = resized.recv() => {}
             // As any program that is stopped by its terminal: the screen is put back, and taken again afterwards.
             _ = stopped.recv() => {
@@ -99,6 +103,9 @@ async fn live(
             () = sleep_until(next) => next = after(next, measurement.tick()?),
         }
     }
+    drop(screen);
+    measurement.close();
+    Ok(())
 }
 
 /// The edge after the one that was due at `due`: a late one does not make the next window short.

@@ -3,7 +3,7 @@
 use super::figures::printable;
 use super::top::Top;
 
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 16] = [
     "name",
     "kind",
     "cgroup",
@@ -18,6 +18,8 @@ const HEADER: [&str; 14] = [
     "dynamic_low_uj",
     "dynamic_high_uj",
     "watts_per_cpu",
+    "watts_per_cpu_low",
+    "watts_per_cpu_high",
 ];
 
 /// The workloads of `top`, most energy first, with a header.
@@ -27,6 +29,7 @@ const HEADER: [&str; 14] = [
 pub fn top(top: &Top) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(HEADER)?;
+    let maybe = |watts: Option<f64>| watts.map(|watts| watts.to_string()).unwrap_or_default();
     for row in &top.workloads {
         writer.write_record([
             &printable(&row.name),
@@ -42,7 +45,9 @@ pub fn top(top: &Top) -> Result<String, csv::Error> {
             &top.duration_ns.to_string(),
             &row.dynamic_low_uj.to_string(),
             &row.dynamic_high_uj.to_string(),
-            &row.watts_per_cpu.map(|watts| watts.to_string()).unwrap_or_default(),
+            &maybe(row.watts_per_cpu),
+            &maybe(row.watts_per_cpu_low),
+            &maybe(row.watts_per_cpu_high),
         ])?;
     }
     let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;

@@ -3,8 +3,11 @@
 //! The types here are the edge: what they serialise to is a promise (`docs/schema/`), so they are versioned and
 //! the inner types do not serialise. Sums are integers; grams are made of them by one multiplication each.
 
+pub mod calibration;
 pub mod csv;
+pub mod experiments;
 pub mod figures;
+pub mod model;
 mod process_rows;
 pub mod run;
 pub mod table;
@@ -123,6 +126,12 @@ pub struct DomainRow {
     /// Whether the data say anything of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p0_identified: Option<bool>,
+    /// Windows of before this measurement that watts were learned from; only where there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_windows: Option<u64>,
+    /// Starts and stops of workloads, as they were predicted; only once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiments: Option<experiments::ExperimentRow>,
 }
 
 /// CPU time outside workloads, summed over the online CPUs.
@@ -194,6 +203,12 @@ fn domain_row(total: &DomainTotal, state: &State) -> DomainRow {
         p0_w: power.map(|power| power.p0.0),
         p0_stddev_w: power.map(|power| power.stddev.0),
         p0_identified: power.map(|power| power.identified),
+        resumed_windows: state.resumed_windows(domain),
+        experiments: state
+            .banks()
+            .find(|(known, _)| *known == domain)
+            .and_then(|(_, bank)| bank.experiments().score())
+            .map(Into::into),
     }
 }
 

@@ -20,6 +20,11 @@ const INDENT: &str = "    ";
 /// Narrowest column of names.
 const NAME_WIDTH_MIN: u16 = 16;
 
+/// A terminal that is narrower does not get the column that can be had from its neighbours.
+const WIDTH_OF_ALL: u16 = 110;
+/// Place of the interval of watts per CPU, which is that of the joules over the CPU time.
+const WATTS_SPREAD: usize = 4;
+
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
@@ -35,8 +40,10 @@ pub struct Style {
 pub fn top(top: &Top, style: Style) -> String {
     let whole_uj: u64 = top.workloads.iter().map(WorkloadRow::energy_uj).sum();
     let seconds = seconds(top.duration_ns);
-    let mut table =
-        empty_table(style, &["WORKLOAD", "CPU s", "W", "W/CPU", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"]);
+    let mut table = empty_table(
+        style,
+        &["WORKLOAD", "CPU s", "W", "W/CPU", "W/CPU, 90 %", "J", "J, 90 %", "gCO2e", "SHARE", "QUALITY"],
+    );
     let shown = style.rows_max.unwrap_or(usize::MAX);
     let known = has_energy(&top.domains);
     for row in top.workloads.iter().take(shown) {
@@ -54,6 +61,7 @@ pub fn top(top: &Top, style: Style) -> String {
                 unknown(),
                 unknown(),
                 unknown(),
+                unknown(),
                 "none".to_owned(),
             ]);
             continue;
@@ -63,6 +71,7 @@ pub fn top(top: &Top, style: Style) -> String {
             cpu,
             significant(if seconds > 0.0 { joules / seconds } else { 0.0 }, figures),
             row.watts_per_cpu.map_or_else(String::new, |watts| significant(watts, figures.min(3))),
+            watts_spread(row),
             significant(joules, figures),
             spread(joules, self::joules(row.dynamic_stddev_uj), row.quality),
             significant(row.grams, figures),
@@ -70,7 +79,12 @@ pub fn top(top: &Top, style: Style) -> String {
             row.quality.to_owned(),
         ]);
     }
-    arrange(&mut table, 1..=7, 0);
+    arrange(&mut table, 1..=8, 0);
+    if style.width.is_some_and(|width| width < WIDTH_OF_ALL)
+        && let Some(spread) = table.column_mut(WATTS_SPREAD)
+    {
+        spread.set_constraint(ColumnConstraint::Hidden);
+    }
     let mut text = trimmed(&table);
     let hidden = top.workloads.get(shown.min(top.workloads.len())..).unwrap_or_default();
     if !hidden.is_empty() {
@@ -91,6 +105,13 @@ pub fn top(top: &Top, style: Style) -> String {
     line(&mut text, &intensity_line(&top.intensity, top.pue));
     note_lines(&mut text, &top.notes);
     table + &wrapped(&text, style)
+}
+
+/// The 90 % interval of watts per CPU, which is that of the energy over the CPU time.
+fn watts_spread(row: &WorkloadRow) -> String {
+    let cpu_s = seconds(row.cpu_ns);
+    row.watts_per_cpu
+        .map_or_else(String::new, |watts| spread(watts, joules(row.dynamic_stddev_uj) / cpu_s, row.quality))
 }
 
 /// The summary at the end of `carbon run`.
@@ -146,7 +167,7 @@ fn has_energy(domains: &[DomainRow]) -> bool {
 }
 
 /// Lines that are longer than the terminal is wide go on below, a little to the right.
-fn wrapped(text: &str, style: Style) -> String {
+pub(super) fn wrapped(text: &str, style: Style) -> String {
     let Some(width) = style.width.map(usize::from).filter(|width| *width > 2 * INDENT.len()) else {
         return text.to_owned();
     };
@@ -212,12 +233,15 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
             ),
             _ => String::new(),
         };
+        let before = row
+            .resumed_windows
+            .map_or_else(String::new, |windows| format!(", watts learned from {windows} windows before"));
         let verb = if row.quality == "modelled" { "modelled" } else { "metered" };
         line(
             text,
             &format!(
                 "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({}) + {lost} J \
-                 lost; {}{}, {}",
+                 lost; {}{}, {}{before}",
                 printable(&domain_name(row.domain, &row.device)),
                 row.static_by.map_or_else(|| policy.to_owned(), |by| format!("{policy}: {}", words(by))),
                 row.quality,
@@ -302,12 +326,12 @@ fn note_lines(text: &mut String, notes: &[String]) {
     }
 }
 
-fn line(text: &mut String, content: &str) {
+pub(super) fn line(text: &mut String, content: &str) {
     // Writing to a String cannot fail.
     writeln!(text, "{content}").unwrap_or_default();
 }
 
-fn empty_table(style: Style, header: &[&str]) -> Table {
+pub(super) fn empty_table(style: Style, header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header.iter().map(|name| {
         let cell = Cell::new(name);
@@ -326,7 +350,7 @@ fn empty_table(style: Style, header: &[&str]) -> Table {
 }
 
 /// Numbers stand right, and only `name` may be wrapped on a narrow terminal.
-fn arrange(table: &mut Table, numbers: impl IntoIterator<Item = usize>, name: usize) {
+pub(super) fn arrange(table: &mut Table, numbers: impl IntoIterator<Item = usize>, name: usize) {
     let narrow = matches!(table.content_arrangement(), ContentArrangement::Dynamic);
     for (index, column) in table.column_iter_mut().enumerate().filter(|_| narrow) {
         column.set_constraint(if index == name {
@@ -342,7 +366,7 @@ fn arrange(table: &mut Table, numbers: impl IntoIterator<Item = usize>, name: us
     }
 }
 
-fn trimmed(table: &Table) -> String {
+pub(super) fn trimmed(table: &Table) -> String {
     let mut text = table.trim_fmt();
     text.push('\n');
     text

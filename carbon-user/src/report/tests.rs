@@ -2,6 +2,7 @@ use super::run::{Execution, Run};
 use super::table::{self, Style};
 use super::top::Top;
 use super::*;
+use crate::attribution::bank::Calibration;
 use crate::attribution::totals::Totals;
 use crate::attribution::{Method, PackagePrior, State, attribute};
 use crate::sched::{ProcessTime, Processes};
@@ -205,8 +206,8 @@ fn what_is_missing_is_told() {
     );
 }
 
-/// A report after the bank has learned: two replicas on one clock, and one on its own.
-fn learned() -> Top {
+/// After the bank has learned: two replicas on one clock, and one on its own.
+fn learned_state() -> (State, Totals) {
     let mut state = State::new(Method::Bank, vec![PackagePrior { cpus: 8, per_cpu: Some(Watts(6.0)) }]);
     let (domain, mut totals) = (domain(false), Totals::default());
     for second in 0..200_u64 {
@@ -225,7 +226,99 @@ fn learned() -> Top {
         window.domains[0].metered = Microjoules(4_000_000 + dynamic_uj + noise_uj);
         totals.add(&attribute(&window, &mut state, StaticPolicy::Separate));
     }
+    (state, totals)
+}
+
+fn learned() -> Top {
+    let (state, totals) = learned_state();
     Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of)
+}
+
+fn model() -> model::Model {
+    let (mut state, _) = learned_state();
+    state.calibrate(&domain(false), FOUND);
+    let kept = state.kept();
+    let keys = kept.iter().flat_map(|kept| &kept.learned.workloads);
+    let paths = keys.filter_map(|key| Some((key.cgroup, path_of(key.cgroup)?.to_owned()))).collect();
+    model::Model::new("/var/lib/carbon/state.json".into(), "2026-11-24T06:00:00Z".into(), &kept, &paths)
+}
+
+const FOUND: Calibration = Calibration {
+    p0_w: 4.0,
+    p0_stddev_w: 0.02,
+    wake_w: 0.5,
+    wake_stddev_w: 0.3,
+    per_cpu_w: 6.0,
+    per_cpu_stddev_w: 0.1,
+    bend_ratio: 0.25,
+    bend_stddev_ratio: 0.03,
+    windows: 34,
+};
+
+fn calibrated() -> calibration::CalibrationReport {
+    let state = State::default();
+    let context = context(&state, StaticPolicy::Separate);
+    calibration::CalibrationReport {
+        schema: calibration::SCHEMA,
+        node: context.node,
+        window_start: context.start,
+        window_end: context.end,
+        accounting: context.rung.as_str(),
+        domains: [Some(FOUND), None]
+            .map(|found| calibration::DomainCalibration::new(&domain(false), found))
+            .into(),
+        others_ratio: 0.012,
+        own_cpu_ns: 12_345_678_901,
+        own_dynamic_uj: 81_234_567,
+        state: Some("/var/lib/carbon/state.json".into()),
+        notes: context.notes,
+    }
+}
+
+#[test]
+fn model_and_calibration_are_printed_and_keep_their_schemas() {
+    let model = model();
+    let table = model::table(&model, LONG);
+    for words in [
+        "evidence: no window was idle; calibrated: 4.000 W, waking 0.50 W",
+        "cannot be told apart, only their sum is known: ssh.service, build",
+        "MEMBER ",
+        "W/CPU",
+    ] {
+        assert!(table.contains(words), "{words} in {table}");
+    }
+    assert!(!table.contains("not identified") && model::csv(&model).unwrap().lines().count() == 4, "{table}");
+    insta::assert_snapshot!("calibration", calibrated().text(LONG));
+    for (file, report) in
+        [("model-1.schema.json", json(&model)), ("calibration-1.schema.json", json(&calibrated()))]
+    {
+        assert_eq!(errors(file, &report), [""; 0]);
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        for key in keys(&report) {
+            let mut broken = report.clone();
+            broken.as_object_mut().unwrap().remove(&key);
+            assert!(!errors(file, &broken).is_empty(), "{file} without {key}");
+        }
+        for key in keys(&report["domains"][0]) {
+            let mut broken = report.clone();
+            broken["domains"][0].as_object_mut().unwrap().remove(&key);
+            assert!(!errors(file, &broken).is_empty(), "{file} without domains {key}");
+        }
+    }
+}
+
+#[test]
+fn experiments_are_told() {
+    assert_eq!(experiments::ExperimentRow::words(None), "none yet: no workload has started or stopped alone");
+    let state = learned_state().0;
+    let row = learned().domains[0].experiments.unwrap();
+    assert!(row.count > 5 && row.recent == row.count, "{row:?}");
+    let said = experiments::ExperimentRow::words(Some(&row));
+    assert!(said.contains("starts and stops") && said.contains("% inside the 90 % interval"), "{said}");
+    let kept = state.kept();
+    let model = model::Model::new(String::new(), String::new(), &kept, &std::collections::BTreeMap::new());
+    let test = model::self_test(&model, LONG);
+    assert_eq!(test.lines().count() as u64, row.recent + 2, "{test}");
 }
 
 #[test]

@@ -76,6 +76,10 @@ pub struct WorkloadRow {
     pub dynamic_high_uj: u64,
     /// Dynamic energy per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
     pub watts_per_cpu: Option<f64>,
+    /// Lower end of its 90 % interval.
+    pub watts_per_cpu_low: Option<f64>,
+    /// Upper end of its 90 % interval.
+    pub watts_per_cpu_high: Option<f64>,
     /// Of `dynamic_uj`: what comes from memory modules (dram), whose split is modelled; only where it has any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dram_uj: Option<u64>,
@@ -168,7 +172,11 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
     let quality = quality_of(total, context.rung).as_str();
     let dynamic = total.dynamic_energy.joules();
     let (low, high) = interval(dynamic, total.uncertainty.stddev_uj() / 1e6, quality);
+    // From whole microjoules, as they are printed.
+    let (low, high) = (Microjoules::from_joules(low), Microjoules::from_joules(high));
     let [cycles, instructions, llc_misses, page_faults] = total.counts;
+    // CPU time is exact beside it.
+    let per_cpu = |joules: f64| (total.cpu > CpuNanos::ZERO).then(|| joules / total.cpu.seconds());
     WorkloadRow {
         cgroup: path,
         cgroup_id: (!overflow).then_some(key.cgroup.0),
@@ -177,9 +185,11 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         cpu_ns: total.cpu.0,
         dynamic_uj: total.dynamic_energy.0,
         dynamic_stddev_uj: stddev_uj(total),
-        dynamic_low_uj: Microjoules::from_joules(low).0,
-        dynamic_high_uj: Microjoules::from_joules(high).0,
-        watts_per_cpu: (total.cpu > CpuNanos::ZERO).then(|| dynamic / total.cpu.seconds()),
+        dynamic_low_uj: low.0,
+        dynamic_high_uj: high.0,
+        watts_per_cpu: per_cpu(dynamic),
+        watts_per_cpu_low: per_cpu(low.joules()),
+        watts_per_cpu_high: per_cpu(high.joules()),
         dram_uj: total.memory_energy.map(|energy| energy.0),
         cycles,
         instructions,
@@ -212,7 +222,7 @@ fn sets(totals: &Totals, rows: &[WorkloadRow]) -> Vec<SetRow> {
     sets
 }
 
-fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static str, String) {
+pub(super) fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static str, String) {
     if key == WorkloadKey::OVERFLOW {
         return ("overflow", "overflow".to_owned());
     }

@@ -102,6 +102,16 @@ impl Counts {
         Some(self.rows.iter().map(|(key, packages)| (*key, count(packages))).collect())
     }
 
+    /// By workload and package, in the order of [`kinds`](Self::kinds).
+    pub fn cells(&self) -> impl Iterator<Item = (WorkloadKey, PackageId, [u64; COUNTERS_MAX])> {
+        self.rows.iter().flat_map(|(key, packages)| {
+            let cell = |(place, row): (usize, &[u64; COUNTERS_MAX])| {
+                (*key, PackageId(u16::try_from(place).unwrap_or(u16::MAX)), *row)
+            };
+            packages.iter().enumerate().map(cell)
+        })
+    }
+
     /// By workload, on all packages.
     pub fn rows(&self) -> impl Iterator<Item = (WorkloadKey, ByKind)> {
         self.rows.iter().map(|(key, packages)| {

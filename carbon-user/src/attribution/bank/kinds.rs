@@ -51,6 +51,16 @@ const DRIFTS: [Drift; 7] =
     [Drift::Static, Drift::Level, Drift::Slow, Drift::Fast, Drift::Wide, Drift::None, Drift::NoneLevel];
 
 impl Shape {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Curved => "curved",
+            Self::Concave => "concave",
+            Self::Threads => "threads",
+        }
+    }
+
     /// Mean and standard deviation of the exponent of power over use.
     pub(super) fn gamma(self) -> (f64, f64) {
         match self {
@@ -77,6 +87,19 @@ impl Shape {
 }
 
 impl Drift {
+    /// One word; the two without own watts are CPU time.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Level => "level",
+            Self::Slow => "slow",
+            Self::Fast => "fast",
+            Self::Wide => "wide",
+            Self::None => "cpu-time",
+            Self::NoneLevel => "cpu-time-level",
+        }
+    }
+
     /// Seconds in which a workload's deviation from the common watts is forgotten.
     pub(super) fn memory_s(self) -> f64 {
         match self {

@@ -4,8 +4,9 @@
 //! made less sure than it was, which also stands for what has changed meanwhile.
 
 use super::kinds::Kind;
-use super::member::{COMMON, Member, Prior};
-use super::{Alignment, Bank, Beforehand};
+use super::member::{COMMON, MU, Member, Prior};
+use super::split::SET_VARIANCE_RATIO_MAX;
+use super::{Alignment, Bank, Beforehand, Evidence, Experiments};
 use crate::window::WorkloadKey;
 
 /// Part of its prior variance that every state loses of what was known.
@@ -30,6 +31,14 @@ pub struct Learned {
     pub members: Vec<LearnedMember>,
     /// Workloads, in the order of `own` of the members.
     pub workloads: Vec<WorkloadKey>,
+    /// Workloads that rise and fall together.
+    pub together: Vec<Vec<WorkloadKey>>,
+    /// Windows that it was learned from.
+    pub windows: u64,
+    /// Starts and stops as they were predicted.
+    pub experiments: Experiments,
+    /// Of idle power.
+    pub evidence: Evidence,
 }
 
 /// One member.
@@ -43,8 +52,21 @@ pub struct LearnedMember {
     pub common: Vec<f64>,
     /// Their covariance: lower triangle by rows.
     pub covariance: Vec<f64>,
-    /// Deviation and its variance by workload; empty for CPU time.
-    pub own: Vec<(f64, f64)>,
+    /// Rolling mean of the size of one-step errors, watts.
+    pub error_w: f64,
+    /// By workload; empty for CPU time.
+    pub own: Vec<LearnedOwn>,
+}
+
+/// A workload's deviation from the common watts per CPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LearnedOwn {
+    /// Watts per CPU.
+    pub deviation: f64,
+    /// Its variance.
+    pub variance: f64,
+    /// Its covariance with the common watts; not resumed.
+    pub with_common: f64,
 }
 
 impl Bank {
@@ -58,6 +80,10 @@ impl Bank {
             lag_ratio: self.alignment.is_none().then_some(self.lag),
             members: self.members.iter().map(Member::learned).collect(),
             workloads: self.slots.owners().to_vec(),
+            together: self.tied(),
+            windows: self.windows,
+            experiments: self.experiments.clone(),
+            evidence: self.evidence,
         })
     }
 
@@ -82,17 +108,58 @@ impl Bank {
             bank.together.grow();
         }
         bank.now.slots = vec![0.0; slots];
+        let corrected = learned.evidence.corrected(bank.prior);
+        bank.prior = corrected.unwrap_or(bank.prior);
         bank.begin();
-        for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
-            member.resume(learned)?;
+        // What was learned from a belief that was so wrong is worth nothing.
+        if corrected.is_none() {
+            for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
+                member.resume(learned)?;
+            }
         }
         if let Some(lag) = learned.lag_ratio {
             bank.lag = lag.clamp(0.0, 1.0);
             bank.alignment = None::<Alignment>;
             bank.number = WINDOWS_OF_RESUMED;
         }
+        for member in &mut bank.members {
+            learned.evidence.teach(member);
+        }
+        bank.windows = learned.windows;
+        bank.experiments = learned.experiments.clone();
+        bank.evidence = learned.evidence;
         bank.weigh();
         Some(bank)
+    }
+
+    /// Workloads that rise and fall together and that the members have not told apart all the same, by key.
+    fn tied(&self) -> Vec<Vec<WorkloadKey>> {
+        let owner = |slot: usize| self.slots.owners().get(slot).copied();
+        self.together
+            .sets()
+            .into_iter()
+            .filter(|set| self.is_untold(set))
+            .map(|set| set.into_iter().filter_map(owner).collect())
+            .collect()
+    }
+}
+
+impl Bank {
+    /// Whether of these slots the power of all together is known much better than that of each, as in the split of a
+    /// window in which each uses what it usually moves by.
+    fn is_untold(&self, set: &[usize]) -> bool {
+        let (mut joint, mut apart) = (0.0, 0.0);
+        for (weight, member) in self.weighted().filter(|(_, member)| member.kind.drift.has_own()) {
+            for one in set {
+                for other in set {
+                    let uses = self.together.scale(*one) * self.together.scale(*other);
+                    let both = weight * uses * member.covariance.get(COMMON + one, COMMON + other);
+                    joint += both;
+                    apart += if one == other { both } else { 0.0 };
+                }
+            }
+        }
+        joint < SET_VARIANCE_RATIO_MAX * apart
     }
 }
 
@@ -107,15 +174,22 @@ impl Member {
             noise_ratio: self.noise_ratio(),
             common: self.state.iter().take(COMMON).copied().collect(),
             covariance: covariance.collect(),
-            own: own.map(|(state, value)| (*value, self.covariance.get(state, state))).collect(),
+            error_w: self.error_w,
+            own: own
+                .map(|(state, value)| LearnedOwn {
+                    deviation: *value,
+                    variance: self.covariance.get(state, state),
+                    with_common: self.covariance.get(state, MU),
+                })
+                .collect(),
         }
     }
 
     /// Takes on what was learned, less sure than it was.
     fn resume(&mut self, learned: &LearnedMember) -> Option<()> {
-        let LearnedMember { score, noise_ratio, common, covariance, own } = learned;
-        let numbers = common.iter().chain(covariance).chain([score, noise_ratio]);
-        let all_finite = numbers.chain(own.iter().flat_map(|(value, variance)| [value, variance]));
+        let LearnedMember { score, noise_ratio, common, covariance, error_w, own } = learned;
+        let numbers = common.iter().chain(covariance).chain([score, noise_ratio, error_w]);
+        let all_finite = numbers.chain(own.iter().flat_map(|own| [&own.deviation, &own.variance]));
         let slots = self.state.len().saturating_sub(COMMON);
         if !all_finite.into_iter().all(|number| number.is_finite())
             || common.len() != COMMON
@@ -124,7 +198,7 @@ impl Member {
             return None;
         }
         for (state, value) in
-            self.state.iter_mut().zip(common.iter().chain(own.iter().map(|(value, _)| value)))
+            self.state.iter_mut().zip(common.iter().chain(own.iter().map(|own| &own.deviation)))
         {
             *state = *value;
         }
@@ -136,14 +210,14 @@ impl Member {
             }
         }
         let prior = self.own_variance();
-        for (slot, (_, variance)) in own.iter().enumerate() {
+        for (slot, LearnedOwn { variance, .. }) in own.iter().enumerate() {
             self.covariance.set(
                 COMMON + slot,
                 COMMON + slot,
                 (variance + LOST_RATIO * prior).clamp(0.0, prior),
             );
         }
-        self.score = *score;
+        (self.score, self.error_w) = (*score, error_w.max(0.0));
         self.set_noise_ratio(*noise_ratio);
         (self.covariance.is_sound() && self.covariance.smallest_pivot_ratio() > 0.0).then_some(())
     }

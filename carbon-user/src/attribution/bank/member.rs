@@ -16,7 +16,7 @@ pub(super) const P0: usize = 0;
 /// What moves the power of the whole package, watts.
 const LEVEL: usize = 1;
 /// Power of the package not being idle, watts.
-const WAKE: usize = 2;
+pub(super) const WAKE: usize = 2;
 /// Exponent of power over use.
 const GAMMA: usize = 3;
 /// Fall of power per CPU with use.
@@ -33,6 +33,8 @@ const LEVEL_RATIO: f64 = 0.04;
 /// ever (and rounding can never make a variance negative, see [`Packed`]).
 const COMMON_MEMORY_S: f64 = 30.0 * 86_400.0;
 const MU_MEMORY_S: f64 = 365.0 * 86_400.0;
+/// Least of the common watts, relative to what was believed of them beforehand.
+const MU_MIN_RATIO: f64 = 0.02;
 /// Forgetting of scores per second, so that what was best an hour ago need not be now.
 const SCORE_MEMORY: f64 = 0.997;
 /// Neighbouring windows tell nearly the same, so that a window counts for a third of one.
@@ -43,6 +45,8 @@ const UNSCORED: f64 = 20.0;
 const NOISE_MIN: f64 = 0.003 * 0.003;
 const NOISE_START: f64 = 0.01 * 0.01;
 const NOISE_MAX: f64 = 0.2 * 0.2;
+/// Memory of the rolling error, per window.
+const ERROR_RATE: f64 = 1.0 / 300.0;
 /// Mean of min(e^2 / S, 9) where S is right, for a normal e, is 0.97 or so.
 const SURPRISE_MEAN: f64 = 0.97;
 
@@ -91,6 +95,8 @@ pub(super) struct Member {
     pub(super) score: f64,
     /// Mean of e^2 / S over windows in which something started or stopped: above one, it is too sure.
     pub(super) misfit: f64,
+    /// Rolling mean of the size of its one-step errors, watts.
+    pub(super) error_w: f64,
     /// How often it was made anew because a number was none.
     pub(super) restarts: u64,
     scratch: Scratch,
@@ -127,6 +133,7 @@ impl Member {
             last_z: 0.0,
             score: 0.0,
             misfit: 1.0,
+            error_w: 0.0,
             restarts: 0,
             scratch: Scratch::default(),
         };
@@ -191,7 +198,7 @@ impl Member {
         let error = look.watts - predicted;
         let explained = dot(&self.scratch.gradient, &self.scratch.gain).max(0.0);
         // Jitter of the instant of reading weighs more in a short window.
-        let noise = self.noise_ratio * look.watts.max(1e-3 * look.mean_watts).powi(2) / look.seconds;
+        let noise = self.noise_w2(look);
         let expected = explained + noise;
         self.rate(look, error, noise, expected);
         let colour = self.colour();
@@ -202,6 +209,41 @@ impl Member {
         }
         let Scratch { decays, added, gain, .. } = &self.scratch;
         self.covariance.step(decays, added, gain, variance);
+        self.keep_sane();
+    }
+
+    /// Variance of a window's noise.
+    fn noise_w2(&self, look: &Look<'_>) -> f64 {
+        self.noise_ratio * look.watts.max(1e-3 * look.mean_watts).powi(2) / look.seconds
+    }
+
+    /// By how much power is to change from one window to the next, and the variance of what a meter should show of it: of
+    /// what is not known of the states, and of the noise of both windows. What is common to both, such as idle power,
+    /// cancels. `slots` of both have the same length.
+    pub(super) fn change(&self, before: &Look<'_>, now: &Look<'_>) -> (f64, f64) {
+        let (mut old, mut gradient) = (Vec::new(), Vec::new());
+        let predicted = self.gradient(now, &mut gradient) - self.gradient(before, &mut old);
+        for (one, other) in gradient.iter_mut().zip(&old) {
+            *one -= other;
+        }
+        let mut product = vec![0.0; gradient.len()];
+        self.covariance.times(&gradient, &mut product);
+        let explained = dot(&gradient, &product).max(0.0);
+        (predicted, explained + self.noise_w2(before) + self.noise_w2(now))
+    }
+
+    /// Learns from power that was seen before, of which the variance is known (Kalman's update, without noise in time).
+    pub(super) fn take_evidence(&mut self, look: &Look<'_>, variance_w2: f64) {
+        let mut gradient = Vec::new();
+        let error = look.watts - self.gradient(look, &mut gradient);
+        let mut gain = vec![0.0; gradient.len()];
+        self.covariance.times(&gradient, &mut gain);
+        let variance = dot(&gradient, &gain).max(0.0) + variance_w2;
+        for (state, gain) in self.state.iter_mut().zip(&gain) {
+            *state += gain * error / variance;
+        }
+        let (ones, none) = (vec![1.0; gain.len()], vec![0.0; gain.len()]);
+        self.covariance.step(&ones, &none, &gain, variance);
         self.keep_sane();
     }
 
@@ -234,11 +276,10 @@ impl Member {
         added.resize(self.state.len(), own_variance * (1.0 - own_decay * own_decay));
     }
 
-    /// The power to expect; leaves the gradient and `C gradient` behind.
-    fn predict(&mut self, look: &Look<'_>) -> f64 {
+    /// The power to expect, and what it changes by with each state.
+    fn gradient(&self, look: &Look<'_>, gradient: &mut Vec<f64>) -> f64 {
         let curve = self.curve(look.busy);
         let sum = self.at(MU) * look.busy + dot(self.state.get(COMMON..).unwrap_or_default(), look.slots);
-        let Scratch { decays, added, gradient, decayed, gain } = &mut self.scratch;
         gradient.clear();
         gradient.extend([
             1.0,
@@ -249,15 +290,24 @@ impl Member {
             curve.factor * look.busy,
         ]);
         gradient.extend(look.slots.iter().map(|used| curve.factor * used));
-        gradient.truncate(self.state.len());
+        gradient.resize(self.state.len(), 0.0);
+        self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + curve.factor * sum
+    }
+
+    /// The power to expect; leaves the gradient and `C gradient` behind.
+    fn predict(&mut self, look: &Look<'_>) -> f64 {
+        let mut gradient = std::mem::take(&mut self.scratch.gradient);
+        let predicted = self.gradient(look, &mut gradient);
+        let Scratch { decays, added, decayed, gain, .. } = &mut self.scratch;
         decayed.clear();
         decayed.extend(gradient.iter().zip(&*decays).map(|(one, decay)| one * decay));
         gain.resize(self.state.len(), 0.0);
         self.covariance.times(decayed, gain);
-        for (((gain, decay), added), gradient) in gain.iter_mut().zip(decays).zip(added).zip(gradient) {
+        for (((gain, decay), added), gradient) in gain.iter_mut().zip(decays).zip(added).zip(&gradient) {
             *gain = *gain * *decay + *added * *gradient;
         }
-        self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + curve.factor * sum
+        self.scratch.gradient = gradient;
+        predicted
     }
 
     fn curve(&self, busy: f64) -> Curve {
@@ -292,6 +342,7 @@ impl Member {
         let z = (error / expected.sqrt()).clamp(-3.0, 3.0);
         self.autocorrelation += 0.02 * (z * self.last_z - self.autocorrelation);
         (self.last_z, self.last_error) = (z, error);
+        self.error_w += (error.abs() - self.error_w) * (1.0 / (look.number + 1.0)).max(ERROR_RATE);
         if look.event {
             self.misfit += 0.05 * ((error * error / expected).min(25.0) - self.misfit);
         }
@@ -305,7 +356,8 @@ impl Member {
     /// Holds what linearisation could carry away, and starts anew where a number is none.
     fn keep_sane(&mut self) {
         let (gamma, mu) = (self.kind.shape.gamma(), self.prior.watts_per_cpu);
-        let bounds = [(GAMMA, gamma.0 - 0.4, gamma.0 + 0.4), (KAPPA, -1.5, 1.5), (MU, 0.02 * mu, f64::MAX)];
+        let bounds =
+            [(GAMMA, gamma.0 - 0.4, gamma.0 + 0.4), (KAPPA, -1.5, 1.5), (MU, MU_MIN_RATIO * mu, f64::MAX)];
         for (place, low, high) in bounds {
             if let Some(state) = self.state.get_mut(place) {
                 *state = state.clamp(low, high);
@@ -326,6 +378,10 @@ impl Member {
         if wake < 0.0 && variance > 0.0 {
             for (place, value) in state.iter_mut().enumerate() {
                 *value -= self.covariance.get(place, WAKE) * wake / variance;
+            }
+            // What is common stays above nothing here as it does in every step, or nobody would be given anything.
+            if let Some(mu) = state.get_mut(MU) {
+                *mu = mu.max(MU_MIN_RATIO * self.prior.watts_per_cpu);
             }
         }
         state

@@ -12,6 +12,10 @@
 //! accuracy --speed`.
 
 mod alignment;
+mod calibrate;
+mod evidence;
+mod experiments;
+mod insight;
 mod kinds;
 mod learned;
 mod member;
@@ -22,8 +26,12 @@ mod together;
 mod used;
 mod warm_up;
 
+pub use calibrate::{LoadWindow, fit};
+pub use evidence::{Calibration, Evidence, IdleWindows};
+pub use experiments::{Experiment, ExperimentScore, Experiments, RECENT_MAX};
+pub use insight::{MemberInsight, OwnWatts};
 pub use kinds::{Drift, Kind, Shape};
-pub use learned::{Learned, LearnedMember};
+pub use learned::{Learned, LearnedMember, LearnedOwn};
 pub use slots::SLOTS_MAX;
 pub use split::{JointSplit, Split};
 pub use warm_up::WARM_UP_WINDOWS;
@@ -120,6 +128,13 @@ pub struct Bank {
     rows: Vec<Row>,
     watts: f64,
     seconds: f64,
+    /// The window before as the members saw it, without rows, and its power and length.
+    previous: Option<(Use, f64, f64)>,
+    experiments: Experiments,
+    evidence: Evidence,
+    /// Windows learned from, those before a restart included, and those since.
+    windows: u64,
+    fresh_windows: u64,
 }
 
 impl Bank {
@@ -149,6 +164,11 @@ impl Bank {
             rows: Vec::new(),
             watts: 0.0,
             seconds: 0.0,
+            previous: None,
+            experiments: Experiments::default(),
+            evidence: Evidence::default(),
+            windows: 0,
+            fresh_windows: 0,
         }
     }
 
@@ -159,6 +179,11 @@ impl Bank {
         }
         (self.watts, self.seconds) = (seen.joules / seen.seconds, seen.seconds);
         self.take_rows(seen);
+        self.windows = self.windows.saturating_add(1);
+        self.fresh_windows = self.fresh_windows.saturating_add(1);
+        if self.now.busy < evidence::IDLE_RATIO * self.beforehand.cpus() && self.watts > 0.0 {
+            self.evidence.idle.add(self.watts, self.now.busy, self.now.wake);
+        }
         if self.members.is_empty() {
             if let Some((prior, mean_w)) = self.warm_up.add(seen, self.beforehand) {
                 (self.prior, self.mean_w) = (prior, mean_w);
@@ -168,7 +193,10 @@ impl Bank {
         }
         self.align();
         let use_seen = if self.lag > 0.0 { self.before.blend(&self.now, self.lag) } else { self.now.clone() };
+        self.experiment(&use_seen);
         self.learn(&use_seen);
+        let kept = Use { slots: use_seen.slots.clone(), rows: Vec::new(), ..use_seen };
+        self.previous = Some((kept, self.watts, self.seconds));
         self.rows = use_seen
             .rows
             .iter()
@@ -194,8 +222,11 @@ impl Bank {
                     if let Some(alignment) = &mut self.alignment {
                         alignment.reset(slot);
                     }
-                    if let Some(used) = self.now.slots.get_mut(slot) {
-                        *used = 0.0;
+                    let before = self.previous.as_mut().map(|(used, ..)| used);
+                    for used in [Some(&mut self.now), before].into_iter().flatten() {
+                        if let Some(used) = used.slots.get_mut(slot) {
+                            *used = 0.0;
+                        }
                     }
                 }
             }
@@ -235,6 +266,8 @@ impl Bank {
         } else if let Some(lag) = alignment.found() {
             self.lag = lag;
             self.begin();
+            // They were predicted by members that saw other instants than the meter.
+            self.experiments = Experiments::default();
         }
     }
 
@@ -249,6 +282,21 @@ impl Bank {
             event: false,
             number,
         }
+    }
+
+    /// How well starts and stops of workloads were predicted.
+    pub fn experiments(&self) -> &Experiments {
+        &self.experiments
+    }
+
+    /// What is known of idle power by itself.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// Windows learned from since it was made or resumed.
+    pub fn fresh_windows(&self) -> u64 {
+        self.fresh_windows
     }
 
     fn learn(&mut self, used: &Use) {
@@ -367,6 +415,7 @@ impl Bank {
             + self.alignment.as_ref().map_or(0, Alignment::bytes)
             + self.slots.bytes()
             + self.together.bytes()
+            + self.experiments.bytes()
             + (self.now.rows.capacity() + self.before.rows.capacity()) * size_of::<(WorkloadKey, f64)>()
             + self.rows.capacity() * size_of::<Row>()
     }

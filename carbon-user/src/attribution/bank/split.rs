@@ -18,7 +18,7 @@ const METER_NOISE_RATIO: f64 = 0.006;
 
 /// A set is reported where the variance of its sum is less than this part of the sum of the variances: where it is not,
 /// the data have told its workloads apart, or know the sum no better.
-const SET_VARIANCE_RATIO_MAX: f64 = 0.5;
+pub(super) const SET_VARIANCE_RATIO_MAX: f64 = 0.5;
 
 /// A workload in a window.
 #[derive(Clone, Copy, Debug)]

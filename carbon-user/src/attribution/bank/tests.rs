@@ -288,6 +288,88 @@ fn what_makes_no_sense_is_not_resumed() {
     assert!(bank(4).learned().is_none());
 }
 
+fn calibration(p0_w: f64) -> Calibration {
+    Calibration {
+        p0_w,
+        p0_stddev_w: 0.1,
+        wake_w: 0.0,
+        wake_stddev_w: 0.1,
+        per_cpu_w: 9.0,
+        per_cpu_stddev_w: 0.2,
+        bend_ratio: 0.0,
+        bend_stddev_ratio: 0.1,
+        windows: 40,
+    }
+}
+
+/// A node that is never idle, whose table is wrong: by half, and by a factor of three.
+#[test]
+fn a_calibration_tells_what_windows_do_not() {
+    for truth in [30.0, 60.0] {
+        let mut bank = bank(4);
+        let rows = [(key(1), 4.0), (key(2), 4.0)];
+        let see = |bank: &mut Bank| observe(bank, 1.0, truth + 8.0 * 9.0, &rows);
+        for _ in 0..60 {
+            see(&mut bank);
+        }
+        assert!((see(&mut bank).unwrap().p0.0 - truth).abs() > 3.0);
+        bank.calibrate(calibration(truth));
+        let power = see(&mut bank).unwrap();
+        assert!((power.p0.0 - truth).abs() < 1.5 && power.identified, "{truth}: {power:?}");
+        // And after a restart, also where the calibration came with nothing else.
+        let learned = bank.learned().unwrap();
+        let bare = Learned { evidence: learned.evidence, ..taught(30).learned().unwrap() };
+        for learned in [learned, bare] {
+            let mut resumed = Bank::resume(bank.beforehand, &learned).unwrap();
+            let power = see(&mut resumed).unwrap();
+            assert!((power.p0.0 - truth).abs() < 0.1 * truth && power.identified, "{truth}: {power:?}");
+        }
+    }
+}
+
+/// Idle windows are remembered as such: what is resumed from them is surer than what members keep.
+#[test]
+fn the_evidence_of_idle_windows_outlives_a_restart() {
+    let mut bank = bank(4);
+    for second in 0..400 {
+        let rows = if second % 4 == 0 { uses(second, 4) } else { Vec::new() };
+        observe(&mut bank, 1.0, joules_of(&rows, 1.0) * (0.995 + 0.01 * noise(second)), &rows);
+    }
+    let learned = bank.learned().unwrap();
+    let idle = learned.evidence.idle;
+    assert!(idle.windows >= 300 && (idle.mean_w - 15.0).abs() < 0.1, "{idle:?}");
+    let stddev = |learned: &Learned| {
+        let resumed = Bank::resume(bank.beforehand, learned).unwrap();
+        assert_eq!(resumed.evidence(), &learned.evidence);
+        resumed.learned().unwrap().idle_power()
+    };
+    let without = Learned { evidence: Evidence::default(), ..learned.clone() };
+    let (with, without) = (stddev(&learned), stddev(&without));
+    assert!((with.p0.0 - 15.0).abs() < 0.5, "{with:?}");
+    assert!(with.stddev.0 < 0.5 * without.stddev.0, "{with:?} {without:?}");
+}
+
+#[test]
+fn own_watts_and_their_intervals_are_told() {
+    let learned = taught(500).learned().unwrap();
+    let own = learned.own_watts();
+    assert_eq!(own.len(), 4);
+    for watts in own {
+        let error = (watts.per_cpu.0 - watts_of(watts.key)).abs();
+        assert!(error < 1.0 && error < 3.0 * watts.stddev.0, "{watts:?}");
+    }
+    assert!((learned.idle_power().p0.0 - 15.0).abs() < 1.0);
+    let insight = learned.insight();
+    assert!((insight.iter().map(|member| member.weight_ratio).sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(learned.error().0 > 0.0 && learned.error().0 < 0.5, "0.5 % of some 30 W: {:?}", learned.error());
+    // What is kept says what the bank says.
+    let taught = taught(500);
+    for (member, insight) in taught.members().zip(&insight) {
+        assert_eq!(member.kind, insight.kind);
+        assert!((member.weight_ratio - insight.weight_ratio).abs() < 1e-9);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

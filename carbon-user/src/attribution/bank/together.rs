@@ -72,6 +72,11 @@ impl Together {
         sets
     }
 
+    /// What the use of a slot changes by, up to a factor that is common to all.
+    pub(super) fn scale(&self, slot: usize) -> f64 {
+        self.moments.get(slot, slot).max(0.0).sqrt()
+    }
+
     fn tied(&self, one: usize, other: usize) -> bool {
         let scale = (self.moments.get(one, one) * self.moments.get(other, other)).sqrt();
         scale > 0.0 && self.moments.get(one, other) > CORRELATION_MIN * scale

@@ -1,0 +1,101 @@
+//! `carbon replay`: recorded windows through the same attribution as live ones, as they were or in another way.
+
+use super::args::{AttributionArg, Format, StaticArg};
+use super::engine::{json, style, unwritten};
+use super::error::CliError;
+use super::options::{ReplayOptions, method, policy};
+use super::output::Output;
+use crate::attribution::totals::Totals;
+use crate::attribution::{State, attribute};
+use crate::carbon::Intensity;
+use crate::recording::{End, Entry, Head, Reader, RecordingError};
+use crate::report::top::Top;
+use crate::report::{Context, csv, table};
+use crate::sched::Rung;
+use crate::units::Pue;
+use clap::ValueEnum;
+use jiff::Timestamp;
+use std::fs::File;
+use std::io::BufReader;
+
+/// Attributes all windows again and prints the report. Where the recording is damaged, that of the windows before, and
+/// an error.
+pub fn replay(options: &ReplayOptions) -> Result<u8, CliError> {
+    let output = Output::open(options.output.as_deref(), Output::Stdout)?;
+    let failed = |source| CliError::Recording { path: options.file.clone(), source };
+    let file = File::open(&options.file).map_err(|error| failed(error.into()))?;
+    let (mut reader, head) = Reader::begin(BufReader::new(file)).map_err(failed)?;
+    let foreign = |what: &str, word: &str| failed(RecordingError::Foreign(format!("no {what} {word:?}")));
+    let method = options
+        .attribution
+        .map_or_else(|| AttributionArg::from_str(&head.attribution, false).map(method), Ok);
+    let method = method.map_err(|_| foreign("attribution", &head.attribution))?;
+    let policy =
+        options.static_policy.map_or_else(|| StaticArg::from_str(&head.static_policy, false).map(policy), Ok);
+    let policy = policy.map_err(|_| foreign("static policy", &head.static_policy))?;
+    let start: Timestamp = head.start.parse().map_err(|_| foreign("time", &head.start))?;
+    let zone = options.zone.as_ref().unwrap_or(&head.zone);
+    let intensity = Intensity::of(zone).map_err(|error| CliError::Zone { source: error })?;
+
+    let mut state = State::new(method, head.packages.clone());
+    state.resume(head.kept.clone());
+    let mut totals = Totals::default();
+    let (end, damage) = loop {
+        match reader.next_entry() {
+            Ok(Entry::Window(window)) => totals.add(&attribute(&window, &mut state, policy)),
+            Ok(Entry::End(end)) => break (Some(end), None),
+            Err(error) if reader.windows() == 0 => return Err(failed(error)),
+            Err(error) => break (None, Some(error)),
+        }
+    };
+    let word = end.as_ref().map_or(&head.accounting, |end| &end.accounting);
+    let rung = Rung::ALL.into_iter().find(|rung| rung.as_str() == word);
+    let context = Context {
+        node: head.node.clone(),
+        start,
+        end: end_of(end.as_ref(), start, &totals),
+        rung: rung.ok_or_else(|| foreign("accounting", word))?,
+        policy,
+        state: &state,
+        intensity,
+        pue: options.pue.unwrap_or(Pue(head.pue)),
+        notes: notes(options, &head, end.as_ref(), damage.as_ref()),
+    };
+    let top = Top::new(&context, &totals, |cgroup| reader.cgroup_path(cgroup));
+    let text = match options.format {
+        Format::Table => table::top(&top, style(output.layout(), options.limit)),
+        Format::Json => json(&top)?,
+        Format::Csv => csv::top(&top).map_err(|error| unwritten(std::io::Error::other(error)))?,
+    };
+    output.write(&text)?;
+    damage.map_or(Ok(0), |error| Err(failed(error)))
+}
+
+/// The last edge; where the end is missing, as long after the first as there are windows.
+fn end_of(end: Option<&End>, start: Timestamp, totals: &Totals) -> Timestamp {
+    let told = end.and_then(|end| end.end.parse().ok());
+    let counted = || {
+        let duration = jiff::SignedDuration::try_from(totals.duration()).ok()?;
+        start.saturating_add(duration).ok()
+    };
+    told.or_else(counted).unwrap_or(start)
+}
+
+fn notes(
+    options: &ReplayOptions,
+    head: &Head,
+    end: Option<&End>,
+    damage: Option<&RecordingError>,
+) -> Vec<String> {
+    let mut notes = end.map(|end| end.notes.clone()).unwrap_or_default();
+    let mut replayed = format!(
+        "attributed again from a recording, which was made with --attribution {} --static {}",
+        head.attribution, head.static_policy
+    );
+    if options.zone.is_some() || options.pue.is_some() {
+        replayed = format!("{replayed}, zone {} and PUE {}", head.zone, head.pue);
+    }
+    notes.push(replayed);
+    notes.extend(damage.map(|damage| format!("the recording is damaged: {damage}")));
+    notes
+}
