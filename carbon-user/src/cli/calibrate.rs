@@ -82,7 +82,9 @@ pub fn calibrate(options: &CalibrateOptions) -> Result<u8, CliError> {
         found.push((domain, calibration));
     }
     engine.keep(&topology, &options.measuring)?;
-    engine.close();
+    for said in engine.close() {
+        log::warn!("{said}");
+    }
     let (own, energy) = own_account(&engine);
     let report = CalibrationReport {
         domains: found.iter().map(|(domain, found)| DomainCalibration::new(domain, *found)).collect(),

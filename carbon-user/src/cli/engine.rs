@@ -539,8 +539,8 @@ impl TopMeasurement for Machine {
         Ok(self.governor.window())
     }
 
-    fn close(&mut self) {
-        self.engine.close();
+    fn close(&mut self) -> Vec<String> {
+        self.engine.close()
     }
 
     fn live(&self, layout: Layout) -> String {

@@ -1,7 +1,7 @@
 //! `carbon top`: energy by cgroup, live or once.
 
 use super::args::Format;
-use super::error::CliError;
+use super::error::{CliError, warn};
 use super::live::Screen;
 use super::options::TopOptions;
 use super::output::{Layout, Output, layout};
@@ -21,8 +21,10 @@ pub trait TopMeasurement {
     /// The last window as a table; before the first has closed, a line that says so.
     fn live(&self, layout: Layout) -> String;
 
-    /// Nothing is measured any more: what is learned is kept, and a recording ended.
-    fn close(&mut self) {}
+    /// Nothing is measured any more: what is learned is kept, and a recording ended. What must be said of that.
+    fn close(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// All windows since the first edge, newline at the end.
     fn report(&self, format: Format, layout: Layout) -> Result<String, CliError>;
@@ -69,7 +71,7 @@ async fn once<M: TopMeasurement>(
         };
         next = after(next, measurement.tick()?);
         if over {
-            measurement.close();
+            say(options, &measurement.close());
             return Ok(measurement);
         }
         progress.at(Duration::from_nanos(clock::monotonic_ns().saturating_sub(start_ns)));
@@ -104,8 +106,15 @@ async fn live(
         }
     }
     drop(screen);
-    measurement.close();
+    say(options, &measurement.close());
     Ok(())
+}
+
+/// Once, when the screen is the user's again.
+fn say(options: &TopOptions, all: &[String]) {
+    for said in all {
+        warn(options.measuring.quiet, said);
+    }
 }
 
 /// The edge after the one that was due at `due`: a late one does not make the next window short.

@@ -28,7 +28,8 @@ impl Engine {
     }
 
     /// Keeps what was learned, and ends the recording. May wait for the disk: nothing is measured any more.
-    pub(in crate::cli) fn close(&mut self) {
+    /// Gives what must be said of it.
+    pub(in crate::cli) fn close(&mut self) -> Vec<String> {
         let end = End {
             end: self.end.to_string(),
             accounting: self.sampler.rung().as_str().to_owned(),
@@ -41,9 +42,7 @@ impl Engine {
         if let Some(keeper) = &mut self.keeper {
             keeper.finish(&self.state, |cgroup| self.sampler.cgroup_path(cgroup));
         }
-        for said in self.kept_notes() {
-            log::warn!("{said}");
-        }
+        self.kept_notes()
     }
 
     /// Keeps what is learned from here on.
