@@ -6,8 +6,9 @@
 use crate::support::{
     TestCgroup, alone, exact_rungs, is_slow, kernel_or_skip, load, root, scaled, tick, topology,
 };
-use carbon_user::sched::{Accounting, Limits, Rung, open};
+use carbon_user::sched::{Accounting, Counters, HierarchyChoice, Limits, Rung, open};
 use carbon_user::units::{CgroupId, CpuNanos, RunId};
+use carbon_user::window::counts::{COUNTERS_MAX, CounterKind};
 use carbon_user::window::{Class, SchedSnapshot, Usage, WorkloadKey};
 use std::collections::HashMap;
 use std::io::Write;
@@ -85,6 +86,11 @@ fn every_program_loads() {
     for rung in exact_rungs("every_program_loads").into_iter().chain([Rung::Raw]) {
         open(rung, &root(), &topology(), limits).unwrap().runs().open(RunId(1)).unwrap();
     }
+    // The one that counts events, with as many of them as it may: page faults can be counted anywhere.
+    let kinds = [CounterKind::PageFaults; COUNTERS_MAX];
+    let opened = Counters::open(&root(), &topology(), HierarchyChoice::Auto, &kinds).unwrap();
+    let counts = opened.0.expect("page faults can be counted").read().unwrap();
+    assert_eq!((counts.kinds(), opened.1.len()), (&kinds[..], 0));
 }
 
 /// A spinner, 5,000 processes of about a millisecond, threads, and a task that moves, all at once, seen by both
