@@ -319,7 +319,7 @@ fn a_window_of_no_length_is_whole_and_counted() {
     assert_eq!((back.duration, back.usage.total()), (Duration::ZERO, CpuNanos(0)));
     assert_eq!(bench.sampler.faults().empty_windows, 2);
     let next = bench.at(1_400).unwrap();
-    assert_eq!((next.duration, next.usage.total()), (Duration::from_nanos(1_000), CpuNanos(12)));
+    assert_eq!((next.duration, next.usage.total()), (Duration::from_micros(1), CpuNanos(12)));
 }
 
 /// An edge that comes late, by however much: the window is as long as it was, and holds all of it.

@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         ["threads", rate] => paced(rate.parse()?, || {
             std::thread::Builder::new()
                 .stack_size(STACK_BYTES)
-                .spawn(|| std::hint::black_box(busy(Duration::from_micros(5))))?
+                .spawn(|| busy(Duration::from_micros(5)))?
                 .join()
                 .map_err(|_| anyhow::anyhow!("a thread failed"))
         }),
@@ -169,7 +169,7 @@ fn live_threads(count: u32, ready: impl Fn() -> Result<()>) -> Result<()> {
     }
     ready()?;
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        std::thread::sleep(Duration::from_hours(1));
     }
 }
 
@@ -233,7 +233,7 @@ fn ring(top: &str, count: usize, ready: impl Fn() -> Result<()>) -> Result<()> {
     }
     ready()?;
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        std::thread::sleep(Duration::from_hours(1));
     }
 }
 

@@ -43,14 +43,14 @@ pub(crate) struct Error {
     pub(crate) name: &'static str,
     pub(crate) truth_ns: f64,
     /// Outside what the kernel said just before and just after; below zero where there is too little.
-    pub(crate) error_ns: f64,
+    pub(crate) off_ns: f64,
     /// It is allowed less than that.
     pub(crate) most_ns: f64,
 }
 
 impl Error {
     pub(crate) fn percent(&self) -> f64 {
-        100.0 * self.error_ns / self.truth_ns.max(1.0)
+        100.0 * self.off_ns / self.truth_ns.max(1.0)
     }
 }
 
@@ -121,14 +121,14 @@ impl Watch {
                 let most = known(&after) - known(first_before);
                 let below = self.below_ns.get(&place.id).copied().unwrap_or(0);
                 let ours = (grown.get(&place.id).copied().unwrap_or(0) + below) as f64;
-                let error_ns = if ours < least { ours - least } else { (ours - most).max(0.0) };
+                let off_ns = if ours < least { ours - least } else { (ours - most).max(0.0) };
                 // What the hook has not seen it says, and it may all be of one cgroup.
                 let missed_ns = if self.rung == Rung::Hook { self.accounts.missed_ns as f64 } else { 0.0 };
                 let slack_ns = self.tick_ns * cpus + missed_ns + self.accounts.overflow_ns as f64;
                 // A task that is moved while it runs is of its old cgroup to the hook until its CPU switches.
                 let exempt = place.moved && self.rung == Rung::Hook;
                 let most_ns = if exempt { f64::INFINITY } else { (RELATIVE * most).max(slack_ns) };
-                Error { name: place.name, truth_ns: most, error_ns, most_ns }
+                Error { name: place.name, truth_ns: most, off_ns, most_ns }
             })
             .collect();
         self.last = snapshot.usage;
@@ -158,13 +158,13 @@ impl Watch {
         let mut faults: Vec<String> = self
             .errors
             .iter()
-            .filter(|error| error.error_ns.abs() > error.most_ns)
+            .filter(|error| error.off_ns.abs() > error.most_ns)
             .map(|error| {
                 format!(
                     "{}: {} is off by {:.3} ms ({:.3} %), allowed are {:.3} ms",
                     self.rung,
                     error.name,
-                    error.error_ns / 1e6,
+                    error.off_ns / 1e6,
                     error.percent(),
                     error.most_ns / 1e6
                 )
