@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 16] = [
     "clock",
     "units",
     "sysroot",
@@ -16,6 +16,8 @@ const MODULES: [&str; 14] = [
     "sampler",
     "attribution",
     "carbon",
+    "workload",
+    "resolver",
     "checkpoint",
     "report",
     "cli",

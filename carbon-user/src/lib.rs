@@ -1,7 +1,7 @@
 //! Carbon: which container, job or experiment used this energy, and what did it emit?
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
-//! `sysroot`, `topology`, `reference`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`, `checkpoint`,
+//! `sysroot`, `topology`, `reference`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`, `workload`, `resolver`, `checkpoint`,
 //! `report`, `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
@@ -12,9 +12,11 @@ pub mod clock;
 pub mod meters;
 pub mod reference;
 pub mod report;
+pub mod resolver;
 pub mod sampler;
 pub mod sched;
 pub mod sysroot;
 pub mod topology;
 pub mod units;
 pub mod window;
+pub mod workload;
