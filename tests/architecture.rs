@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 18] = [
     "clock",
     "units",
     "sysroot",
@@ -17,6 +17,8 @@ const MODULES: [&str; 16] = [
     "sampler",
     "attribution",
     "carbon",
+    "workload",
+    "resolver",
     "checkpoint",
     "recording",
     "report",

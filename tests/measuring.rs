@@ -130,7 +130,8 @@ fn top_has_each_cgroup_and_all_of_the_time() {
         assert!({ inner }.wait().unwrap().success());
         let name = cgroup.path.file_name().unwrap().to_str().unwrap();
         let rows = report["workloads"].as_array().unwrap();
-        let ours: Vec<_> = rows.iter().filter(|row| row["name"] == name).collect();
+        let is_ours = |row: &&Value| row["cgroup"].as_str().is_some_and(|path| path.ends_with(name));
+        let ours: Vec<_> = rows.iter().filter(is_ours).collect();
         assert_eq!(ours.len(), 1, "{rows:?}");
         let truth_ns = cgroup.usage_usec() * 1000;
         // In steps of 10 ms and without what ended between two looks, where only /proc is read.

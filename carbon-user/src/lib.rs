@@ -2,7 +2,7 @@
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
 //! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
-//! `checkpoint`, `recording`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
+//! `workload`, `resolver`, `checkpoint`, `recording`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
 pub mod carbon;
@@ -14,9 +14,11 @@ pub mod meters;
 pub mod recording;
 pub mod reference;
 pub mod report;
+pub mod resolver;
 pub mod sampler;
 pub mod sched;
 pub mod sysroot;
 pub mod topology;
 pub mod units;
 pub mod window;
+pub mod workload;

@@ -9,6 +9,7 @@ use crate::attribution::Kept;
 use crate::attribution::bank::{Experiment, Learned, MemberInsight, OwnWatts};
 use crate::units::CgroupId;
 use crate::window::WorkloadKey;
+use crate::workload::locate;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -149,7 +150,10 @@ fn domain(kept: &Kept, paths: &BTreeMap<CgroupId, String>) -> DomainModel {
     let power = learned.idle_power();
     let (p0_low_w, p0_high_w) = interval(power.p0.0, power.stddev.0, "measured");
     let idle = learned.evidence.idle;
-    let name = |key: WorkloadKey| kind_and_name(key, paths.get(&key.cgroup).map(String::as_str));
+    let name = |key: WorkloadKey| {
+        let path = paths.get(&key.cgroup).map(String::as_str);
+        kind_and_name(key, path, path.map(locate).as_ref())
+    };
     let mut members: Vec<MemberRow> = learned.insight().into_iter().map(member).collect();
     members.sort_by(|one, other| other.weight_ratio.total_cmp(&one.weight_ratio));
     let own = |OwnWatts { key, per_cpu, stddev }| {

@@ -328,11 +328,11 @@ fn what_was_learned_is_told() {
     assert_eq!(top.domains[0].p0_identified, Some(true));
     assert!((top.domains[0].p0_w.unwrap() - 4.1).abs() < 0.3, "{:?}", top.domains[0]);
     assert_eq!(top.sets.len(), 1);
-    assert_eq!(top.sets[0].names, ["ssh.service", "/user.slice/build"]);
+    assert_eq!(top.sets[0].names, ["ssh.service", "user.slice/build"]);
     assert_eq!(errors("top-1.schema.json", &json(&top)), [""; 0]);
     let text = table::top(&top, LONG);
     assert!(
-        text.contains("rise and fall together on package-0: ssh.service, /user.slice/build; together "),
+        text.contains("rise and fall together on package-0: ssh.service, user.slice/build; together "),
         "{text}"
     );
 }
@@ -379,4 +379,56 @@ fn the_schema_sees_every_missing_key() {
             assert!(!errors("top-1.schema.json", &broken).is_empty(), "{list} without {key}");
         }
     }
+}
+
+/// Workloads by name, and what has the same name told apart by the part of the path below it.
+#[test]
+fn workloads_have_names_of_their_own() {
+    const CONTAINER: &str = "5c50e6c9d2559565af8e20ae74feafc393734067b8bc9d6e5d28b07a92e32a41";
+    let pod = "/kubepods/burstable/pod98210229-528f-4c9a-805d-48a1af2194bf";
+    let paths = [
+        format!("{pod}/{CONTAINER}"),
+        "/system.slice/web.service".to_owned(),
+        "/system.slice/web.service/worker".to_owned(),
+        "/system.slice/slurmstepd.scope/job_4/step_0/user/task_0".to_owned(),
+        "/machine/qemu-1-a.libvirt-qemu/vcpu0".to_owned(),
+        "/machine/qemu-1-a.libvirt-qemu/vcpu1".to_owned(),
+        "/bench".to_owned(),
+        "/other/bench".to_owned(),
+    ];
+    let mut usage = Usage::new(1);
+    for cgroup in 0..paths.len() as u64 {
+        usage.push(WorkloadKey::cgroup(CgroupId(100 + cgroup)), &[CpuNanos(1_000_000 * (100 - cgroup))]);
+    }
+    let mut window = window(&domain(false));
+    window.domains[0].usage = Rc::new(usage);
+    window.usage = Rc::clone(&window.domains[0].usage);
+    let (mut state, mut totals) = (State::default(), Totals::default());
+    totals.add(&attribute(&window, &mut state, StaticPolicy::Separate));
+    let path_of = |cgroup: CgroupId| {
+        usize::try_from(cgroup.0).ok()?.checked_sub(100).and_then(|row| paths.get(row)).map(String::as_str)
+    };
+    let top = Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of);
+    assert_eq!(errors("top-1.schema.json", &json(&top)), [""; 0]);
+    let rows: Vec<_> = top.workloads.iter().map(|row| (row.kind, row.name.as_str())).collect();
+    assert_eq!(
+        rows,
+        [
+            ("container", "pod 98210229 / 5c50e6c9d255"),
+            ("unit", "web.service"),
+            ("unit", "web.service/worker"),
+            ("job", "job 4 step 0"),
+            ("vm", "vm a/vcpu0"),
+            ("vm", "vm a/vcpu1"),
+            ("cgroup", "/bench"),
+            ("cgroup", "/other/bench"),
+        ]
+    );
+    let pod = top.workloads[0].workload.as_ref().unwrap();
+    assert_eq!(
+        (pod.runtime, pod.qos, pod.container_id.as_deref()),
+        (Some("kubernetes"), Some("burstable"), Some(CONTAINER))
+    );
+    let job = top.workloads[3].workload.as_ref().unwrap();
+    assert_eq!((job.kind, job.job_id.as_deref(), job.job_step.as_deref()), ("job", Some("4"), Some("0")));
 }

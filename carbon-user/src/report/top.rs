@@ -6,6 +6,7 @@ use super::{domain_rows, grams_of, nanoseconds, notes_of, quality_of, stddev_uj}
 use crate::attribution::totals::{Totals, WorkloadTotal};
 use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Class, WorkloadKey};
+use crate::workload::{Identity, Located, Qos, Runtime, locate};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -60,7 +61,8 @@ pub struct WorkloadRow {
     pub cgroup: Option<String>,
     /// The kernel's id of the cgroup; `null` for the overflow.
     pub cgroup_id: Option<u64>,
-    /// `cgroup`, `kernel` (kernel threads), `root` (processes in the root cgroup), `run` or `overflow`.
+    /// What the cgroup is, such as `container`, or `cgroup` where its path does not say; `kernel` (kernel threads), `root`
+    /// (processes in the root cgroup), `run` or `overflow`.
     pub kind: &'static str,
     /// Short name.
     pub name: String,
@@ -101,6 +103,50 @@ pub struct WorkloadRow {
     pub grams: f64,
     /// The lower of meter and CPU time.
     pub quality: &'static str,
+    /// What the path says; `null` where the path is not known, and of kernel threads.
+    pub workload: Option<IdentityRow>,
+}
+
+/// What a cgroup's path says of its workload; `null` where it says nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IdentityRow {
+    /// As of the identity, such as `container`.
+    pub kind: &'static str,
+    /// What made it.
+    pub runtime: Option<&'static str>,
+    /// The innermost container.
+    pub container_id: Option<String>,
+    /// With dashes.
+    pub pod_uid: Option<String>,
+    /// Of the pod.
+    pub qos: Option<&'static str>,
+    /// The innermost unit of systemd.
+    pub unit: Option<String>,
+    /// Of a batch system.
+    pub job_id: Option<String>,
+    /// Of the job.
+    pub job_step: Option<String>,
+    /// Of a virtual machine.
+    pub vm_name: Option<String>,
+    /// Whose it is.
+    pub user_uid: Option<u32>,
+}
+
+impl From<Identity> for IdentityRow {
+    fn from(identity: Identity) -> Self {
+        Self {
+            kind: identity.kind.as_str(),
+            runtime: identity.runtime.map(Runtime::as_str),
+            container_id: identity.container_id,
+            pod_uid: identity.pod_uid,
+            qos: identity.qos.map(Qos::as_str),
+            unit: identity.unit,
+            job_id: identity.job_id,
+            job_step: identity.job_step,
+            vm_name: identity.vm_name,
+            user_uid: identity.user_uid,
+        }
+    }
 }
 
 /// Workloads that cannot be told apart.
@@ -167,7 +213,10 @@ impl Top {
 }
 
 fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Option<String>) -> WorkloadRow {
-    let (kind, name) = kind_and_name(key, path.as_deref());
+    let located = path.as_deref().map(locate);
+    let (kind, name) = kind_and_name(key, path.as_deref(), located.as_ref());
+    let kernel = key.class == Class::KernelThreads;
+    let workload = located.filter(|_| !kernel).map(|located| located.identity.into());
     let overflow = key == WorkloadKey::OVERFLOW;
     let quality = quality_of(total, context.rung).as_str();
     let dynamic = total.dynamic_energy.joules();
@@ -198,6 +247,7 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         static_uj: total.static_energy.0,
         grams: grams_of(total.energy(), context).0,
         quality,
+        workload,
     }
 }
 
@@ -222,7 +272,11 @@ fn sets(totals: &Totals, rows: &[WorkloadRow]) -> Vec<SetRow> {
     sets
 }
 
-pub(super) fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static str, String) {
+pub(super) fn kind_and_name(
+    key: WorkloadKey,
+    path: Option<&str>,
+    located: Option<&Located<'_>>,
+) -> (&'static str, String) {
     if key == WorkloadKey::OVERFLOW {
         return ("overflow", "overflow".to_owned());
     }
@@ -235,21 +289,43 @@ pub(super) fn kind_and_name(key: WorkloadKey, path: Option<&str>) -> (&'static s
     if key.cgroup == CgroupId::ROOT || path == Some("/") {
         return ("root", "root".to_owned());
     }
+    if let Some(Located { identity, inner }) = located
+        && let Some(label) = identity.label()
+    {
+        // What is below a mere group is something of its own.
+        let own = identity.kind.is_group() && !inner.is_empty();
+        return (identity.kind.as_str(), if own { format!("{label}/{inner}") } else { label });
+    }
     let name = path.and_then(|path| path.rsplit('/').find(|part| !part.is_empty()));
     ("cgroup", name.map_or_else(|| format!("cgroup {}", key.cgroup.0), str::to_owned))
 }
 
-/// Where two workloads have the same last component, the whole path is clearer.
+/// Where two workloads have the same name, what is below the workload's own cgroup may tell them apart, and else the
+/// whole path does.
 fn tell_apart(rows: &mut [WorkloadRow]) {
-    let mut uses: HashMap<String, usize> = HashMap::new();
-    for row in rows.iter() {
-        *uses.entry(row.name.clone()).or_default() += 1;
+    for row in same_names(rows) {
+        let inner = row.cgroup.as_deref().map(|path| locate(path).inner).unwrap_or_default();
+        if !inner.is_empty()
+            && !["cgroup", "run", "kernel", "root"].contains(&row.kind)
+            && !row.name.ends_with(inner)
+        {
+            row.name = format!("{}/{inner}", row.name);
+        }
     }
-    for row in rows.iter_mut().filter(|row| uses.get(&row.name).is_some_and(|uses| *uses > 1)) {
+    for row in same_names(rows) {
         match (&row.cgroup, row.kind) {
             (Some(path), "cgroup") => row.name.clone_from(path),
             (Some(path), _) => row.name = format!("{} in {path}", row.name),
             (None, _) => {}
         }
     }
+}
+
+/// Rows whose name another has too.
+fn same_names(rows: &mut [WorkloadRow]) -> impl Iterator<Item = &mut WorkloadRow> {
+    let mut uses: HashMap<String, usize> = HashMap::new();
+    for row in rows.iter() {
+        *uses.entry(row.name.clone()).or_default() += 1;
+    }
+    rows.iter_mut().filter(move |row| uses.get(&row.name).is_some_and(|uses| *uses > 1))
 }
