@@ -101,7 +101,11 @@ const TABLES: [Table; 17] = [
     },
     Table {
         full: &["source", "set", "boundary", "reference"],
-        numbers: &[("g_per_kwh", 0.0, 1500.0), ("low_g_per_kwh", 0.0, 1500.0), ("high_g_per_kwh", 0.0, 3000.0)],
+        numbers: &[
+            ("g_per_kwh", 0.0, 1500.0),
+            ("low_g_per_kwh", 0.0, 1500.0),
+            ("high_g_per_kwh", 0.0, 3000.0),
+        ],
         ..table("energy-sources.csv", 45, &["source", "set", "boundary"])
     },
     Table {
@@ -146,7 +150,8 @@ pub(crate) fn run(check: bool) -> Result<()> {
     for table in &TABLES {
         match rows(&folder.join(table.name)) {
             Ok(rows) => {
-                wrong.extend(faults(table, &rows).into_iter().map(|fault| format!("{}: {fault}", table.name)));
+                wrong
+                    .extend(faults(table, &rows).into_iter().map(|fault| format!("{}: {fault}", table.name)));
                 read.insert(table.name, rows);
             }
             Err(error) => wrong.push(format!("{}: {error:#}", table.name)),
@@ -157,12 +162,19 @@ pub(crate) fn run(check: bool) -> Result<()> {
     for fault in &wrong {
         eprintln!("xtask data: {fault}");
     }
-    ensure!(wrong.is_empty(), "{} faults in data/; mend the tables or the rules in xtask/src/data.rs", wrong.len());
+    ensure!(
+        wrong.is_empty(),
+        "{} faults in data/; mend the tables or the rules in xtask/src/data.rs",
+        wrong.len()
+    );
     let sums = sums(&folder)?;
     let path = folder.join(SUMS);
     if check {
         let kept = fs::read_to_string(&path).unwrap_or_default();
-        ensure!(kept == sums, "data/{SUMS} is not that of the tables: run \"cargo xtask data\" and commit it");
+        ensure!(
+            kept == sums,
+            "data/{SUMS} is not that of the tables: run \"cargo xtask data\" and commit it"
+        );
         println!("data: {} tables sound, sums as committed", TABLES.len());
     } else {
         fs::write(&path, &sums).with_context(|| format!("cannot write {}", path.display()))?;
@@ -227,7 +239,9 @@ fn faults(table: &Table, rows: &[Row]) -> Vec<String> {
 fn ordered(row: &Row, line: usize, wrong: &mut Vec<String>) {
     for (low, value, high) in [("low", "value", "high"), ("low_g_per_kwh", "g_per_kwh", "high_g_per_kwh")] {
         let Some(value) = number(row, value) else { continue };
-        if number(row, low).is_some_and(|low| low > value) || number(row, high).is_some_and(|high| high < value) {
+        if number(row, low).is_some_and(|low| low > value)
+            || number(row, high).is_some_and(|high| high < value)
+        {
             wrong.push(format!("line {line}: {value} is not between its bounds"));
         }
     }
@@ -349,17 +363,14 @@ mod tests {
     use super::*;
 
     fn check(table: &Table, text: &str) -> Vec<String> {
-        let rows: Vec<Row> = csv::Reader::from_reader(text.as_bytes()).deserialize().map(Result::unwrap).collect();
+        let rows: Vec<Row> =
+            csv::Reader::from_reader(text.as_bytes()).deserialize().map(Result::unwrap).collect();
         faults(table, &rows)
     }
 
     #[test]
     fn a_broken_row_is_named() {
-        let rules = Table {
-            full: &["zone"],
-            numbers: &[("g", 0.0, 1500.0)],
-            ..table("x.csv", 1, &["zone"])
-        };
+        let rules = Table { full: &["zone"], numbers: &[("g", 0.0, 1500.0)], ..table("x.csv", 1, &["zone"]) };
         assert_eq!(check(&rules, "zone,g\nFR,40\n"), [""; 0]);
         let cases = [
             ("zone,g\nFR,nan\n", "g is \"nan\""),
@@ -381,7 +392,8 @@ mod tests {
     #[test]
     fn a_town_of_the_same_name_elsewhere_is_noticed() {
         let text = "provider,region,city,iso2,lat,lon\na,x,Dallas,US,32.8,-96.8\nb,y,Dallas,US,44.9,-123.3\n";
-        let rows: Vec<Row> = csv::Reader::from_reader(text.as_bytes()).deserialize().map(Result::unwrap).collect();
+        let rows: Vec<Row> =
+            csv::Reader::from_reader(text.as_bytes()).deserialize().map(Result::unwrap).collect();
         assert_eq!(far(&rows).len(), 1);
     }
 

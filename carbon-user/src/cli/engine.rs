@@ -31,9 +31,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
-/// The zone where none is given.
-const DEFAULT_ZONE: &str = "WORLD";
-
 /// RAPL's counters move once in about a millisecond (Intel SDM 3B, 17.9.3), so a shorter window is mostly its edges.
 const SHORT_WINDOW: Duration = Duration::from_millis(50);
 
@@ -162,10 +159,10 @@ fn unreadable(meters: &Meters) -> Option<String> {
 }
 
 fn intensity(measuring: &Measuring, notes: &mut Vec<String>) -> Result<Intensity, CliError> {
-    let zone = measuring.zone.as_deref().unwrap_or_else(|| {
+    let Some(zone) = measuring.zone.as_deref() else {
         notes.push("no zone given, so the world's average: give --zone or CARBON_ZONE".to_owned());
-        DEFAULT_ZONE
-    });
+        return Ok(Intensity::of_unknown_place());
+    };
     Intensity::of(zone).map_err(|error| CliError::Zone { source: error })
 }
 

@@ -185,7 +185,10 @@ fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
 fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
     // An environment variable that is set to nothing is not set.
     let given = |text: &String| !text.trim().is_empty();
-    let pue = shared.pue.filter(given).map_or(Ok(carbon::DEFAULT_PUE), |text| check_pue(&text))?;
+    let pue = match shared.pue.filter(given) {
+        Some(text) => check_pue(&text)?,
+        None => default_pue(shared.zone.as_deref()),
+    };
     let root = check_root(shared.sysfs_root)?;
     Ok(Measuring {
         zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
@@ -232,6 +235,11 @@ fn check_root(sys: PathBuf) -> Result<SysRoot, CliError> {
         reason: "not a directory".into(),
         advice: "give the directory where sysfs is mounted, such as /sys".into(),
     })
+}
+
+/// That of the region of a cloud; else nothing is added.
+fn default_pue(zone: Option<&str>) -> Pue {
+    zone.and_then(carbon::place::CloudRegion::parse).map_or(carbon::DEFAULT_PUE, |region| region.pue().value)
 }
 
 fn check_pue(text: &str) -> Result<Pue, CliError> {

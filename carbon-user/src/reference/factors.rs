@@ -108,8 +108,11 @@ mod tests {
 
     #[test]
     fn the_sums_are_those_of_the_tables() {
-        let of = |table: &str| Sha256::digest(table).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        for (name, table) in [("energy-sources.csv", SOURCES), ("embodied.csv", EMBODIED), ("equivalents.csv", EQUIVALENTS)] {
+        let of =
+            |table: &str| Sha256::digest(table).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        for (name, table) in
+            [("energy-sources.csv", SOURCES), ("embodied.csv", EMBODIED), ("equivalents.csv", EQUIVALENTS)]
+        {
             assert!(sums().contains(&format!("{}  {name}\n", of(table))), "{name}: run cargo xtask data");
         }
     }

@@ -192,7 +192,10 @@ mod tests {
         let of = |provider, region| {
             cloud_regions().find(|row| row.provider == provider && row.region == region).unwrap()
         };
-        assert_eq!((of("azure", "northeurope").iso2, of("azure", "northeurope").city), ("IE".into(), "Dublin".into()));
+        assert_eq!(
+            (of("azure", "northeurope").iso2, of("azure", "northeurope").city),
+            ("IE".into(), "Dublin".into())
+        );
         assert_eq!(of("gcp", "me-central1").em_zone.as_deref(), Some("QA"));
         assert_eq!(zones().find(|row| row.zone == "NA").unwrap().name, "Namibia");
     }

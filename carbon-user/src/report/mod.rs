@@ -45,9 +45,9 @@ impl From<&carbon::Intensity> for Intensity {
             g_per_kwh: intensity.g_per_kwh.0,
             zone: intensity.zone.clone(),
             year: intensity.year,
-            boundary: intensity.boundary.to_owned(),
-            basis: intensity.basis.to_owned(),
-            source: intensity.source.to_owned(),
+            boundary: intensity.boundary().to_owned(),
+            basis: intensity.basis(),
+            source: intensity.source.clone(),
         }
     }
 }
