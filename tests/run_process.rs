@@ -11,7 +11,7 @@ use std::time::Duration;
 
 fn carbon(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE");
+    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE").env("CARBON_STORE", "none");
     command
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
 //! `sysroot`, `topology`, `reference`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`, `checkpoint`,
-//! `report`, `cli`. See `docs/ARCHITECTURE.md`.
+//! `ledger`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
 pub mod carbon;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
+pub mod ledger;
 pub mod meters;
 pub mod reference;
 pub mod report;

@@ -8,6 +8,7 @@ use super::learning;
 use super::options::{Measuring, RunOptions, TopOptions};
 use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended};
+use super::record;
 use super::run::RunMeasurement;
 use super::top::TopMeasurement;
 use crate::attribution::static_policy::StaticPolicy;
@@ -15,6 +16,8 @@ use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
 use crate::clock;
+use crate::ledger::Factor;
+use crate::ledger::rows::RunEnd;
 use crate::meters::{MeterChoice, Meters};
 use crate::report::run::{Execution, Run};
 use crate::report::table::{self, Style};
@@ -204,13 +207,15 @@ pub struct CommandMeter {
     run: RunId,
     enrolment: Option<Enrolment>,
     failed_windows: u64,
+    /// Once it is made.
+    report: Option<Run>,
 }
 
 /// For `carbon run`: opens a run, and takes the first edge.
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
     let (engine, enrolment) = Engine::open(&options.measuring, true, |accounting| accounting.open_run(run))?;
-    Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
+    Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0, report: None })
 }
 
 /// Not that of any other run on this machine: two programs with the same id do not run at the same time.
@@ -279,10 +284,19 @@ impl RunMeasurement for CommandMeter {
             duration,
         };
         let report = Run::new(&engine.context(), execution, &engine.totals, &total, &processes);
-        match options.format {
+        let text = match options.format {
             RunFormat::Table => Ok(table::run(&report, style(layout, None))),
             RunFormat::Json => json(&report),
-        }
+        };
+        self.report = Some(report);
+        text
+    }
+
+    fn record(&mut self, ended: &Ended) -> Option<RunEnd> {
+        let outlived_by = self.engine.sampler.accounting().run_alive(self.run).unwrap_or(0);
+        let factor = Factor::new(self.engine.intensity.clone(), self.engine.pue);
+        let report = self.report.as_ref()?;
+        Some(record::run_end(report, ended, &factor, outlived_by))
     }
 }
 

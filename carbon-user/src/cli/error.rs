@@ -12,6 +12,7 @@
 //! executed, 127 for one that is not found. The mapping is here and nowhere else, by variant.
 
 use crate::carbon::UnknownZone;
+use crate::ledger::LedgerError;
 use crate::report::figures::printable;
 use std::error::Error;
 use std::ffi::OsString;
@@ -42,6 +43,9 @@ pub enum CliError {
         /// Which, and those with a similar name.
         source: UnknownZone,
     },
+    /// The ledger cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The report's file cannot be opened.
     #[error("cannot open {} for the report", .path.display())]
     Output {
@@ -143,6 +147,7 @@ impl CliError {
                 Self::CommandLine(_)
                 | Self::Argument { .. }
                 | Self::Zone { .. }
+                | Self::Ledger(_)
                 | Self::Output { .. }
                 | Self::Write { .. },
                 Invocation::Other,
@@ -159,7 +164,7 @@ impl CliError {
             Self::NotFound { .. } => Some("check its name and PATH, and the #! line if it is a script"),
             Self::NotExecutable { .. } => Some("check that it is a program with execute permission"),
             Self::Start { .. } => Some("check the limits on processes and memory (ulimit -a, pids.max)"),
-            Self::CommandLine(_) | Self::Zone { .. } | Self::BrokenPipe => None,
+            Self::CommandLine(_) | Self::Zone { .. } | Self::Ledger(_) | Self::BrokenPipe => None,
         }
     }
 

@@ -3,18 +3,28 @@
 //! [`args`] is the command line as it is written, [`options`] what it means, `run`, `top` and `doctor` the
 //! commands, [`engine`] what they measure with, [`error`] what can fail and the status for it.
 
+mod advise;
 pub mod args;
 pub mod doctor;
 pub mod engine;
 pub mod error;
+mod explain;
+mod intensity;
 pub mod learning;
+pub mod ledger_args;
+mod ledger_command;
 pub mod live;
 pub mod options;
 pub mod output;
 pub mod process;
 pub mod progress;
+pub mod record;
+mod repeat;
+mod report;
 pub mod run;
+mod runs;
 mod signals;
+mod store;
 pub mod top;
 mod warnings;
 
@@ -27,12 +37,18 @@ pub fn execute(options: &Options) -> Result<u8, CliError> {
         Options::Run(options) => options.measuring.quiet,
         // A live table has the whole screen: what a warning would say is in its notes.
         Options::Top(options) => options.measuring.quiet || options.once.is_none(),
-        Options::Doctor(_) | Options::Shown => false,
+        _ => false,
     });
     match options {
-        Options::Run(options) => on_this_thread(run::run(options, engine::open_run)),
+        Options::Run(options) => record::run(options),
         Options::Top(options) => on_this_thread(top::top(options, engine::open_top)).map(|()| 0),
         Options::Doctor(options) => doctor::doctor(options, engine::findings),
+        Options::Report(args) => report::report(args),
+        Options::Runs(args) => runs::runs(args),
+        Options::Ledger(args) => ledger_command::ledger(args),
+        Options::Explain(args) => explain::explain(args),
+        Options::Advise(args) => advise::advise(args),
+        Options::Intensity(args) => intensity::intensity(args),
         Options::Shown => Ok(0),
     }
 }

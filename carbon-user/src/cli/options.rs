@@ -5,6 +5,8 @@ use super::args::{
     RunFormat, SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
+use super::ledger_args::{AdviseArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs};
+use super::record::RecordOptions;
 use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
@@ -37,6 +39,18 @@ pub enum Options {
     Top(TopOptions),
     /// `carbon doctor`.
     Doctor(DoctorOptions),
+    /// `carbon report`; checked where it is done.
+    Report(Box<ReportArgs>),
+    /// `carbon runs`; checked where it is done.
+    Runs(RunsArgs),
+    /// `carbon ledger`.
+    Ledger(LedgerArgs),
+    /// `carbon explain`.
+    Explain(ExplainArgs),
+    /// `carbon advise`; checked where it is done.
+    Advise(AdviseArgs),
+    /// `carbon intensity`.
+    Intensity(IntensityArgs),
     /// Help or the version was asked for and has been printed.
     Shown,
 }
@@ -73,6 +87,8 @@ pub struct RunOptions {
     pub measuring: Measuring,
     /// The project that the run is booked to.
     pub project: Option<String>,
+    /// What is recorded, and where.
+    pub record: RecordOptions,
     /// Wait for the last process of the tree.
     pub wait_all: bool,
     /// How the report is written.
@@ -117,6 +133,12 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
         Ok(Cli { command: Command::Run(args) }) => run(args).map(Options::Run),
         Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
         Ok(Cli { command: Command::Doctor(args) }) => doctor(args).map(Options::Doctor),
+        Ok(Cli { command: Command::Report(args) }) => Ok(Options::Report(args)),
+        Ok(Cli { command: Command::Runs(args) }) => Ok(Options::Runs(args)),
+        Ok(Cli { command: Command::Ledger(args) }) => Ok(Options::Ledger(args)),
+        Ok(Cli { command: Command::Explain(args) }) => Ok(Options::Explain(args)),
+        Ok(Cli { command: Command::Advise(args) }) => Ok(Options::Advise(args)),
+        Ok(Cli { command: Command::Intensity(args) }) => Ok(Options::Intensity(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;
             Ok(Options::Shown)
@@ -129,12 +151,13 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
 }
 
 fn run(args: RunArgs) -> Result<RunOptions, CliError> {
-    let RunArgs { project, wait_all, format, shared, command } = args;
+    let RunArgs { project, wait_all, format, record, shared, command } = args;
     if let Some(project) = &project {
-        check_project(project)?;
+        check_name("--project", project)?;
     }
+    let record = RecordOptions::check(record)?;
     let output = shared.output.clone();
-    Ok(RunOptions { measuring: measuring(shared)?, project, wait_all, format, output, command })
+    Ok(RunOptions { measuring: measuring(shared)?, project, record, wait_all, format, output, command })
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
@@ -267,14 +290,15 @@ fn check_overhead(text: &str) -> Result<f64, CliError> {
     }
 }
 
-fn check_project(project: &str) -> Result<(), CliError> {
-    let length = project.chars().count();
-    if (1..=PROJECT_CHARACTERS_MAX).contains(&length) && !project.chars().any(char::is_control) {
+/// A name that goes into the ledger.
+pub(super) fn check_name(option: &'static str, name: &str) -> Result<(), CliError> {
+    let length = name.chars().count();
+    if (1..=PROJECT_CHARACTERS_MAX).contains(&length) && !name.chars().any(char::is_control) {
         return Ok(());
     }
     Err(CliError::Argument {
-        option: "--project",
-        value: format!("{project:?}"),
+        option,
+        value: format!("{name:?}"),
         reason: "not a name".into(),
         advice: format!("give 1 to {PROJECT_CHARACTERS_MAX} printable characters"),
     })

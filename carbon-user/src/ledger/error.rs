@@ -31,7 +31,9 @@ pub enum LedgerError {
         reason: String,
     },
     /// A newer carbon wrote it.
-    #[error("the ledger {place} has schema {found}, and this carbon knows up to {known}: use the newer carbon")]
+    #[error(
+        "the ledger {place} has schema {found}, and this carbon knows up to {known}: use the newer carbon"
+    )]
     Newer {
         /// Which.
         place: String,

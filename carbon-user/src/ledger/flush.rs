@@ -11,16 +11,14 @@ use std::collections::HashMap;
 /// Names of flushes are remembered for two days: long enough for any repeat after a crash.
 const NAMES_KEPT_S: i64 = 2 * DAY;
 
-const ADD_ENERGY: &str =
-    "INSERT INTO energy (level_s, start_s, node, workload, domain, kind, factor, quality, energy_uj, cpu_ns, \
+const ADD_ENERGY: &str = "INSERT INTO energy (level_s, start_s, node, workload, domain, kind, factor, quality, energy_uj, cpu_ns, \
      common_uj, variance_uj2, rerated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
      ON CONFLICT (level_s, start_s, node, workload, domain, kind, factor, quality, rerated) DO UPDATE SET \
      energy_uj = energy.energy_uj + excluded.energy_uj, cpu_ns = energy.cpu_ns + excluded.cpu_ns, \
      common_uj = energy.common_uj + excluded.common_uj, \
      variance_uj2 = energy.variance_uj2 + excluded.variance_uj2";
 
-const ADD_BALANCE: &str =
-    "INSERT INTO balance (level_s, start_s, domain, covered_ns, metered_uj, attributed_uj, static_uj, lost_uj, gaps) \
+const ADD_BALANCE: &str = "INSERT INTO balance (level_s, start_s, domain, covered_ns, metered_uj, attributed_uj, static_uj, lost_uj, gaps) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (level_s, start_s, domain) DO UPDATE SET \
      covered_ns = balance.covered_ns + excluded.covered_ns, \
      metered_uj = balance.metered_uj + excluded.metered_uj, \
@@ -49,7 +47,8 @@ impl Ledger {
 /// Whether it was new.
 fn write(database: &mut dyn Database, names: &mut Names, flush: &Flush) -> Result<bool, LedgerError> {
     let node = names.node(database, &flush.node)?;
-    let sql = "INSERT INTO flush (node, name, start_s) VALUES ($1, $2, $3) ON CONFLICT (node, name) DO NOTHING";
+    let sql =
+        "INSERT INTO flush (node, name, start_s) VALUES ($1, $2, $3) ON CONFLICT (node, name) DO NOTHING";
     if database.execute(sql, &[node.into(), flush.name.as_str().into(), flush.start_s.into()])? == 0 {
         return Ok(false);
     }
@@ -162,7 +161,9 @@ fn check(flush: &Flush) -> Result<(), LedgerError> {
         }
     }
     match given.into_iter().next() {
-        Some((domain, uj)) => Err(unbalanced(format!("{uj} uJ are of {}, which was not metered", domain.device))),
+        Some((domain, uj)) => {
+            Err(unbalanced(format!("{uj} uJ are of {}, which was not metered", domain.device)))
+        }
         None => Ok(()),
     }
 }

@@ -166,13 +166,15 @@ impl Ledger {
         }
         // Two programs may open a new ledger at once: who comes second finds the work done.
         transaction(self.database.as_mut(), |database| {
-            database.batch("CREATE TABLE IF NOT EXISTS meta (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)")?;
+            database.batch(
+                "CREATE TABLE IF NOT EXISTS meta (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
+            )?;
             let rows = database.query("SELECT value FROM meta WHERE name = 'schema'", &[])?;
             let found = rows.first().map_or(0, |row| row.int(0));
-            let on_file = database.place().contains("://");
+            let on_server = database.place().contains("://");
             for (number, migration) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
                 // A table whose rows lie in the order of their key; PostgreSQL has no such thing.
-                let clustered = if on_file { "" } else { "WITHOUT ROWID" };
+                let clustered = if on_server { "" } else { "WITHOUT ROWID" };
                 database.batch(&migration.replace("/* clustered */", clustered))?;
                 raise_meta(database, "schema", number)?;
             }

@@ -27,9 +27,10 @@ impl Names {
             return Ok(*id);
         }
         let found = database.query("SELECT id FROM node WHERE name = $1", &[name.into()])?;
-        let id = match found.first() {
-            Some(row) => row.int(0),
-            None => {
+        let id = if let Some(row) = found.first() {
+            row.int(0)
+        } else {
+            {
                 let id = next_id(database, "node")?;
                 database.execute("INSERT INTO node (id, name) VALUES ($1, $2)", &[id.into(), name.into()])?;
                 id
@@ -40,15 +41,20 @@ impl Names {
     }
 
     /// Of a factor, by its hash.
-    pub(super) fn factor(&mut self, database: &mut dyn Database, factor: &Factor) -> Result<i64, LedgerError> {
+    pub(super) fn factor(
+        &mut self,
+        database: &mut dyn Database,
+        factor: &Factor,
+    ) -> Result<i64, LedgerError> {
         let hash = factor.hash();
         if let Some(id) = self.factors.get(&hash) {
             return Ok(*id);
         }
         let found = database.query("SELECT id FROM factor WHERE hash = $1", &[hash.as_str().into()])?;
-        let id = match found.first() {
-            Some(row) => row.int(0),
-            None => {
+        let id = if let Some(row) = found.first() {
+            row.int(0)
+        } else {
+            {
                 let id = next_id(database, "factor")?;
                 let intensity = &factor.intensity;
                 let sql = format!(
@@ -101,9 +107,10 @@ impl Names {
         let sql = "SELECT id FROM domain WHERE node = $1 AND domain = $2 AND device = $3 AND source = $4 AND \
                    quality = $5";
         let found = database.query(sql, &values)?;
-        let id = match found.first() {
-            Some(row) => row.int(0),
-            None => {
+        let id = if let Some(row) = found.first() {
+            row.int(0)
+        } else {
+            {
                 let id = next_id(database, "domain")?;
                 values.insert(0, id.into());
                 let sql = "INSERT INTO domain (id, node, domain, device, source, quality) VALUES ($1, $2, $3, $4, \
@@ -125,8 +132,8 @@ impl Names {
         if let Some(id) = self.workloads.get(workload) {
             return Ok(*id);
         }
-        let found =
-            database.query("SELECT id FROM workload WHERE identity = $1", &[workload.identity.as_str().into()])?;
+        let found = database
+            .query("SELECT id FROM workload WHERE identity = $1", &[workload.identity.as_str().into()])?;
         let details: [Value; 9] = [
             workload.kind.as_str().into(),
             workload.name.as_str().into(),
@@ -138,8 +145,8 @@ impl Names {
             workload.owner.clone().into(),
             workload.project.clone().into(),
         ];
-        let id = match found.first() {
-            Some(row) => {
+        let id = if let Some(row) = found.first() {
+            {
                 let id = row.int(0);
                 let sql = "UPDATE workload SET kind = $1, name = $2, container = COALESCE($3, container), \
                            pod = COALESCE($4, pod), namespace = COALESCE($5, namespace), \
@@ -149,7 +156,8 @@ impl Names {
                 database.execute(sql, &values)?;
                 id
             }
-            None => {
+        } else {
+            {
                 let id = next_id(database, "workload")?;
                 let sql = "INSERT INTO workload (id, identity, kind, name, container, pod, namespace, unit, job, \
                            owner, project) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";

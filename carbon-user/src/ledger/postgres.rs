@@ -31,7 +31,7 @@ enum Answer {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Postgres {
+pub(super) struct Postgres {
     place: String,
     requests: Sender<Request>,
     answers: Receiver<Result<Answer, String>>,
@@ -40,10 +40,9 @@ pub struct Postgres {
 impl Postgres {
     /// Connects to `url`, such as `postgres://carbon@db.example/carbon`. TLS is left to a proxy or a tunnel; without
     /// one, the server should be on this machine or in a private network.
-    pub fn open(url: &str) -> Result<Self, LedgerError> {
+    pub(super) fn open(url: &str) -> Result<Self, LedgerError> {
         let place = without_password(url);
-        let mut config: Config =
-            url.parse().map_err(|_| LedgerError::Store { store: place.clone() })?;
+        let mut config: Config = url.parse().map_err(|_| LedgerError::Store { store: place.clone() })?;
         config.connect_timeout(CONNECT_MAX).application_name("carbon");
         let (requests, asked) = channel::<Request>();
         let (said, answers) = channel();
@@ -150,7 +149,8 @@ type Parameter = Box<dyn ToSql + Sync + Send>;
 fn typed(statement: &Statement, values: Vec<Value>) -> Vec<Parameter> {
     let of = |(value, wanted): (Value, &Type)| -> Parameter {
         match (value, wanted) {
-            (Value::Int(value), &Type::FLOAT8) => {
+            (Value::Int(value), &Type::FLOAT8) =>
+            {
                 #[expect(clippy::cast_precision_loss, reason = "the column is a double")]
                 Box::new(value as f64)
             }
@@ -174,9 +174,7 @@ fn row(row: &tokio_postgres::Row) -> Result<Row, String> {
     let cell = |(index, column): (usize, &tokio_postgres::Column)| -> Result<Value, String> {
         let read = match *column.type_() {
             Type::INT8 => row.try_get::<_, Option<i64>>(index).map(Value::from),
-            Type::INT4 => {
-                row.try_get::<_, Option<i32>>(index).map(|value| value.map(i64::from).into())
-            }
+            Type::INT4 => row.try_get::<_, Option<i32>>(index).map(|value| value.map(i64::from).into()),
             Type::FLOAT8 => row.try_get::<_, Option<f64>>(index).map(Value::from),
             _ => row.try_get::<_, Option<String>>(index).map(Value::from),
         };

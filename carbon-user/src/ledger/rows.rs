@@ -59,7 +59,9 @@ pub(crate) fn quality_of(code: i64) -> Quality {
 
 /// A quality by its word.
 pub fn parse_quality(word: &str) -> Option<Quality> {
-    [Quality::Modelled, Quality::Sampled, Quality::Measured].into_iter().find(|quality| quality.as_str() == word)
+    [Quality::Modelled, Quality::Sampled, Quality::Measured]
+        .into_iter()
+        .find(|quality| quality.as_str() == word)
 }
 
 /// Who a workload is. What is not known of it is none.

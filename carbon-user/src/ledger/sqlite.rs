@@ -126,9 +126,10 @@ impl Database for Sqlite {
     }
 
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, LedgerError> {
-        let changed = self.connection.prepare_cached(sql).and_then(|mut statement| {
-            statement.execute(params_from_iter(parameters.iter().map(stored)))
-        });
+        let changed = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(parameters.iter().map(stored))));
         changed.map(|rows| u64::try_from(rows).unwrap_or(0)).map_err(|error| self.failed(&error))
     }
 

@@ -3,10 +3,18 @@
 //! The types here are the edge: what they serialise to is a promise (`docs/schema/`), so they are versioned and
 //! the inner types do not serialise. Sums are integers; grams are made of them by one multiplication each.
 
+pub mod advice;
+pub mod compare;
 pub mod csv;
+pub mod equivalents;
 pub mod figures;
+pub mod grid;
+pub mod ledger;
+pub mod paper;
 mod process_rows;
 pub mod run;
+pub mod runs;
+pub mod statistics;
 pub mod table;
 pub mod top;
 

@@ -279,7 +279,7 @@ fn line(text: &mut String, content: &str) {
     writeln!(text, "{content}").unwrap_or_default();
 }
 
-fn empty_table(style: Style, header: &[&str]) -> Table {
+pub(super) fn empty_table(style: Style, header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header.iter().map(|name| {
         let cell = Cell::new(name);
@@ -298,7 +298,7 @@ fn empty_table(style: Style, header: &[&str]) -> Table {
 }
 
 /// Numbers stand right, and only `name` may be wrapped on a narrow terminal.
-fn arrange(table: &mut Table, numbers: impl IntoIterator<Item = usize>, name: usize) {
+pub(super) fn arrange(table: &mut Table, numbers: impl IntoIterator<Item = usize>, name: usize) {
     let narrow = matches!(table.content_arrangement(), ContentArrangement::Dynamic);
     for (index, column) in table.column_iter_mut().enumerate().filter(|_| narrow) {
         column.set_constraint(if index == name {
@@ -314,7 +314,7 @@ fn arrange(table: &mut Table, numbers: impl IntoIterator<Item = usize>, name: us
     }
 }
 
-fn trimmed(table: &Table) -> String {
+pub(super) fn trimmed(table: &Table) -> String {
     let mut text = table.trim_fmt();
     text.push('\n');
     text
