@@ -14,7 +14,10 @@
 mod accounting;
 mod architecture;
 mod doctor;
+mod ledger;
 mod measuring;
+mod postgres;
+mod recording;
 mod run_process;
 mod stress;
 mod support;

@@ -15,6 +15,7 @@ use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
+use crate::carbon::series::Series;
 use crate::clock;
 use crate::ledger::Factor;
 use crate::ledger::rows::RunEnd;
@@ -127,6 +128,29 @@ impl Engine {
         }
         self.end = clock::wall();
         totals
+    }
+
+    /// Takes the intensity of this time from a series, where it has one. Within one report energy has one factor: the
+    /// mean over its time.
+    fn rate(&mut self, series: &Series) {
+        let (start, end) = (self.start.as_second(), self.end.as_second());
+        let Some(mean) = series.mean(start, end) else {
+            self.notes.push(
+                "the file of intensities has no value for this time: the yearly average holds".to_owned(),
+            );
+            return;
+        };
+        if mean.covered_ratio < 1.0 {
+            let percent = 100.0 * mean.covered_ratio;
+            self.notes.push(format!(
+                "the file of intensities covers {percent:.0} % of the time: its mean is of that part"
+            ));
+        }
+        if mean.estimated {
+            self.notes.push("the intensity is an estimate of its publisher".to_owned());
+        }
+        self.notes.retain(|note| !note.starts_with("no zone given"));
+        self.intensity = mean.intensity;
     }
 
     fn context(&self) -> Context<'_> {
@@ -273,6 +297,9 @@ impl RunMeasurement for CommandMeter {
                  the machine did just then, are a large part of so little energy",
                 SHORT_WINDOW.as_millis()
             ));
+        }
+        if let Some(series) = &options.record.series {
+            engine.rate(series);
         }
         let processes = engine.sampler.accounting().run_processes(*run);
         let total = engine.totals.sum_of(|key| key.run == Some(*run));

@@ -18,8 +18,8 @@ pub struct RecordArgs {
     /// Where the run is recorded.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Do not record the run.
-    #[arg(long, conflicts_with = "store")]
+    /// Do not record the run, whatever --store or `CARBON_STORE` say.
+    #[arg(long)]
     pub no_store: bool,
     /// The organisation that the run is booked to.
     #[arg(long, env = "CARBON_ORGANISATION", value_name = "NAME")]
@@ -33,6 +33,10 @@ pub struct RecordArgs {
     /// A word to find the run by; may be given more than once.
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
+    /// Intensities by time, as CSV: `start,end,g_per_kwh,signal,boundary,method`. Where it has no value, the place's yearly
+    /// average holds, and that is said.
+    #[arg(long, value_name = "FILE")]
+    pub intensity_file: Option<PathBuf>,
     /// Status 1 if the command used more than this, such as 50J, 1.5kJ or 2Wh; of repeats, their mean.
     #[arg(long, value_name = "ENERGY", allow_hyphen_values = true)]
     pub max_energy: Option<String>,

@@ -23,6 +23,7 @@ mod repeat;
 mod report;
 pub mod run;
 mod runs;
+mod series_file;
 mod signals;
 mod store;
 pub mod top;

@@ -34,7 +34,7 @@ const PROJECT_CHARACTERS_MAX: usize = 128;
 #[derive(Debug)]
 pub enum Options {
     /// `carbon run`.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// `carbon top`.
     Top(TopOptions),
     /// `carbon doctor`.
@@ -130,7 +130,7 @@ pub struct DoctorOptions {
 /// Parses and checks a command line, program name first. Help and version are printed here.
 pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
     match Cli::try_parse_from(arguments) {
-        Ok(Cli { command: Command::Run(args) }) => run(args).map(Options::Run),
+        Ok(Cli { command: Command::Run(args) }) => run(args).map(|options| Options::Run(Box::new(options))),
         Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
         Ok(Cli { command: Command::Doctor(args) }) => doctor(args).map(Options::Doctor),
         Ok(Cli { command: Command::Report(args) }) => Ok(Options::Report(args)),
@@ -462,7 +462,7 @@ mod tests {
         let said: Vec<String> = refused.iter().map(|line| format!("$ {line}\n{}", message(line))).collect();
         assert!(said.iter().all(|text| text.lines().count() == 2));
         insta::assert_snapshot!(said.join("\n"));
-        assert!(check_project("").is_err());
-        assert!(check_project("a\nb").is_err());
+        assert!(check_name("--project", "").is_err());
+        assert!(check_name("--project", "a\nb").is_err());
     }
 }

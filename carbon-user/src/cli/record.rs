@@ -8,7 +8,9 @@ use super::options::{RunOptions, check_name};
 use super::process::{Ended, Outcome};
 use super::repeat::{self, Sample};
 use super::run;
+use super::series_file;
 use super::store::Chosen;
+use crate::carbon::series::Series;
 use crate::clock;
 use crate::ledger::rows::{
     BalanceRow, DomainId, EnergyKind, RunEnd, RunEnergy, RunStart, RunStatus, parse_quality,
@@ -25,7 +27,7 @@ const TAGS_MAX: usize = 32;
 const REPEAT_MAX: u32 = 100_000;
 
 /// What is recorded, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordOptions {
     pub(super) chosen: Chosen,
     /// Who pays.
@@ -36,6 +38,8 @@ pub struct RecordOptions {
     pub name: Option<String>,
     /// Free words.
     pub tags: Vec<String>,
+    /// Intensities by time.
+    pub series: Option<Series>,
     /// The most that the command may use.
     pub max_energy: Option<Microjoules>,
     /// How many times, at least 1.
@@ -45,7 +49,17 @@ pub struct RecordOptions {
 impl RecordOptions {
     /// Checks what was given.
     pub fn check(args: RecordArgs) -> Result<Self, CliError> {
-        let RecordArgs { store, no_store, organisation, experiment, name, tags, max_energy, repeat } = args;
+        let RecordArgs {
+            store,
+            no_store,
+            organisation,
+            experiment,
+            name,
+            tags,
+            intensity_file,
+            max_energy,
+            repeat,
+        } = args;
         let organisation = organisation.filter(|name| !name.trim().is_empty());
         let names = [("--organisation", &organisation), ("--experiment", &experiment), ("--name", &name)];
         for (option, name) in names {
@@ -66,7 +80,8 @@ impl RecordOptions {
         }
         let chosen = if no_store { Chosen { location: None, named: false } } else { store.choose()? };
         let max_energy = max_energy.map(|text| parse_energy("--max-energy", &text)).transpose()?;
-        Ok(Self { chosen, organisation, experiment, name, tags, max_energy, repeat })
+        let series = intensity_file.as_deref().map(series_file::read).transpose()?;
+        Ok(Self { chosen, organisation, experiment, name, tags, series, max_energy, repeat })
     }
 }
 

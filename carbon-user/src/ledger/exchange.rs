@@ -14,7 +14,7 @@ use super::rows::{
 use super::rows::{RunEnd, RunEnergy, RunStart, RunStatus, parse_quality};
 use super::runs::{KeptRun, RunFilter};
 use super::sql::{Database, Value, transaction};
-use super::{Ledger, kept_from};
+use super::{HOURS_FROM, Ledger, MINUTES_FROM, kept_from, raise_meta};
 use crate::attribution::uncertainty::Uncertainty;
 use crate::carbon::{Intensity, Kind, Spread};
 use crate::units::{CpuNanos, GramsPerKwh, Microjoules, Pue};
@@ -340,6 +340,18 @@ fn check_bucket(line: usize, level_s: i64, start_s: i64) -> Result<(), LedgerErr
     }
 }
 
+/// A bucket without its details: from here on none before its day's end are counted on.
+fn coarse_only(database: &mut dyn Database, level_s: i64, start_s: i64) -> Result<(), LedgerError> {
+    let next_day = start_s.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
+    if level_s >= HOUR {
+        raise_meta(database, MINUTES_FROM, next_day)?;
+    }
+    if level_s >= DAY {
+        raise_meta(database, HOURS_FROM, next_day)?;
+    }
+    Ok(())
+}
+
 fn import_energy(
     database: &mut dyn Database,
     names: &mut Names,
@@ -352,6 +364,7 @@ fn import_energy(
     {
         return Err(refuse(line, "this ledger has compacted that time: import into a new one"));
     }
+    coarse_only(database, it.level_s, it.start_s)?;
     let row = EnergyRow {
         workload: it.workload.into(),
         domain: it.domain.of(line)?,
@@ -407,6 +420,7 @@ fn import_balance(
     if parts != u128::from(it.metered_uj) {
         return Err(refuse(line, "its parts are not what was metered"));
     }
+    coarse_only(database, it.level_s, it.start_s)?;
     let node = names.node(database, &it.node)?;
     let domain = names.domain(database, node, &row.domain)?;
     let sql = "SELECT 1 FROM balance WHERE level_s = $1 AND start_s = $2 AND domain = $3";

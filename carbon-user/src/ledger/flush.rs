@@ -8,9 +8,6 @@ use super::sql::{Database, Value, transaction};
 use super::{Ledger, kept_from};
 use std::collections::HashMap;
 
-/// Names of flushes are remembered for two days: long enough for any repeat after a crash.
-const NAMES_KEPT_S: i64 = 2 * DAY;
-
 const ADD_ENERGY: &str = "INSERT INTO energy (level_s, start_s, node, workload, domain, kind, factor, quality, energy_uj, cpu_ns, \
      common_uj, variance_uj2, rerated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
      ON CONFLICT (level_s, start_s, node, workload, domain, kind, factor, quality, rerated) DO UPDATE SET \
@@ -52,8 +49,6 @@ fn write(database: &mut dyn Database, names: &mut Names, flush: &Flush) -> Resul
     if database.execute(sql, &[node.into(), flush.name.as_str().into(), flush.start_s.into()])? == 0 {
         return Ok(false);
     }
-    let old = flush.start_s.saturating_sub(NAMES_KEPT_S);
-    database.execute("DELETE FROM flush WHERE node = $1 AND start_s < $2", &[node.into(), old.into()])?;
     add(database, names, &flush.node, MINUTE, flush.start_s, (&flush.rows, &flush.balances))?;
     Ok(true)
 }

