@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "clock",
     "units",
     "sysroot",
@@ -18,6 +18,7 @@ const MODULES: [&str; 15] = [
     "carbon",
     "checkpoint",
     "ledger",
+    "provider",
     "report",
     "cli",
 ];
@@ -94,6 +95,8 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]), [""; 0]);
     // A server is asked only where the user names one, and never by what closes windows.
     assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs"]);
+    assert_eq!(holding(&["ureq"]), ["provider/http.rs"]);
+    assert_eq!(holding(&["crate::provider"]), ["cli/intensity.rs"]);
     for waits in ["rusqlite", "Ledger::"] {
         let found = holding(&[waits]);
         assert!(

@@ -15,6 +15,7 @@ mod accounting;
 mod architecture;
 mod doctor;
 mod ledger;
+mod live;
 mod measuring;
 mod postgres;
 mod recording;

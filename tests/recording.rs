@@ -125,6 +125,41 @@ fn a_file_of_intensities_is_used_for_its_time() {
 }
 
 #[test]
+fn a_run_whose_carbon_was_killed_is_there_and_its_energy_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let store = path.to_str().unwrap();
+    let mark = directory.path().join("started");
+    let script = format!("touch {} && exec sleep 30", mark.display());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_carbon"))
+        .args(MEASURE)
+        .args(["-p", "lost", "--", "sh", "-c", &script])
+        .env("CARBON_STORE", store)
+        .spawn()
+        .unwrap();
+    for _ in 0..1000 {
+        if mark.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let list = json(store, &["runs", "list"]);
+    assert_eq!(
+        (&list["runs"][0]["status"], &list["runs"][0]["dynamic_uj"]),
+        (&"running".into(), &Value::Null)
+    );
+    let report = json(store, &["report"]);
+    assert_eq!(report["rows"][0]["dynamic_uj"], Value::Null);
+    assert!(report["notes"].to_string().contains("1 runs have not ended"), "{}", report["notes"]);
+    // It has left its id where the user sees it.
+    let said = carbon(store, &["run", "--accounting", "proc", "--meter=model", "--zone", "FR", "--", "true"]);
+    let id = json(store, &["runs", "list"])["runs"][1]["id"].as_str().unwrap().to_owned();
+    assert!(stderr(&said).contains(&format!("recorded as run {id} in {store}")), "{}", stderr(&said));
+}
+
+#[test]
 fn gates_answer_with_a_status() {
     let directory = tempfile::tempdir().unwrap();
     let store = directory.path().join("a.db");

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
 //! `sysroot`, `topology`, `reference`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`, `checkpoint`,
-//! `ledger`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
+//! `ledger`, `provider`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
 pub mod carbon;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod ledger;
 pub mod meters;
+pub mod provider;
 pub mod reference;
 pub mod report;
 pub mod sampler;

@@ -6,7 +6,9 @@ use super::runs::write;
 use crate::carbon::mix::{self, FactorSet};
 use crate::carbon::place::CloudRegion;
 use crate::carbon::{Intensity, UnknownZone};
+use crate::clock;
 use crate::ledger::factor::tables_hash;
+use crate::provider::{self, Http, Live, ProviderError, metadata};
 use crate::reference;
 use crate::report::figures::significant;
 use crate::report::grid::{Cell, Grid};
@@ -32,17 +34,44 @@ struct Said {
     wue_source: Option<String>,
     market_g_per_kwh: Option<f64>,
     tables_hash: String,
+    notes: Vec<String>,
 }
 
 /// Writes it and gives the status.
 pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
     let place = args.place.clone().or_else(|| std::env::var("CARBON_ZONE").ok());
     let place = place.filter(|place| !place.trim().is_empty());
+    let mut notes = Vec::new();
+    let place = match (place, args.here) {
+        (_, true) => match metadata::region(args.offline, args.metadata_url.as_deref()) {
+            Ok(region) => Some(region.name()),
+            Err(error) => {
+                notes.push(format!("where this machine is cannot be told: {error}"));
+                None
+            }
+        },
+        (place, false) => place,
+    };
+    let live = args.live.as_deref().map(|service| ask(service, args, place.as_deref())).transpose()?;
     let found = match place.as_deref() {
+        _ if live.as_ref().is_some_and(Result::is_ok) => Intensity::of_unknown_place(),
         None => Intensity::of_unknown_place(),
         Some(place) => Intensity::of(place).map_err(|error| CliError::Zone { source: error })?,
     };
     let region = place.as_deref().and_then(CloudRegion::parse);
+    let found = match live {
+        Some(Ok(live)) => {
+            let when = jiff::Timestamp::from_second(live.start_s).unwrap_or_default();
+            let how = if live.estimated { "an estimate of its publisher" } else { "measured" };
+            notes.push(format!("live: from {when} on, {how}"));
+            live.intensity
+        }
+        Some(Err(error)) => {
+            notes.push(format!("no live value, so the table's stands in: {error}"));
+            found
+        }
+        None => found,
+    };
     let mut said = said(found, region.as_ref());
     if args.mix {
         from_mix(&mut said)?;
@@ -85,8 +114,33 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
             "market-based, by the provider's certificates: {market} g/kWh; another question, never mixed with the above"
         ));
     }
+    lines.extend(notes.iter().map(|note| format!("note: {note}")));
+    said.notes = notes;
     write(&grid, &said, args.format, &lines)?;
     Ok(0)
+}
+
+/// The live value of a service, or why there is none.
+fn ask(
+    service: &str,
+    args: &IntensityArgs,
+    place: Option<&str>,
+) -> Result<Result<Live, ProviderError>, CliError> {
+    let provider =
+        provider::provider(service, args.live_url.as_deref()).ok_or_else(|| CliError::Argument {
+            option: "--live",
+            value: service.into(),
+            reason: "not a known service".into(),
+            advice: "give electricitymaps, watttime, uk or energy-charts".into(),
+        })?;
+    let place = place.ok_or_else(|| CliError::Argument {
+        option: "--live",
+        value: service.into(),
+        reason: "no place".into(),
+        advice: "give the service's name of the place, such as FR".into(),
+    })?;
+    let http = if args.offline { Http::offline() } else { Http::online() };
+    Ok(provider.latest(&http, place, clock::wall().as_second()))
 }
 
 fn said(found: Intensity, region: Option<&CloudRegion>) -> Said {
@@ -110,6 +164,7 @@ fn said(found: Intensity, region: Option<&CloudRegion>) -> Said {
         wue_source: wue.map(|it| it.source),
         market_g_per_kwh: region.and_then(|region| region.row().provider_market_g_per_kwh),
         tables_hash: tables_hash(),
+        notes: Vec::new(),
     }
 }
 

@@ -376,8 +376,24 @@ pub struct IntensityArgs {
     #[arg(allow_hyphen_values = true)]
     pub place: Option<String>,
     /// Compute it from the country's mix of sources instead.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "live")]
     pub mix: bool,
+    /// Ask a service for the present value: electricitymaps, watttime, uk or energy-charts; the place is by its own name
+    /// for it. Where it fails, the table's value stands in, and that is said.
+    #[arg(long, value_name = "SERVICE")]
+    pub live: Option<String>,
+    /// Where that service is, if not at its own address.
+    #[arg(long, value_name = "URL", requires = "live")]
+    pub live_url: Option<String>,
+    /// Ask the metadata service of the cloud where this machine is.
+    #[arg(long, conflicts_with = "place")]
+    pub here: bool,
+    /// Where the metadata service is, if not at its own address.
+    #[arg(long, value_name = "URL", requires = "here")]
+    pub metadata_url: Option<String>,
+    /// Open no socket.
+    #[arg(long, env = "CARBON_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub format: ListFormat,

@@ -5,6 +5,7 @@ use super::error::{CliError, Invocation, warn};
 use super::ledger_args::RecordArgs;
 use super::on_this_thread;
 use super::options::{RunOptions, check_name};
+use super::output::Output;
 use super::process::{Ended, Outcome};
 use super::repeat::{self, Sample};
 use super::run;
@@ -136,6 +137,9 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
         let this_status = result?;
         if let Some(end) = &end {
             journal.end(&start, end, this_status != 0)?;
+            if options.output.is_none() && record.repeat == 1 {
+                journal.tell(&start)?;
+            }
             samples.push(Sample::of(end));
         }
         status = if status == 0 { this_status } else { status };
@@ -192,6 +196,16 @@ impl Journal {
                 Ok(())
             }
             Err(error) => self.failed(error),
+        }
+    }
+
+    /// Says under which id the run is found.
+    fn tell(&self, start: &RunStart) -> Result<(), CliError> {
+        match &self.ledger {
+            Some(ledger) if self.begun && !self.quiet => {
+                Output::Stderr.write(&format!("recorded as run {} in {}\n", start.id, ledger.place()))
+            }
+            _ => Ok(()),
         }
     }
 

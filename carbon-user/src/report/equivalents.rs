@@ -7,6 +7,9 @@ use serde::Serialize;
 /// Told at most.
 const TOLD_MAX: usize = 3;
 
+/// Less of something than this says nothing to anybody.
+const AMOUNT_MIN: f64 = 0.01;
+
 /// A set of factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EquivalentSet {
@@ -61,7 +64,7 @@ pub fn of(grams: f64, kwh: f64, set: EquivalentSet) -> Vec<Equivalent> {
                 reference: row.reference,
             }
         })
-        .filter(|it| it.amount > 0.0 && it.amount.is_finite())
+        .filter(|it| it.amount >= AMOUNT_MIN && it.amount.is_finite())
         .collect();
     // Nearest to a few of them, in orders of magnitude.
     found.sort_by(|one, other| {
