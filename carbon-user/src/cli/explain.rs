@@ -5,7 +5,7 @@ use super::ledger_args::ExplainArgs;
 use super::output::Output;
 use crate::ledger::runs::KeptRun;
 use crate::report::figures::{printable, significant};
-use crate::report::ledger::add_grams;
+use crate::report::group::add_grams;
 use crate::units::Microjoules;
 
 /// Writes the chain and gives the status.

@@ -21,6 +21,7 @@ pub mod progress;
 pub mod record;
 mod repeat;
 mod report;
+mod report_time;
 pub mod run;
 mod runs;
 mod series_file;

@@ -42,7 +42,7 @@ pub fn cover(from_s: i64, to_s: i64, (minutes_from, hours_from): (i64, i64)) -> 
     };
     let start = floor(from_s, finest(from_s));
     let end = ceil(to_s, finest(to_s.saturating_sub(1)));
-    if start >= end {
+    if from_s >= to_s || start >= end {
         return Vec::new();
     }
     let mut segments = Vec::new();

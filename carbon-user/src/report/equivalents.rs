@@ -82,7 +82,7 @@ impl Equivalent {
             "about {} x {} ({} {} each, {}, {})",
             significant(self.amount, 2),
             self.label,
-            significant(self.per_unit, 4),
+            self.per_unit,
             self.unit,
             self.year.map_or_else(|| "no year".to_owned(), |year| year.to_string()),
             self.set

@@ -9,6 +9,7 @@ pub mod csv;
 pub mod equivalents;
 pub mod figures;
 pub mod grid;
+pub mod group;
 pub mod ledger;
 pub mod paper;
 mod process_rows;

@@ -2,7 +2,7 @@
 
 use super::figures::{of_quality, significant, spread};
 use super::grid::{Cell, Grid};
-use super::ledger::{Grams, add_grams};
+use super::group::{Grams, add_grams};
 use crate::ledger::rows::{EnergyKind, RunStatus};
 use crate::ledger::runs::KeptRun;
 use crate::units::{Microjoules, Quality};

@@ -3,171 +3,26 @@
 //! What is imported is added to all coarser levels, so sums stay exact. Nothing is imported twice: a bucket or run that
 //! is there already refuses the whole file.
 
+mod lines;
+
 use super::error::LedgerError;
 use super::factor::{COLUMNS, Factor};
 use super::flush::add;
 use super::names::Names;
 use super::query::{DAY, HOUR, MINUTE};
 use super::rows::{
-    BalanceRow, DomainId, EnergyKind, EnergyRow, WORKLOAD_COLUMNS, Workload, quality_of, workload_of,
+    BalanceRow, EnergyKind, EnergyRow, WORKLOAD_COLUMNS, parse_quality, quality_code, quality_of, workload_of,
 };
-use super::rows::{RunEnd, RunEnergy, RunStart, RunStatus, parse_quality};
-use super::runs::{KeptRun, RunFilter};
-use super::sql::{Database, Value, transaction};
+use super::runs::{KeptRun, RunFilter, finish_run, insert_run};
+use super::sql::{Database, Row, Value, transaction};
 use super::{HOURS_FROM, Ledger, MINUTES_FROM, kept_from, raise_meta};
 use crate::attribution::uncertainty::Uncertainty;
-use crate::carbon::{Intensity, Kind, Spread};
-use crate::units::{CpuNanos, GramsPerKwh, Microjoules, Pue};
-use serde::{Deserialize, Serialize};
+use crate::units::{CpuNanos, Microjoules};
+use lines::{BalanceLine, DomainLine, EnergyLine, Line, RunLine};
 use std::io::{BufRead, Write};
 
 /// Name and version of the format, in its first line.
 pub const SCHEMA: &str = "carbon.ledger/1";
-
-/// One line.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(tag = "line", rename_all = "snake_case", deny_unknown_fields)]
-enum Line {
-    Ledger { schema: String },
-    Energy(Box<EnergyLine>),
-    Balance(BalanceLine),
-    Run(Box<RunLine>),
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct FactorLine {
-    g_per_kwh: f64,
-    low_ratio: f64,
-    high_ratio: f64,
-    pue_ratio: f64,
-    zone: String,
-    zone_name: String,
-    year: u16,
-    boundary: String,
-    basis: String,
-    source: String,
-    #[serde(default)]
-    assumed: bool,
-    #[serde(default)]
-    tables_hash: String,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct DomainLine {
-    domain: String,
-    device: String,
-    source: String,
-    quality: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-struct WorkloadLine {
-    identity: String,
-    kind: String,
-    name: String,
-    container: Option<String>,
-    pod: Option<String>,
-    namespace: Option<String>,
-    unit: Option<String>,
-    job: Option<String>,
-    owner: Option<String>,
-    project: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct EnergyLine {
-    level_s: i64,
-    start_s: i64,
-    node: String,
-    workload: WorkloadLine,
-    domain: DomainLine,
-    kind: String,
-    factor: FactorLine,
-    quality: String,
-    energy_uj: u64,
-    #[serde(default)]
-    cpu_ns: u64,
-    #[serde(default)]
-    common_uj: f64,
-    #[serde(default)]
-    variance_uj2: f64,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct BalanceLine {
-    level_s: i64,
-    start_s: i64,
-    node: String,
-    domain: DomainLine,
-    #[serde(default)]
-    covered_ns: u64,
-    metered_uj: u64,
-    attributed_uj: u64,
-    static_uj: u64,
-    lost_uj: u64,
-    #[serde(default)]
-    gaps: u64,
-}
-
-/// A run as JSON.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RunLine {
-    id: String,
-    node: String,
-    organisation: Option<String>,
-    project: Option<String>,
-    experiment: Option<String>,
-    name: Option<String>,
-    series: Option<String>,
-    tags: Vec<String>,
-    command: Vec<String>,
-    start_us: i64,
-    end: Option<RunEndLine>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RunEndLine {
-    status: String,
-    exit_status: i64,
-    end_us: i64,
-    duration_ns: u64,
-    outlived_by: u64,
-    cpu_ns: u64,
-    accounting: String,
-    attribution: String,
-    static_policy: String,
-    hardware: String,
-    report: serde_json::Value,
-    energies: Vec<RunEnergyLine>,
-    domains: Vec<RunDomainLine>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RunEnergyLine {
-    kind: String,
-    factor: FactorLine,
-    quality: String,
-    energy_uj: u64,
-    stddev_uj: f64,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RunDomainLine {
-    domain: DomainLine,
-    metered_uj: u64,
-    attributed_uj: u64,
-    static_uj: u64,
-    lost_uj: u64,
-}
 
 /// Buckets and runs of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -232,7 +87,7 @@ impl Ledger {
             workload.join(", "),
             factor.join(", ")
         );
-        let of = |row: &super::sql::Row| {
+        let of = |row: &Row| {
             Line::Energy(Box::new(EnergyLine {
                 level_s: row.int(0),
                 start_s: row.int(1),
@@ -263,7 +118,7 @@ impl Ledger {
                    JOIN domain ON domain.id = balance.domain JOIN node ON node.id = domain.node \
                    WHERE balance.level_s = $1 AND balance.start_s >= $2 AND balance.start_s < $3 \
                    ORDER BY balance.start_s, balance.domain";
-        let of = |row: &super::sql::Row| {
+        let of = |row: &Row| {
             Line::Balance(BalanceLine {
                 level_s: row.int(0),
                 start_s: row.int(1),
@@ -392,7 +247,7 @@ fn import_energy(
     let factor = names.factor(database, &row.factor)?;
     let sql = "SELECT 1 FROM energy WHERE level_s = $1 AND start_s = $2 AND node = $3 AND workload = $4 AND \
                kind = $5 AND domain = $6 AND factor = $7 AND quality = $8";
-    let quality = super::rows::quality_code(row.quality);
+    let quality = quality_code(row.quality);
     let values: Vec<Value> = key.into_iter().chain([domain.into(), factor.into(), quality.into()]).collect();
     if !database.query(sql, &values)?.is_empty() {
         return Err(refuse(line, "it is there already"));
@@ -441,204 +296,6 @@ fn import_run(
         return Err(refuse(line, format!("run {} is there already", it.id)));
     }
     let (start, end) = it.of(line)?;
-    super::runs::insert_run(database, names, &start)?;
-    end.map_or(Ok(()), |end| super::runs::finish_run(database, names, &start, &end))
-}
-
-impl FactorLine {
-    fn of(self, line: usize) -> Result<Factor, LedgerError> {
-        let kind = Kind::parse(&self.boundary, &self.basis).ok_or_else(|| {
-            refuse(line, format!("no kind of intensity {:?}, {:?}", self.boundary, self.basis))
-        })?;
-        if !(0.0..=5000.0).contains(&self.g_per_kwh) || crate::carbon::pue(self.pue_ratio).is_err() {
-            return Err(refuse(line, "impossible intensity or PUE"));
-        }
-        Ok(Factor {
-            intensity: Intensity {
-                g_per_kwh: GramsPerKwh(self.g_per_kwh),
-                zone: self.zone,
-                name: self.zone_name,
-                year: self.year,
-                kind,
-                spread: Spread { low_ratio: self.low_ratio, high_ratio: self.high_ratio },
-                source: self.source,
-                assumed: self.assumed,
-            },
-            pue: Pue(self.pue_ratio),
-            tables_hash: self.tables_hash,
-        })
-    }
-}
-
-impl From<&Factor> for FactorLine {
-    fn from(factor: &Factor) -> Self {
-        let intensity = &factor.intensity;
-        Self {
-            g_per_kwh: intensity.g_per_kwh.0,
-            low_ratio: intensity.spread.low_ratio,
-            high_ratio: intensity.spread.high_ratio,
-            pue_ratio: factor.pue.0,
-            zone: intensity.zone.clone(),
-            zone_name: intensity.name.clone(),
-            year: intensity.year,
-            boundary: intensity.boundary().to_owned(),
-            basis: intensity.basis(),
-            source: intensity.source.clone(),
-            assumed: intensity.assumed,
-            tables_hash: factor.tables_hash.clone(),
-        }
-    }
-}
-
-impl DomainLine {
-    fn of(self, line: usize) -> Result<DomainId, LedgerError> {
-        let quality = parse_quality(&self.quality)
-            .ok_or_else(|| refuse(line, format!("no quality {:?}", self.quality)))?;
-        Ok(DomainId { domain: self.domain, device: self.device, source: self.source, quality })
-    }
-}
-
-impl From<&DomainId> for DomainLine {
-    fn from(it: &DomainId) -> Self {
-        Self {
-            domain: it.domain.clone(),
-            device: it.device.clone(),
-            source: it.source.clone(),
-            quality: it.quality.as_str().to_owned(),
-        }
-    }
-}
-
-impl From<WorkloadLine> for Workload {
-    fn from(it: WorkloadLine) -> Self {
-        let WorkloadLine { identity, kind, name, container, pod, namespace, unit, job, owner, project } = it;
-        Self { identity, kind, name, container, pod, namespace, unit, job, owner, project }
-    }
-}
-
-impl From<Workload> for WorkloadLine {
-    fn from(it: Workload) -> Self {
-        let Workload { identity, kind, name, container, pod, namespace, unit, job, owner, project } = it;
-        Self { identity, kind, name, container, pod, namespace, unit, job, owner, project }
-    }
-}
-
-impl From<&KeptRun> for RunLine {
-    fn from(run: &KeptRun) -> Self {
-        let start = run.start.clone();
-        Self {
-            id: start.id,
-            node: start.node,
-            organisation: start.organisation,
-            project: start.project,
-            experiment: start.experiment,
-            name: start.name,
-            series: start.series,
-            tags: start.tags,
-            command: start.command,
-            start_us: start.start_us,
-            end: run.end.as_ref().map(Into::into),
-        }
-    }
-}
-
-impl From<&RunEnd> for RunEndLine {
-    fn from(end: &RunEnd) -> Self {
-        Self {
-            status: end.status.as_str().to_owned(),
-            exit_status: end.exit_status,
-            end_us: end.end_us,
-            duration_ns: end.duration_ns,
-            outlived_by: end.outlived_by,
-            cpu_ns: end.cpu.0,
-            accounting: end.accounting.clone(),
-            attribution: end.attribution.clone(),
-            static_policy: end.static_policy.clone(),
-            hardware: end.hardware.clone(),
-            report: serde_json::from_str(&end.report).unwrap_or_default(),
-            energies: end
-                .energies
-                .iter()
-                .map(|row| RunEnergyLine {
-                    kind: row.kind.as_str().to_owned(),
-                    factor: (&row.factor).into(),
-                    quality: row.quality.as_str().to_owned(),
-                    energy_uj: row.energy.0,
-                    stddev_uj: row.stddev_uj,
-                })
-                .collect(),
-            domains: end
-                .domains
-                .iter()
-                .map(|row| RunDomainLine {
-                    domain: (&row.domain).into(),
-                    metered_uj: row.metered.0,
-                    attributed_uj: row.attributed.0,
-                    static_uj: row.static_energy.0,
-                    lost_uj: row.lost.0,
-                })
-                .collect(),
-        }
-    }
-}
-
-impl RunLine {
-    fn of(self, line: usize) -> Result<(RunStart, Option<RunEnd>), LedgerError> {
-        let start = RunStart {
-            id: self.id,
-            node: self.node,
-            organisation: self.organisation,
-            project: self.project,
-            experiment: self.experiment,
-            name: self.name,
-            series: self.series,
-            tags: self.tags,
-            command: self.command,
-            start_us: self.start_us,
-        };
-        Ok((start, self.end.map(|end| end.of(line)).transpose()?))
-    }
-}
-
-impl RunEndLine {
-    fn of(self, line: usize) -> Result<RunEnd, LedgerError> {
-        let status = RunStatus::parse(&self.status).filter(|status| *status != RunStatus::Running);
-        let energy = |row: RunEnergyLine| -> Result<RunEnergy, LedgerError> {
-            Ok(RunEnergy {
-                kind: EnergyKind::parse(&row.kind)
-                    .ok_or_else(|| refuse(line, format!("no kind {:?}", row.kind)))?,
-                factor: row.factor.of(line)?,
-                quality: parse_quality(&row.quality)
-                    .ok_or_else(|| refuse(line, format!("no quality {:?}", row.quality)))?,
-                energy: Microjoules(row.energy_uj),
-                stddev_uj: row.stddev_uj,
-            })
-        };
-        let domain = |row: RunDomainLine| -> Result<BalanceRow, LedgerError> {
-            Ok(BalanceRow {
-                domain: row.domain.of(line)?,
-                covered_ns: 0,
-                metered: Microjoules(row.metered_uj),
-                attributed: Microjoules(row.attributed_uj),
-                static_energy: Microjoules(row.static_uj),
-                lost: Microjoules(row.lost_uj),
-                gaps: 0,
-            })
-        };
-        Ok(RunEnd {
-            status: status.ok_or_else(|| refuse(line, format!("no status {:?}", self.status)))?,
-            exit_status: self.exit_status,
-            end_us: self.end_us,
-            duration_ns: self.duration_ns,
-            outlived_by: self.outlived_by,
-            cpu: CpuNanos(self.cpu_ns),
-            accounting: self.accounting,
-            attribution: self.attribution,
-            static_policy: self.static_policy,
-            hardware: self.hardware,
-            report: self.report.to_string(),
-            energies: self.energies.into_iter().map(energy).collect::<Result<_, _>>()?,
-            domains: self.domains.into_iter().map(domain).collect::<Result<_, _>>()?,
-        })
-    }
+    insert_run(database, names, &start)?;
+    end.map_or(Ok(()), |end| finish_run(database, names, &start, &end))
 }
