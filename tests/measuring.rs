@@ -275,7 +275,9 @@ fn as_nobody(arguments: &[&str]) -> Output {
     let copy = directory.path().join("carbon");
     fs::copy(env!("CARGO_BIN_EXE_carbon"), &copy).unwrap();
     let ids = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    Command::new("setpriv").args(ids).arg(&copy).args(arguments).current_dir("/").output().unwrap()
+    let mut command = Command::new("setpriv");
+    command.args(ids).arg(&copy).args(arguments).current_dir("/").env("CARBON_STORE", "none");
+    command.output().unwrap()
 }
 
 #[test]

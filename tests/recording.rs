@@ -9,6 +9,7 @@ use carbon_user::ledger::{Ledger, Location};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -288,13 +289,22 @@ fn a_ledger_that_cannot_be_used_stops_only_who_named_it() {
     fs::write(&path, "no ledger at all ".repeat(100)).unwrap();
     let output = carbon(path.to_str().unwrap(), &[&MEASURE[..], &["--", "echo", "ran"]].concat());
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), &b""[..]));
-    // Not named: the default's, below a home that is a file.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-    command.args(MEASURE).args(["--", "echo", "ran"]).env_remove("CARBON_STORE").env("XDG_DATA_HOME", &path);
-    if !rustix::process::geteuid().is_root() {
-        let output = command.output().unwrap();
-        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ran\n"[..]));
-    }
+    // Not named: the default's, of a user whose data directory is a file. It is said in the report.
+    let mut command = if rustix::process::geteuid().is_root() {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = directory.path().join("carbon");
+        fs::copy(env!("CARGO_BIN_EXE_carbon"), &copy).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).current_dir("/");
+        command
+    } else {
+        Command::new(env!("CARGO_BIN_EXE_carbon"))
+    };
+    command.args(["run", "--accounting", "proc", "--meter=model", "--format", "json", "--", "echo", "ran"]);
+    let output = command.env_remove("CARBON_STORE").env("XDG_DATA_HOME", &path).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ran\n"[..]));
+    let report: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(report["notes"].to_string().contains("this run is not recorded"), "{}", report["notes"]);
 }
 
 /// Killed at any instant while it writes, a ledger has each line of a file whole or not at all, and its sums hold.

@@ -298,6 +298,7 @@ impl RunMeasurement for CommandMeter {
                 SHORT_WINDOW.as_millis()
             ));
         }
+        engine.notes.extend(options.record.notes.iter().cloned());
         if let Some(series) = &options.record.series {
             engine.rate(series);
         }

@@ -1,5 +1,6 @@
 //! `carbon run`, with what it leaves in the ledger: repeats, gates and the record.
 
+use super::args::RunFormat;
 use super::engine;
 use super::error::{CliError, Invocation, warn};
 use super::ledger_args::RecordArgs;
@@ -45,6 +46,8 @@ pub struct RecordOptions {
     pub max_energy: Option<Microjoules>,
     /// How many times, at least 1.
     pub repeat: u32,
+    /// What must be said of the record in the report.
+    pub notes: Vec<String>,
 }
 
 impl RecordOptions {
@@ -82,7 +85,17 @@ impl RecordOptions {
         let chosen = if no_store { Chosen { location: None, named: false } } else { store.choose()? };
         let max_energy = max_energy.map(|text| parse_energy("--max-energy", &text)).transpose()?;
         let series = intensity_file.as_deref().map(series_file::read).transpose()?;
-        Ok(Self { chosen, organisation, experiment, name, tags, series, max_energy, repeat })
+        Ok(Self {
+            chosen,
+            organisation,
+            experiment,
+            name,
+            tags,
+            series,
+            max_energy,
+            repeat,
+            notes: Vec::new(),
+        })
     }
 }
 
@@ -114,8 +127,10 @@ pub(super) fn parse_energy(option: &'static str, text: &str) -> Result<Microjoul
 
 /// Runs the command of `options`, as often as asked, and records each run.
 pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
-    let record = &options.record;
-    let mut journal = Journal::open(options)?;
+    let mut options = options.clone();
+    let mut journal = Journal::open(&options)?;
+    options.record.notes.append(&mut journal.notes);
+    let (options, record) = (&options, &options.record);
     let series = (record.repeat > 1).then(|| Uuid::now_v7().to_string());
     let mut samples = Vec::new();
     let mut status = 0;
@@ -137,7 +152,7 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
         let this_status = result?;
         if let Some(end) = &end {
             journal.end(&start, end, this_status != 0)?;
-            if options.output.is_none() && record.repeat == 1 {
+            if options.output.is_none() && options.format == RunFormat::Table && record.repeat == 1 {
                 journal.tell(&start)?;
             }
             samples.push(Sample::of(end));
@@ -163,16 +178,28 @@ struct Journal {
     named: bool,
     quiet: bool,
     begun: bool,
+    /// For the report.
+    notes: Vec<String>,
 }
 
 impl Journal {
     fn open(options: &RunOptions) -> Result<Self, CliError> {
         let Chosen { location, named } = &options.record.chosen;
-        let mut journal = Self { ledger: None, named: *named, quiet: options.measuring.quiet, begun: false };
+        let mut journal = Self {
+            ledger: None,
+            named: *named,
+            quiet: options.measuring.quiet,
+            begun: false,
+            notes: Vec::new(),
+        };
         if let Some(location) = location {
             match Ledger::open(location) {
                 Ok(ledger) => journal.ledger = Some(ledger),
-                Err(error) => journal.failed(error)?,
+                // Not on standard error, where the report may be JSON.
+                Err(error) if !named => {
+                    journal.notes.push(format!("this run is not recorded: {error}; or give --no-store"));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(journal)
