@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 20] = [
     "clock",
     "units",
     "sysroot",
@@ -21,6 +21,8 @@ const MODULES: [&str; 18] = [
     "resolver",
     "checkpoint",
     "recording",
+    "ledger",
+    "provider",
     "report",
     "cli",
 ];
@@ -95,6 +97,18 @@ fn holding(words: &[&str]) -> Vec<String> {
 fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["process::Command", "Command::new"]), ["cli/process.rs"]);
     assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]), [""; 0]);
+    // A server is asked only where the user names one, and never by what closes windows.
+    assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs"]);
+    assert_eq!(holding(&["ureq"]), ["provider/http.rs"]);
+    assert_eq!(holding(&["crate::provider"]), ["cli/intensity.rs"]);
+    for waits in ["rusqlite", "Ledger::"] {
+        let found = holding(&[waits]);
+        assert!(
+            found.iter().all(|path| path.starts_with("ledger/") || path.starts_with("cli/")),
+            "{found:?}"
+        );
+        assert!(!found.contains(&"cli/engine.rs".to_owned()), "{waits}: the window loop waits for no disk");
+    }
 }
 
 #[test]

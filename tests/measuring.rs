@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) fn carbon(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE").env("CARBON_STATE", "none");
+    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE");
+    command.env("CARBON_STATE", "none").env("CARBON_STORE", "none");
     command
 }
 
@@ -401,7 +402,9 @@ fn as_nobody(arguments: &[&str]) -> Output {
     let copy = directory.path().join("carbon");
     fs::copy(env!("CARGO_BIN_EXE_carbon"), &copy).unwrap();
     let ids = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    Command::new("setpriv").args(ids).arg(&copy).args(arguments).current_dir("/").output().unwrap()
+    let mut command = Command::new("setpriv");
+    command.args(ids).arg(&copy).args(arguments).current_dir("/").env("CARBON_STORE", "none");
+    command.output().unwrap()
 }
 
 #[test]

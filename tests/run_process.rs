@@ -11,7 +11,7 @@ use std::time::Duration;
 
 fn carbon(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE");
+    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE").env("CARBON_STORE", "none");
     command
 }
 
@@ -148,7 +148,7 @@ fn signals_of_the_command_are_as_without_carbon() {
     let mut bare_nohup = Command::new("nohup");
     let bare_nohup = signal_lines(std::mem::replace(bare_nohup.arg("env"), Command::new("true")));
     let mut nohup = Command::new("nohup");
-    nohup.arg(env!("CARGO_BIN_EXE_carbon")).args(["run", "--quiet", "--"]);
+    nohup.arg(env!("CARGO_BIN_EXE_carbon")).args(["run", "--quiet", "--no-store", "--"]);
     let nohup = signal_lines(nohup);
     assert_eq!(nohup, bare_nohup);
     // Looked at by itself: these tests may be under nohup too.
@@ -177,7 +177,8 @@ const DEFAULT_SIGNALS: &str = "--default-signal";
 /// Starts a shell under carbon that says `ready`, and gives both once it has.
 fn start_ready(script: &str) -> (Child, std::process::ChildStdout) {
     let mut child = Command::new("env")
-        .args([DEFAULT_SIGNALS, env!("CARGO_BIN_EXE_carbon"), "run", "--quiet", "--", "sh", "-c", script])
+        .args([DEFAULT_SIGNALS, env!("CARGO_BIN_EXE_carbon"), "run", "--quiet", "--no-store", "--"])
+        .args(["sh", "-c", script])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -245,8 +246,10 @@ fn a_stopped_command_goes_on() {
 /// with the status.
 fn interrupted_on_a_terminal(command: &str) -> (String, Option<i32>) {
     // Without a shell in between, which the terminal would interrupt too.
-    let line =
-        format!("exec env {DEFAULT_SIGNALS} {} run --quiet -- {command}", env!("CARGO_BIN_EXE_carbon"));
+    let line = format!(
+        "exec env {DEFAULT_SIGNALS} {} run --quiet --no-store -- {command}",
+        env!("CARGO_BIN_EXE_carbon")
+    );
     let mut script = Command::new("script")
         .args(["--quiet", "--return", "--command", &line, "/dev/null"])
         .stdin(Stdio::piped())

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
 //! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
-//! `workload`, `resolver`, `checkpoint`, `recording`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
+//! `workload`, `resolver`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
 pub mod carbon;
@@ -10,7 +10,9 @@ pub mod checkpoint;
 pub mod claims;
 pub mod cli;
 pub mod clock;
+pub mod ledger;
 pub mod meters;
+pub mod provider;
 pub mod recording;
 pub mod reference;
 pub mod report;

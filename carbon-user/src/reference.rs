@@ -4,6 +4,9 @@
 //! them stays in memory. A row that does not parse is skipped here; a unit test reads every row, so that such a
 //! row cannot be released. Sources, licences and caveats are in `data/PROVENANCE.md`.
 
+pub mod factors;
+pub mod places;
+
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use std::ops::RangeInclusive;
@@ -153,7 +156,7 @@ mod tests {
     use std::collections::HashSet;
 
     /// Every row, or what is wrong with the first bad one.
-    fn all<T: DeserializeOwned>(table: &'static str, count: usize) -> Vec<T> {
+    pub(super) fn all<T: DeserializeOwned>(table: &'static str, count: usize) -> Vec<T> {
         let read: Result<Vec<T>, _> = csv::Reader::from_reader(table.as_bytes()).into_deserialize().collect();
         let read = read.unwrap();
         assert_eq!(read.len(), count, "rows as in PROVENANCE.md");

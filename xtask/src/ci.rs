@@ -2,7 +2,7 @@
 
 use crate::sh::{Stopwatch, cargo, cmd, find};
 use crate::source_hash::{OBJECT, RECORD};
-use crate::{ebpf, test, vm, workspace};
+use crate::{data, ebpf, test, vm, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::PathBuf;
@@ -11,9 +11,10 @@ use std::path::PathBuf;
 type Step = (&'static str, fn() -> Result<()>);
 
 /// In this order: what fails fast comes first, and the object before all that embeds it.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", || cargo().args(["fmt", "--all", "--check"]).run()),
     ("committed kernel programs", ebpf::check),
+    ("tables", || data::run(true)),
     ("kernel programs from source", rebuild),
     ("clippy", || cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()),
     ("arm64", arm64),

@@ -1,4 +1,4 @@
-//! What the project does with itself: `cargo xtask ebpf|test|demo|bench|ci`.
+//! What the project does with itself: `cargo xtask ebpf|data|test|demo|bench|ci`.
 //!
 //! It depends on no other part of the workspace, so that it builds when they do not. Everything it runs is printed
 //! first, as a line that could be typed.
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 mod bench;
 mod cgroup;
 mod ci;
+mod data;
 mod demo;
 mod ebpf;
 mod load;
@@ -65,6 +66,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Check every row of the tables in data/, and write their sums.
+    Data {
+        /// Write nothing; fail if the sums are not those of the tables.
+        #[arg(long)]
+        check: bool,
+    },
     /// What CI runs: formatting, lints, licences, documentation, the kernel programs from source, all tests.
     Ci,
     /// The first program's work in an emulated machine.
@@ -106,6 +113,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { place: Some(Place::Vm(options)) } => vm::run(&options),
         Task::Demo => demo::run(),
         Task::Bench { what, arguments } => bench::run(&what, &arguments),
+        Task::Data { check } => data::run(check),
         Task::Ci => ci::run(),
         Task::Guest => vm::run_guest(),
         Task::Load(load) => load.run(),

@@ -1,8 +1,15 @@
 //! From energy to carbon. Pure: numbers in, numbers out.
 
+pub mod embodied;
 pub mod intensity;
+pub mod kind;
+pub mod mix;
+pub mod place;
+pub mod sci;
+pub mod series;
 
-pub use intensity::{Intensity, UnknownZone};
+pub use intensity::{Intensity, Spread, UnknownZone};
+pub use kind::Kind;
 
 use crate::units::{Grams, GramsPerKwh, Microjoules, Pue};
 

@@ -1,5 +1,8 @@
 //! The command line as it is written. What it means is checked in [`options`](super::options).
 
+use super::ledger_args::{
+    AdviseArgs, EntryArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,6 +58,24 @@ pub enum Command {
     /// Say what can be measured on this machine, why not, and what to do.
     #[command(after_help = OTHER_STATUS)]
     Doctor(DoctorArgs),
+    /// Report energy and CO2e from the ledger.
+    #[command(after_help = OTHER_STATUS)]
+    Report(Box<ReportArgs>),
+    /// List, show, add up, compare and export recorded runs.
+    #[command(after_help = OTHER_STATUS)]
+    Runs(RunsArgs),
+    /// Check, compact, export and import the ledger.
+    #[command(after_help = OTHER_STATUS)]
+    Ledger(LedgerArgs),
+    /// Say how a run's grams come from the meter's readings.
+    #[command(after_help = OTHER_STATUS)]
+    Explain(ExplainArgs),
+    /// Rank the regions of a cloud for the same work.
+    #[command(after_help = OTHER_STATUS)]
+    Advise(AdviseArgs),
+    /// Say the carbon intensity of a place, and where it is from.
+    #[command(after_help = OTHER_STATUS)]
+    Intensity(IntensityArgs),
 }
 
 /// What `run` and `top` share.
@@ -112,6 +133,9 @@ pub struct RunArgs {
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub format: RunFormat,
+    /// What is recorded, and where.
+    #[command(flatten)]
+    pub entry: EntryArgs,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,

@@ -12,14 +12,18 @@ use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended};
 use super::recorder::Recorder;
 use super::run::RunMeasurement;
+use super::run_entry;
 use super::top::TopMeasurement;
 use crate::attribution::bank::Calibration;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
+use crate::carbon::series::Series;
 use crate::claims::Claims;
 use crate::clock;
+use crate::ledger::Factor;
+use crate::ledger::rows::RunEnd;
 use crate::meters::{MeterChoice, Meters};
 use crate::report::run::{Execution, Run};
 use crate::report::table::{self, Style};
@@ -38,9 +42,6 @@ use crate::window::{Domain, DomainKind, Window};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
-
-/// The zone where none is given.
-const DEFAULT_ZONE: &str = "WORLD";
 
 /// RAPL's counters move once in about a millisecond (Intel SDM 3B, 17.9.3), so a shorter window is mostly its edges.
 const SHORT_WINDOW: Duration = Duration::from_millis(50);
@@ -201,6 +202,29 @@ impl Engine {
         self.state.calibrate(domain, calibration);
     }
 
+    /// Takes the intensity of this time from a series, where it has one. Within one report energy has one factor: the
+    /// mean over its time.
+    fn rate(&mut self, series: &Series) {
+        let (start, end) = (self.start.as_second(), self.end.as_second());
+        let Some(mean) = series.mean(start, end) else {
+            self.notes.push(
+                "the file of intensities has no value for this time: the yearly average holds".to_owned(),
+            );
+            return;
+        };
+        if mean.covered_ratio < 1.0 {
+            let percent = 100.0 * mean.covered_ratio;
+            self.notes.push(format!(
+                "the file of intensities covers {percent:.0} % of the time: its mean is of that part"
+            ));
+        }
+        if mean.estimated {
+            self.notes.push("the intensity is an estimate of its publisher".to_owned());
+        }
+        self.notes.retain(|note| !note.starts_with("no zone given"));
+        self.intensity = mean.intensity;
+    }
+
     fn context(&self) -> Context<'_> {
         Context {
             node: self.node.clone(),
@@ -294,10 +318,10 @@ fn unreadable(meters: &Meters) -> Option<String> {
 }
 
 fn intensity(measuring: &Measuring, notes: &mut Vec<String>) -> Result<Intensity, CliError> {
-    let zone = measuring.zone.as_deref().unwrap_or_else(|| {
+    let Some(zone) = measuring.zone.as_deref() else {
         notes.push("no zone given, so the world's average: give --zone or CARBON_ZONE".to_owned());
-        DEFAULT_ZONE
-    });
+        return Ok(Intensity::of_unknown_place());
+    };
     Intensity::of(zone).map_err(|error| CliError::Zone { source: error })
 }
 
@@ -339,6 +363,8 @@ pub struct CommandMeter {
     run: RunId,
     enrolment: Option<Enrolment>,
     failed_windows: u64,
+    /// Once it is made.
+    report: Option<Run>,
 }
 
 /// For `carbon run`: opens a run, and takes the first edge.
@@ -348,7 +374,7 @@ pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
         Engine::open(&options.measuring, Wanted { runs: true, ..Wanted::default() }, |accounting| {
             accounting.runs().open(run)
         })?;
-    Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
+    Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0, report: None })
 }
 
 /// Not that of any other run on this machine: two programs with the same id do not run at the same time.
@@ -407,6 +433,10 @@ impl RunMeasurement for CommandMeter {
                 SHORT_WINDOW.as_millis()
             ));
         }
+        engine.notes.extend(options.entry.notes.iter().cloned());
+        if let Some(series) = &options.entry.series {
+            engine.rate(series);
+        }
         let processes = engine.sampler.accounting().runs().processes(*run);
         let total = engine.totals.sum_of(|key| key.run == Some(*run));
         let command = options.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -417,10 +447,19 @@ impl RunMeasurement for CommandMeter {
             duration,
         };
         let report = Run::new(&engine.context(), execution, &engine.totals, &total, &processes);
-        match options.format {
+        let text = match options.format {
             RunFormat::Table => Ok(table::run(&report, style(layout, None))),
             RunFormat::Json => json(&report),
-        }
+        };
+        self.report = Some(report);
+        text
+    }
+
+    fn record(&mut self, ended: &Ended) -> Option<RunEnd> {
+        let outlived_by = self.engine.sampler.accounting().runs().alive(self.run).unwrap_or(0);
+        let factor = Factor::new(self.engine.intensity.clone(), self.engine.pue);
+        let report = self.report.as_ref()?;
+        Some(run_entry::run_end(report, ended, &factor, outlived_by))
     }
 }
 

@@ -13,6 +13,7 @@
 
 use crate::carbon::UnknownZone;
 use crate::checkpoint::CheckpointError;
+use crate::ledger::LedgerError;
 use crate::recording::RecordingError;
 use crate::report::figures::printable;
 use std::error::Error;
@@ -44,6 +45,9 @@ pub enum CliError {
         /// Which, and those with a similar name.
         source: UnknownZone,
     },
+    /// The ledger cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The report's file cannot be opened.
     #[error("cannot open {} for the report", .path.display())]
     Output {
@@ -166,6 +170,7 @@ impl CliError {
                 Self::CommandLine(_)
                 | Self::Argument { .. }
                 | Self::Zone { .. }
+                | Self::Ledger(_)
                 | Self::Output { .. }
                 | Self::Recording { .. }
                 | Self::State { .. }
@@ -188,7 +193,11 @@ impl CliError {
             Self::NothingLearned { .. } => {
                 Some("run carbon top for some minutes on a machine with a meter, or give --state")
             }
-            Self::CommandLine(_) | Self::Zone { .. } | Self::State { .. } | Self::BrokenPipe => None,
+            Self::CommandLine(_)
+            | Self::Zone { .. }
+            | Self::State { .. }
+            | Self::Ledger(_)
+            | Self::BrokenPipe => None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! [`args`] is the command line as it is written, [`options`] what it means, `run`, `top` and the others the
 //! commands, [`engine`] what they measure with, [`error`] what can fail and the status for it.
 
+mod advise;
 pub mod args;
 pub mod background;
 pub mod burst;
@@ -10,7 +11,11 @@ pub mod calibrate;
 pub mod doctor;
 pub mod engine;
 pub mod error;
+mod explain;
+mod intensity;
 pub mod learning;
+pub mod ledger_args;
+mod ledger_command;
 pub mod live;
 pub mod model;
 pub mod options;
@@ -18,9 +23,16 @@ pub mod output;
 pub mod process;
 pub mod progress;
 pub mod recorder;
+mod repeat;
 pub mod replay;
+mod report;
+mod report_time;
 pub mod run;
+pub mod run_entry;
+mod runs;
+mod series_file;
 mod signals;
+mod store;
 pub mod top;
 mod warnings;
 
@@ -34,15 +46,21 @@ pub fn execute(options: &Options) -> Result<u8, CliError> {
         // A live table has the whole screen: what a warning would say is in its notes.
         Options::Top(options) => options.measuring.quiet || options.once.is_none(),
         Options::Calibrate(options) => options.measuring.quiet,
-        Options::Doctor(_) | Options::Model(_) | Options::Replay(_) | Options::Shown => false,
+        _ => false,
     });
     match options {
-        Options::Run(options) => on_this_thread(run::run(options, engine::open_run)),
+        Options::Run(options) => run_entry::run(options),
         Options::Top(options) => on_this_thread(top::top(options, engine::open_top)).map(|()| 0),
         Options::Model(options) => model::model(options),
         Options::Replay(options) => replay::replay(options),
         Options::Calibrate(options) => calibrate::calibrate(options),
         Options::Doctor(options) => doctor::doctor(options, engine::findings),
+        Options::Report(args) => report::report(args),
+        Options::Runs(args) => runs::runs(args),
+        Options::Ledger(args) => ledger_command::ledger(args),
+        Options::Explain(args) => explain::explain(args),
+        Options::Advise(args) => advise::advise(args),
+        Options::Intensity(args) => intensity::intensity(args),
         Options::Shown => Ok(0),
     }
 }

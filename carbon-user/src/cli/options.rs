@@ -9,6 +9,8 @@ use super::args::{
     RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
+use super::ledger_args::{AdviseArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs};
+use super::run_entry::EntryOptions;
 use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
@@ -37,7 +39,7 @@ const PROJECT_CHARACTERS_MAX: usize = 128;
 #[derive(Debug)]
 pub enum Options {
     /// `carbon run`.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// `carbon top`.
     Top(TopOptions),
     /// `carbon model`.
@@ -48,6 +50,18 @@ pub enum Options {
     Calibrate(CalibrateOptions),
     /// `carbon doctor`.
     Doctor(DoctorOptions),
+    /// `carbon report`; checked where it is done.
+    Report(Box<ReportArgs>),
+    /// `carbon runs`; checked where it is done.
+    Runs(RunsArgs),
+    /// `carbon ledger`.
+    Ledger(LedgerArgs),
+    /// `carbon explain`.
+    Explain(ExplainArgs),
+    /// `carbon advise`; checked where it is done.
+    Advise(AdviseArgs),
+    /// `carbon intensity`.
+    Intensity(IntensityArgs),
     /// Help or the version was asked for and has been printed.
     Shown,
 }
@@ -86,6 +100,8 @@ pub struct RunOptions {
     pub measuring: Measuring,
     /// The project that the run is booked to.
     pub project: Option<String>,
+    /// What is recorded, and where.
+    pub entry: EntryOptions,
     /// Wait for the last process of the tree.
     pub wait_all: bool,
     /// How the report is written.
@@ -131,12 +147,18 @@ pub struct DoctorOptions {
 /// Parses and checks a command line, program name first. Help and version are printed here.
 pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
     match Cli::try_parse_from(arguments) {
-        Ok(Cli { command: Command::Run(args) }) => run(args).map(Options::Run),
+        Ok(Cli { command: Command::Run(args) }) => run(args).map(|options| Options::Run(Box::new(options))),
         Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
         Ok(Cli { command: Command::Model(args) }) => learned::model(args).map(Options::Model),
         Ok(Cli { command: Command::Replay(args) }) => learned::replay(args).map(Options::Replay),
         Ok(Cli { command: Command::Calibrate(args) }) => learned::calibrate(args).map(Options::Calibrate),
         Ok(Cli { command: Command::Doctor(args) }) => doctor(args).map(Options::Doctor),
+        Ok(Cli { command: Command::Report(args) }) => Ok(Options::Report(args)),
+        Ok(Cli { command: Command::Runs(args) }) => Ok(Options::Runs(args)),
+        Ok(Cli { command: Command::Ledger(args) }) => Ok(Options::Ledger(args)),
+        Ok(Cli { command: Command::Explain(args) }) => Ok(Options::Explain(args)),
+        Ok(Cli { command: Command::Advise(args) }) => Ok(Options::Advise(args)),
+        Ok(Cli { command: Command::Intensity(args) }) => Ok(Options::Intensity(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;
             Ok(Options::Shown)
@@ -149,10 +171,11 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
 }
 
 fn run(args: RunArgs) -> Result<RunOptions, CliError> {
-    let RunArgs { project, wait_all, format, shared, command } = args;
+    let RunArgs { project, wait_all, format, entry, shared, command } = args;
     if let Some(project) = &project {
-        check_project(project)?;
+        check_name("--project", project)?;
     }
+    let entry = EntryOptions::check(entry)?;
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
     if measuring.static_policy.needs_claims() {
@@ -163,7 +186,7 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
             advice: "give separate or proportional, or use \"carbon top\"".into(),
         });
     }
-    Ok(RunOptions { measuring, project, wait_all, format, output, command })
+    Ok(RunOptions { measuring, project, entry, wait_all, format, output, command })
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
@@ -240,7 +263,10 @@ fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
 fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
     // An environment variable that is set to nothing is not set.
     let given = |text: &String| !text.trim().is_empty();
-    let pue = shared.pue.filter(given).map_or(Ok(carbon::DEFAULT_PUE), |text| check_pue(&text))?;
+    let pue = match shared.pue.filter(given) {
+        Some(text) => check_pue(&text)?,
+        None => default_pue(shared.zone.as_deref()),
+    };
     let root = check_root(shared.sysfs_root)?;
     Ok(Measuring {
         zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
@@ -316,6 +342,11 @@ fn check_root(sys: PathBuf) -> Result<SysRoot, CliError> {
     })
 }
 
+/// That of the region of a cloud; else nothing is added.
+fn default_pue(zone: Option<&str>) -> Pue {
+    zone.and_then(carbon::place::CloudRegion::parse).map_or(carbon::DEFAULT_PUE, |region| region.pue().value)
+}
+
 fn check_pue(text: &str) -> Result<Pue, CliError> {
     match text.trim().parse::<f64>() {
         Ok(ratio) if carbon::pue(ratio).is_ok() => Ok(Pue(ratio)),
@@ -341,14 +372,15 @@ fn check_overhead(text: &str) -> Result<f64, CliError> {
     }
 }
 
-fn check_project(project: &str) -> Result<(), CliError> {
-    let length = project.chars().count();
-    if (1..=PROJECT_CHARACTERS_MAX).contains(&length) && !project.chars().any(char::is_control) {
+/// A name that goes into the ledger.
+pub(super) fn check_name(option: &'static str, name: &str) -> Result<(), CliError> {
+    let length = name.chars().count();
+    if (1..=PROJECT_CHARACTERS_MAX).contains(&length) && !name.chars().any(char::is_control) {
         return Ok(());
     }
     Err(CliError::Argument {
-        option: "--project",
-        value: format!("{project:?}"),
+        option,
+        value: format!("{name:?}"),
         reason: "not a name".into(),
         advice: format!("give 1 to {PROJECT_CHARACTERS_MAX} printable characters"),
     })
@@ -519,7 +551,7 @@ mod tests {
         let said: Vec<String> = refused.iter().map(|line| format!("$ {line}\n{}", message(line))).collect();
         assert!(said.iter().all(|text| text.lines().count() == 2));
         insta::assert_snapshot!(said.join("\n"));
-        assert!(check_project("").is_err());
-        assert!(check_project("a\nb").is_err());
+        assert!(check_name("--project", "").is_err());
+        assert!(check_name("--project", "a\nb").is_err());
     }
 }

@@ -4,6 +4,7 @@ use super::error::CliError;
 use super::options::RunOptions;
 use super::output::{Layout, Output};
 use super::process::{Attendant, BeforeExec, Ended, Launch, supervise};
+use crate::ledger::rows::RunEnd;
 
 /// What measures while the command runs.
 pub trait RunMeasurement: Attendant {
@@ -15,16 +16,21 @@ pub trait RunMeasurement: Attendant {
 
     /// Takes the last edge and writes the report in the format of the options, newline at its end.
     fn report(&mut self, ended: &Ended, options: &RunOptions, layout: Layout) -> Result<String, CliError>;
+
+    /// What is kept of the run; none before its report was made.
+    fn record(&mut self, ended: &Ended) -> Option<RunEnd>;
 }
 
 /// Runs the command of `options` and gives the status to exit with. What can fail is tried before the command is
 /// started: the report's file, then `open`.
 ///
 /// A failure after the command has ended is an error only where the command itself was successful; else it is
-/// said, and the status is the command's.
+/// said, and the status is the command's. What is to be kept of the run is put into `recorded`, for when nothing waits
+/// any more.
 pub async fn run<M: RunMeasurement>(
     options: &RunOptions,
     open: impl FnOnce(&RunOptions) -> Result<M, CliError>,
+    recorded: &mut Option<RunEnd>,
 ) -> Result<u8, CliError> {
     let output = Output::open(options.output.as_deref(), Output::Stderr)?;
     let mut measurement = open(options)?;
@@ -37,7 +43,9 @@ pub async fn run<M: RunMeasurement>(
     };
     let ended = supervise(launch, &mut measurement).await?;
     let status = ended.outcome.status();
-    match (write_report(&mut measurement, &ended, options, output), status) {
+    let written = write_report(&mut measurement, &ended, options, output);
+    *recorded = measurement.record(&ended);
+    match (written, status) {
         (Err(CliError::BrokenPipe) | Ok(()), _) => Ok(status),
         (Err(error), 0) => Err(error),
         (Err(error), _) => {
@@ -54,7 +62,8 @@ fn write_report(
     output: Output,
 ) -> Result<(), CliError> {
     let report = measurement.report(ended, options, output.layout())?;
-    if options.measuring.quiet && options.output.is_none() {
+    let repeated = options.entry.repeat > 1 && options.output.is_none();
+    if (options.measuring.quiet && options.output.is_none()) || repeated {
         return Ok(());
     }
     output.write(&report)

@@ -3,13 +3,22 @@
 //! The types here are the edge: what they serialise to is a promise (`docs/schema/`), so they are versioned and
 //! the inner types do not serialise. Sums are integers; grams are made of them by one multiplication each.
 
+pub mod advice;
 pub mod calibration;
+pub mod compare;
 pub mod csv;
+pub mod equivalents;
 pub mod experiments;
 pub mod figures;
+pub mod grid;
+pub mod group;
+pub mod ledger;
 pub mod model;
+pub mod paper;
 mod process_rows;
 pub mod run;
+pub mod runs;
+pub mod statistics;
 pub mod table;
 pub mod top;
 
@@ -49,9 +58,9 @@ impl From<&carbon::Intensity> for Intensity {
             g_per_kwh: intensity.g_per_kwh.0,
             zone: intensity.zone.clone(),
             year: intensity.year,
-            boundary: intensity.boundary.to_owned(),
-            basis: intensity.basis.to_owned(),
-            source: intensity.source.to_owned(),
+            boundary: intensity.boundary().to_owned(),
+            basis: intensity.basis(),
+            source: intensity.source.clone(),
         }
     }
 }

@@ -80,12 +80,12 @@ fn report() -> Result<()> {
         step(&mut to, &name, "tests", &[test, "--exact", "--show-output"])?;
     }
     step(&mut to, "carbon doctor", "carbon", &["doctor"])?;
-    step(&mut to, "carbon run", "carbon", &["run", "--", "true"])?;
+    step(&mut to, "carbon run", "carbon", &["run", "--no-store", "--", "true"])?;
     step(&mut to, "carbon top", "carbon", &["top", "--once", "--duration", "2s"])?;
     let counting = ["top", "--once", "--duration", "2s", "--counters", "page-faults"];
     step(&mut to, "carbon top --counters", "carbon", &counting)?;
     for rung in if books { ["hook", "books"].iter() } else { ["hook"].iter() } {
-        let args = ["run", "--accounting", rung, "--", "true"];
+        let args = ["run", "--no-store", "--accounting", rung, "--", "true"];
         step(&mut to, &format!("carbon run --accounting {rung}"), "carbon", &args)?;
     }
     let counts = fs::read_to_string(COUNTS).unwrap_or_default();

@@ -1,0 +1,107 @@
+//! `carbon explain`: the chain from a meter's reading to a gram.
+
+use super::error::CliError;
+use super::ledger_args::ExplainArgs;
+use super::output::Output;
+use crate::ledger::runs::KeptRun;
+use crate::report::figures::{printable, significant};
+use crate::report::group::add_grams;
+use crate::units::Microjoules;
+
+/// Writes the chain and gives the status.
+pub(super) fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
+    let run = args.store.open_to_read()?.find_run(&args.run)?;
+    let text: String = facts(&run).iter().map(|line| printable(line) + "\n").collect();
+    Output::Stdout.write(&text)?;
+    Ok(0)
+}
+
+/// Line by line.
+pub(super) fn facts(run: &KeptRun) -> Vec<String> {
+    let start = &run.start;
+    let mut lines = vec![format!("run {}: {} on {}", start.id, start.command.join(" "), start.node)];
+    let Some(end) = &run.end else {
+        lines.push(
+            "it has not ended, or carbon was killed before it did: its energy is unknown, not zero".into(),
+        );
+        return lines;
+    };
+    #[expect(clippy::cast_precision_loss, reason = "display values")]
+    let seconds = |ns: u64| significant(ns as f64 / 1e9, 4);
+    lines.push(format!(
+        "{} with status {} after {} s; {}",
+        end.status.as_str(),
+        end.exit_status,
+        seconds(end.duration_ns),
+        if end.outlived_by == 0 {
+            "no process of it was left".to_owned()
+        } else {
+            format!("{} of its processes outlived it, and what they used later is not in it", end.outlived_by)
+        }
+    ));
+    lines.push(format!("hardware: {}", end.hardware));
+    for row in &end.domains {
+        lines.push(format!(
+            "1. reading: {} ({}) counted {:.6} J on the whole machine meanwhile, {}, by {}",
+            row.domain.device,
+            row.domain.domain,
+            row.metered.joules(),
+            row.domain.quality,
+            row.domain.source
+        ));
+        lines.push(format!(
+            "   {} uJ metered = {} attributed to what ran + {} static (idle power) + {} lost",
+            row.metered.0, row.attributed.0, row.static_energy.0, row.lost.0
+        ));
+    }
+    lines.push(format!("2. CPU time: {} s of the run, by {}", seconds(end.cpu.0), end.accounting));
+    let attributed: Microjoules = end.domains.iter().map(|row| row.attributed).sum();
+    for row in &end.energies {
+        #[expect(clippy::cast_precision_loss, reason = "a share for display")]
+        let share = if attributed.0 > 0 { 100.0 * row.energy.0 as f64 / attributed.0 as f64 } else { 0.0 };
+        lines.push(format!(
+            "3. energy: {} uJ {} ({} % of what was attributed), split by {}, static energy {}, standard deviation {} J, {}",
+            row.energy.0,
+            row.kind.as_str(),
+            significant(share, 3),
+            end.attribution,
+            end.static_policy,
+            significant(row.stddev_uj / 1e6, 2),
+            row.quality
+        ));
+        let intensity = &row.factor.intensity;
+        lines.push(format!(
+            "4. factor {}: {} g/kWh for {} ({}), {}, {}, {}; {}; tables {}{}",
+            row.factor.hash().get(..12).unwrap_or_default(),
+            intensity.g_per_kwh.0,
+            intensity.zone,
+            intensity.name,
+            intensity.year,
+            intensity.boundary(),
+            intensity.basis(),
+            intensity.source,
+            row.factor.tables_hash,
+            if intensity.assumed { "; ASSUMED: no place was given" } else { "" }
+        ));
+        lines.push(format!(
+            "5. grams: {} uJ / 3.6e12 uJ/kWh x PUE {} x {} g/kWh = {} g",
+            row.energy.0,
+            row.factor.pue.0,
+            intensity.g_per_kwh.0,
+            row.factor.grams(row.energy).0
+        ));
+    }
+    if end.energies.is_empty() {
+        lines.push("3. energy: unknown, not zero: no domain gave any".into());
+    } else if let Ok(grams) =
+        add_grams(end.energies.iter().map(|row| (&row.factor, row.energy, row.stddev_uj)))
+    {
+        lines.push(format!(
+            "together {} gCO2e, 90 %: {} to {} (energy and intensity combined)",
+            significant(grams.middle, 2),
+            significant(grams.low, 2),
+            significant(grams.high, 2)
+        ));
+    }
+    lines
+}

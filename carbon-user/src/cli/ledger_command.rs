@@ -1,0 +1,71 @@
+//! `carbon ledger`: verify, compact, export, import.
+
+use super::error::CliError;
+use super::ledger_args::{LedgerAction, LedgerArgs};
+use super::output::Output;
+use crate::clock;
+use crate::ledger::LedgerError;
+use crate::ledger::query::DAY;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+/// Does what was asked and gives the status.
+pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
+    match &args.action {
+        LedgerAction::Verify { store } => {
+            let mut ledger = store.open_to_read()?;
+            let found = ledger.verify()?;
+            let mut text = format!(
+                "{}: {} rows of energies, {} runs, {} factors: {}\n",
+                ledger.place(),
+                found.energies,
+                found.runs,
+                found.factors,
+                if found.faults.is_empty() { "all sums hold" } else { "FAULTS" }
+            );
+            for fault in &found.faults {
+                text.push_str(fault);
+                text.push('\n');
+            }
+            Output::Stdout.write(&text)?;
+            Ok(u8::from(!found.faults.is_empty()))
+        }
+        LedgerAction::Compact { minutes, hours, store } => {
+            let now = clock::wall().as_second();
+            let ago = |days: u32| now.saturating_sub(i64::from(days).saturating_mul(DAY));
+            let mut ledger = store.open()?;
+            let removed = ledger.compact(ago(*minutes), ago(*hours))?;
+            Output::Stdout
+                .write(&format!("{}: {removed} rows removed; their sums are kept\n", ledger.place()))?;
+            Ok(0)
+        }
+        LedgerAction::Export { output, store } => {
+            let output = Output::open(output.as_deref(), Output::Stdout)?;
+            let mut text = Vec::new();
+            store.open_to_read()?.export(&mut text)?;
+            output.write(&String::from_utf8_lossy(&text))?;
+            Ok(0)
+        }
+        LedgerAction::Import { file, store } => {
+            let mut input = open(file)?;
+            let count = store.open()?.import(input.as_mut())?;
+            Output::Stdout.write(&format!(
+                "imported {} rows of energies, {} of balances, {} runs\n",
+                count.energies, count.balances, count.runs
+            ))?;
+            Ok(0)
+        }
+    }
+}
+
+fn open(file: &Path) -> Result<Box<dyn BufRead>, CliError> {
+    if file == Path::new("-") {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let opened = fs::File::open(file).map_err(|error| LedgerError::Import {
+        line: 0,
+        reason: format!("cannot open {}: {error}", file.display()),
+    })?;
+    Ok(Box::new(BufReader::new(opened)))
+}

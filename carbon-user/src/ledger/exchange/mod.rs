@@ -1,0 +1,301 @@
+//! A ledger as lines of JSON, to be carried to another: the finest buckets that are kept, and runs.
+//!
+//! What is imported is added to all coarser levels, so sums stay exact. Nothing is imported twice: a bucket or run that
+//! is there already refuses the whole file.
+
+mod lines;
+
+use super::error::LedgerError;
+use super::factor::{COLUMNS, Factor};
+use super::flush::add;
+use super::names::Names;
+use super::query::{DAY, HOUR, MINUTE};
+use super::rows::{
+    BalanceRow, EnergyKind, EnergyRow, WORKLOAD_COLUMNS, parse_quality, quality_code, quality_of, workload_of,
+};
+use super::runs::{KeptRun, RunFilter, finish_run, insert_run};
+use super::sql::{Database, Row, Value, transaction};
+use super::{HOURS_FROM, Ledger, MINUTES_FROM, kept_from, raise_meta};
+use crate::attribution::uncertainty::Uncertainty;
+use crate::units::{CpuNanos, Microjoules};
+use lines::{BalanceLine, DomainLine, EnergyLine, Line, RunLine};
+use std::io::{BufRead, Write};
+
+/// Name and version of the format, in its first line.
+pub const SCHEMA: &str = "carbon.ledger/1";
+
+/// Buckets and runs of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// Rows of energies.
+    pub energies: u64,
+    /// Rows of balances.
+    pub balances: u64,
+    /// Runs.
+    pub runs: u64,
+}
+
+/// One run as a line of JSON, without its newline.
+pub fn run_line(run: &KeptRun) -> String {
+    serde_json::to_string(&Line::Run(Box::new(run.into()))).unwrap_or_default()
+}
+
+impl Ledger {
+    /// Writes everything to `out`.
+    pub fn export(&mut self, out: &mut dyn Write) -> Result<Exchanged, LedgerError> {
+        let place = self.place();
+        let mut count = Exchanged::default();
+        let mut put = |line: &Line| -> Result<(), LedgerError> {
+            let failed = |reason: String| LedgerError::Database { place: place.clone(), reason };
+            let text = serde_json::to_string(line).map_err(|error| failed(error.to_string()))?;
+            writeln!(out, "{text}").map_err(|error| failed(error.to_string()))
+        };
+        put(&Line::Ledger { schema: SCHEMA.to_owned() })?;
+        let (minutes_from, hours_from) = self.kept_from()?;
+        let parts =
+            [(DAY, i64::MIN, hours_from), (HOUR, hours_from, minutes_from), (MINUTE, minutes_from, i64::MAX)];
+        for (level, from, to) in parts {
+            let bounds: [Value; 3] = [level.into(), from.into(), to.into()];
+            for line in self.energy_lines(&bounds)? {
+                put(&line)?;
+                count.energies += 1;
+            }
+            for line in self.balance_lines(&bounds)? {
+                put(&line)?;
+                count.balances += 1;
+            }
+        }
+        for run in self.runs(&RunFilter::default())? {
+            put(&Line::Run(Box::new((&run).into())))?;
+            count.runs += 1;
+        }
+        Ok(count)
+    }
+
+    fn energy_lines(&mut self, bounds: &[Value]) -> Result<Vec<Line>, LedgerError> {
+        let workload: Vec<String> =
+            WORKLOAD_COLUMNS.split(", ").map(|column| format!("workload.{column}")).collect();
+        let factor: Vec<String> = COLUMNS.split(", ").map(|column| format!("factor.{column}")).collect();
+        let sql = format!(
+            "SELECT energy.level_s, energy.start_s, node.name, domain.domain, domain.device, domain.source, \
+             domain.quality, energy.kind, energy.quality, energy.energy_uj, energy.cpu_ns, energy.common_uj, \
+             energy.variance_uj2, {}, {} FROM energy JOIN node ON node.id = energy.node \
+             JOIN domain ON domain.id = energy.domain JOIN workload ON workload.id = energy.workload \
+             JOIN factor ON factor.id = energy.factor \
+             WHERE energy.level_s = $1 AND energy.start_s >= $2 AND energy.start_s < $3 \
+             ORDER BY energy.start_s, energy.node, energy.workload, energy.domain",
+            workload.join(", "),
+            factor.join(", ")
+        );
+        let of = |row: &Row| {
+            Line::Energy(Box::new(EnergyLine {
+                level_s: row.int(0),
+                start_s: row.int(1),
+                node: row.text(2),
+                domain: DomainLine {
+                    domain: row.text(3),
+                    device: row.text(4),
+                    source: row.text(5),
+                    quality: quality_of(row.int(6)).as_str().to_owned(),
+                },
+                kind: EnergyKind::from_code(row.int(7)).as_str().to_owned(),
+                quality: quality_of(row.int(8)).as_str().to_owned(),
+                energy_uj: row.amount(9),
+                cpu_ns: row.amount(10),
+                common_uj: row.real(11),
+                variance_uj2: row.real(12),
+                workload: workload_of(row, 13).into(),
+                factor: (&Factor::from_row(row, 23)).into(),
+            }))
+        };
+        Ok(self.database.query(&sql, bounds)?.iter().map(of).collect())
+    }
+
+    fn balance_lines(&mut self, bounds: &[Value]) -> Result<Vec<Line>, LedgerError> {
+        let sql = "SELECT balance.level_s, balance.start_s, node.name, domain.domain, domain.device, \
+                   domain.source, domain.quality, balance.covered_ns, balance.metered_uj, \
+                   balance.attributed_uj, balance.static_uj, balance.lost_uj, balance.gaps FROM balance \
+                   JOIN domain ON domain.id = balance.domain JOIN node ON node.id = domain.node \
+                   WHERE balance.level_s = $1 AND balance.start_s >= $2 AND balance.start_s < $3 \
+                   ORDER BY balance.start_s, balance.domain";
+        let of = |row: &Row| {
+            Line::Balance(BalanceLine {
+                level_s: row.int(0),
+                start_s: row.int(1),
+                node: row.text(2),
+                domain: DomainLine {
+                    domain: row.text(3),
+                    device: row.text(4),
+                    source: row.text(5),
+                    quality: quality_of(row.int(6)).as_str().to_owned(),
+                },
+                covered_ns: row.amount(7),
+                metered_uj: row.amount(8),
+                attributed_uj: row.amount(9),
+                static_uj: row.amount(10),
+                lost_uj: row.amount(11),
+                gaps: row.amount(12),
+            })
+        };
+        Ok(self.database.query(sql, bounds)?.iter().map(of).collect())
+    }
+
+    /// Reads what [`export`](Self::export) wrote, in one transaction.
+    pub fn import(&mut self, input: &mut dyn BufRead) -> Result<Exchanged, LedgerError> {
+        let mut lines = Vec::new();
+        for (number, text) in (1..).zip(input.lines()) {
+            let failed = |reason: String| LedgerError::Import { line: number, reason };
+            let text = text.map_err(|error| failed(error.to_string()))?;
+            let line: Line = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+            match (&line, number) {
+                (Line::Ledger { schema }, 1) if schema == SCHEMA => {}
+                (Line::Ledger { schema }, 1) => {
+                    return Err(failed(format!("its schema is {schema:?}, not {SCHEMA}")));
+                }
+                (_, 1) => return Err(failed(format!("the first line does not say {SCHEMA}"))),
+                (Line::Ledger { .. }, _) => return Err(failed("another beginning".to_owned())),
+                _ => lines.push((number, line)),
+            }
+        }
+        transaction(self.database.as_mut(), |database| {
+            let mut names = Names::default();
+            let mut count = Exchanged::default();
+            let kept = kept_from(database)?;
+            for (number, line) in lines {
+                match line {
+                    Line::Ledger { .. } => {}
+                    Line::Energy(line) => {
+                        import_energy(database, &mut names, number, *line, kept)?;
+                        count.energies += 1;
+                    }
+                    Line::Balance(line) => {
+                        import_balance(database, &mut names, number, line)?;
+                        count.balances += 1;
+                    }
+                    Line::Run(line) => {
+                        import_run(database, &mut names, number, *line)?;
+                        count.runs += 1;
+                    }
+                }
+            }
+            Ok(count)
+        })
+    }
+}
+
+fn refuse(line: usize, reason: impl Into<String>) -> LedgerError {
+    LedgerError::Import { line, reason: reason.into() }
+}
+
+fn check_bucket(line: usize, level_s: i64, start_s: i64) -> Result<(), LedgerError> {
+    if [MINUTE, HOUR, DAY].contains(&level_s) && start_s.rem_euclid(level_s) == 0 {
+        Ok(())
+    } else {
+        Err(refuse(line, format!("no bucket of {level_s} s begins at {start_s}")))
+    }
+}
+
+/// A bucket without its details: from here on none before its day's end are counted on.
+fn coarse_only(database: &mut dyn Database, level_s: i64, start_s: i64) -> Result<(), LedgerError> {
+    let next_day = start_s.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
+    if level_s >= HOUR {
+        raise_meta(database, MINUTES_FROM, next_day)?;
+    }
+    if level_s >= DAY {
+        raise_meta(database, HOURS_FROM, next_day)?;
+    }
+    Ok(())
+}
+
+fn import_energy(
+    database: &mut dyn Database,
+    names: &mut Names,
+    line: usize,
+    it: EnergyLine,
+    (minutes_from, hours_from): (i64, i64),
+) -> Result<(), LedgerError> {
+    check_bucket(line, it.level_s, it.start_s)?;
+    if (it.level_s == MINUTE && it.start_s < minutes_from) || (it.level_s == HOUR && it.start_s < hours_from)
+    {
+        return Err(refuse(line, "this ledger has compacted that time: import into a new one"));
+    }
+    coarse_only(database, it.level_s, it.start_s)?;
+    let row = EnergyRow {
+        workload: it.workload.into(),
+        domain: it.domain.of(line)?,
+        kind: EnergyKind::parse(&it.kind).ok_or_else(|| refuse(line, format!("no kind {:?}", it.kind)))?,
+        factor: it.factor.of(line)?,
+        quality: parse_quality(&it.quality)
+            .ok_or_else(|| refuse(line, format!("no quality {:?}", it.quality)))?,
+        energy: Microjoules(it.energy_uj),
+        cpu: CpuNanos(it.cpu_ns),
+        uncertainty: Uncertainty {
+            split_uj: it.common_uj,
+            model_uj: 0.0,
+            meter_uj: it.variance_uj2.max(0.0).sqrt(),
+        },
+    };
+    let key = [
+        it.level_s.into(),
+        it.start_s.into(),
+        names.node(database, &it.node)?.into(),
+        names.workload(database, &row.workload)?.into(),
+        row.kind.code().into(),
+    ];
+    let node = names.node(database, &it.node)?;
+    let domain = names.domain(database, node, &row.domain)?;
+    let factor = names.factor(database, &row.factor)?;
+    let sql = "SELECT 1 FROM energy WHERE level_s = $1 AND start_s = $2 AND node = $3 AND workload = $4 AND \
+               kind = $5 AND domain = $6 AND factor = $7 AND quality = $8";
+    let quality = quality_code(row.quality);
+    let values: Vec<Value> = key.into_iter().chain([domain.into(), factor.into(), quality.into()]).collect();
+    if !database.query(sql, &values)?.is_empty() {
+        return Err(refuse(line, "it is there already"));
+    }
+    add(database, names, &it.node, it.level_s, it.start_s, (&[row], &[]))
+}
+
+fn import_balance(
+    database: &mut dyn Database,
+    names: &mut Names,
+    line: usize,
+    it: BalanceLine,
+) -> Result<(), LedgerError> {
+    check_bucket(line, it.level_s, it.start_s)?;
+    let row = BalanceRow {
+        domain: it.domain.of(line)?,
+        covered_ns: it.covered_ns,
+        metered: Microjoules(it.metered_uj),
+        attributed: Microjoules(it.attributed_uj),
+        static_energy: Microjoules(it.static_uj),
+        lost: Microjoules(it.lost_uj),
+        gaps: it.gaps,
+    };
+    let parts = u128::from(it.attributed_uj) + u128::from(it.static_uj) + u128::from(it.lost_uj);
+    if parts != u128::from(it.metered_uj) {
+        return Err(refuse(line, "its parts are not what was metered"));
+    }
+    coarse_only(database, it.level_s, it.start_s)?;
+    let node = names.node(database, &it.node)?;
+    let domain = names.domain(database, node, &row.domain)?;
+    let sql = "SELECT 1 FROM balance WHERE level_s = $1 AND start_s = $2 AND domain = $3";
+    if !database.query(sql, &[it.level_s.into(), it.start_s.into(), domain.into()])?.is_empty() {
+        return Err(refuse(line, "it is there already"));
+    }
+    add(database, names, &it.node, it.level_s, it.start_s, (&[], &[row]))
+}
+
+fn import_run(
+    database: &mut dyn Database,
+    names: &mut Names,
+    line: usize,
+    it: RunLine,
+) -> Result<(), LedgerError> {
+    let known = database.query("SELECT 1 FROM run WHERE id = $1", &[it.id.as_str().into()])?;
+    if !known.is_empty() {
+        return Err(refuse(line, format!("run {} is there already", it.id)));
+    }
+    let (start, end) = it.of(line)?;
+    insert_run(database, names, &start)?;
+    end.map_or(Ok(()), |end| finish_run(database, names, &start, &end))
+}

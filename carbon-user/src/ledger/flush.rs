@@ -1,0 +1,164 @@
+//! Writing a minute, and with it its hour and its day.
+
+use super::error::LedgerError;
+use super::names::Names;
+use super::query::{DAY, HOUR, MINUTE};
+use super::rows::{BalanceRow, EnergyKind, EnergyRow, Flush, quality_code};
+use super::sql::{Database, Value, transaction};
+use super::{Ledger, kept_from};
+use std::collections::HashMap;
+
+const ADD_ENERGY: &str = "INSERT INTO energy (level_s, start_s, node, workload, domain, kind, factor, quality, energy_uj, cpu_ns, \
+     common_uj, variance_uj2, rerated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+     ON CONFLICT (level_s, start_s, node, workload, domain, kind, factor, quality, rerated) DO UPDATE SET \
+     energy_uj = energy.energy_uj + excluded.energy_uj, cpu_ns = energy.cpu_ns + excluded.cpu_ns, \
+     common_uj = energy.common_uj + excluded.common_uj, \
+     variance_uj2 = energy.variance_uj2 + excluded.variance_uj2";
+
+const ADD_BALANCE: &str = "INSERT INTO balance (level_s, start_s, domain, covered_ns, metered_uj, attributed_uj, static_uj, lost_uj, gaps) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (level_s, start_s, domain) DO UPDATE SET \
+     covered_ns = balance.covered_ns + excluded.covered_ns, \
+     metered_uj = balance.metered_uj + excluded.metered_uj, \
+     attributed_uj = balance.attributed_uj + excluded.attributed_uj, \
+     static_uj = balance.static_uj + excluded.static_uj, lost_uj = balance.lost_uj + excluded.lost_uj, \
+     gaps = balance.gaps + excluded.gaps";
+
+impl Ledger {
+    /// Writes flushes in one transaction and says how many of them were new. After an error nothing of any is
+    /// written, and all may be tried again.
+    pub fn flush(&mut self, flushes: &[Flush]) -> Result<usize, LedgerError> {
+        for flush in flushes {
+            check(flush)?;
+        }
+        transaction(self.database.as_mut(), |database| {
+            let mut names = Names::default();
+            let mut written = 0;
+            for flush in flushes {
+                written += usize::from(write(database, &mut names, flush)?);
+            }
+            Ok(written)
+        })
+    }
+}
+
+/// Whether it was new.
+fn write(database: &mut dyn Database, names: &mut Names, flush: &Flush) -> Result<bool, LedgerError> {
+    let node = names.node(database, &flush.node)?;
+    let sql =
+        "INSERT INTO flush (node, name, start_s) VALUES ($1, $2, $3) ON CONFLICT (node, name) DO NOTHING";
+    if database.execute(sql, &[node.into(), flush.name.as_str().into(), flush.start_s.into()])? == 0 {
+        return Ok(false);
+    }
+    add(database, names, &flush.node, MINUTE, flush.start_s, (&flush.rows, &flush.balances))?;
+    Ok(true)
+}
+
+/// Adds rows of a bucket of `level` to it and to all that contain it. Levels whose details are no longer kept at
+/// that time are left out, so that what is removed never comes back in part.
+pub(super) fn add(
+    database: &mut dyn Database,
+    names: &mut Names,
+    node: &str,
+    level: i64,
+    start_s: i64,
+    (rows, balances): (&[EnergyRow], &[BalanceRow]),
+) -> Result<(), LedgerError> {
+    let node = names.node(database, node)?;
+    let (minutes_from, hours_from) = kept_from(database)?;
+    for into in [MINUTE, HOUR, DAY].into_iter().filter(|into| *into >= level) {
+        let kept = match into {
+            MINUTE => start_s >= minutes_from,
+            HOUR => start_s >= hours_from,
+            _ => true,
+        };
+        if !kept {
+            continue;
+        }
+        let start = start_s.div_euclid(into).saturating_mul(into);
+        for row in rows {
+            let values = energy_values(database, names, node, row)?;
+            let head: [Value; 2] = [into.into(), start.into()];
+            let values: Vec<Value> = head.into_iter().chain(values).collect();
+            database.execute(ADD_ENERGY, &values)?;
+        }
+        for row in balances {
+            let values = [
+                into.into(),
+                start.into(),
+                names.domain(database, node, &row.domain)?.into(),
+                whole(row.covered_ns)?,
+                whole(row.metered.0)?,
+                whole(row.attributed.0)?,
+                whole(row.static_energy.0)?,
+                whole(row.lost.0)?,
+                whole(row.gaps)?,
+            ];
+            database.execute(ADD_BALANCE, &values)?;
+        }
+    }
+    Ok(())
+}
+
+fn energy_values(
+    database: &mut dyn Database,
+    names: &mut Names,
+    node: i64,
+    row: &EnergyRow,
+) -> Result<[Value; 11], LedgerError> {
+    Ok([
+        node.into(),
+        names.workload(database, &row.workload)?.into(),
+        names.domain(database, node, &row.domain)?.into(),
+        row.kind.code().into(),
+        names.factor(database, &row.factor)?.into(),
+        quality_code(row.quality).into(),
+        whole(row.energy.0)?,
+        whole(row.cpu.0)?,
+        // Both add up linearly over time, as one cause does; that they do so together is the wider interval.
+        row.uncertainty.split_uj.hypot(row.uncertainty.model_uj).into(),
+        row.uncertainty.meter_uj.powi(2).into(),
+        0_i64.into(),
+    ])
+}
+
+/// An amount as it is kept.
+pub(super) fn whole(amount: u64) -> Result<Value, LedgerError> {
+    i64::try_from(amount).map(Value::Int).map_err(|_| LedgerError::Overflow(amount))
+}
+
+/// What would not balance is not written: a ledger's sums are trusted for years.
+fn check(flush: &Flush) -> Result<(), LedgerError> {
+    let unbalanced = |reason: String| LedgerError::Unbalanced { start_s: flush.start_s, reason };
+    if flush.start_s.rem_euclid(MINUTE) != 0 {
+        return Err(unbalanced("it does not begin with a minute".into()));
+    }
+    for row in &flush.balances {
+        let parts = u128::from(row.attributed.0) + u128::from(row.static_energy.0) + u128::from(row.lost.0);
+        if parts != u128::from(row.metered.0) {
+            return Err(unbalanced(format!(
+                "{} metered {} uJ, and its parts are {parts} uJ",
+                row.domain.device, row.metered.0
+            )));
+        }
+    }
+    let mut given: HashMap<&_, u128> = HashMap::new();
+    for row in flush.rows.iter().filter(|row| row.kind == EnergyKind::Dynamic) {
+        *given.entry(&row.domain).or_default() += u128::from(row.energy.0);
+    }
+    let balances = flush.balances.iter().map(|row| (&row.domain, u128::from(row.attributed.0)));
+    for (domain, attributed) in balances {
+        let of_rows = given.remove(domain).unwrap_or(0);
+        if of_rows != attributed {
+            return Err(unbalanced(format!(
+                "workloads have {of_rows} uJ of {}, and {attributed} uJ were attributed",
+                domain.device
+            )));
+        }
+    }
+    match given.into_iter().next() {
+        Some((domain, uj)) => {
+            Err(unbalanced(format!("{uj} uJ are of {}, which was not metered", domain.device)))
+        }
+        None => Ok(()),
+    }
+}

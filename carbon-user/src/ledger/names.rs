@@ -1,0 +1,173 @@
+//! Ids of what is named once and referred to often. Within a transaction only: a rolled back id is nobody's.
+
+use super::error::LedgerError;
+use super::factor::Factor;
+use super::rows::{DomainId, Workload, quality_code};
+use super::sql::{Database, Value};
+use std::collections::HashMap;
+
+/// Ids found or given in this transaction.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    nodes: HashMap<String, i64>,
+    factors: HashMap<String, i64>,
+    domains: HashMap<(i64, DomainId), i64>,
+    workloads: HashMap<Workload, i64>,
+}
+
+fn next_id(database: &mut dyn Database, table: &str) -> Result<i64, LedgerError> {
+    let rows = database.query(&format!("SELECT COALESCE(MAX(id), 0) + 1 FROM {table}"), &[])?;
+    Ok(rows.first().map_or(1, |row| row.int(0)))
+}
+
+impl Names {
+    /// Of a machine.
+    pub(super) fn node(&mut self, database: &mut dyn Database, name: &str) -> Result<i64, LedgerError> {
+        if let Some(id) = self.nodes.get(name) {
+            return Ok(*id);
+        }
+        let found = database.query("SELECT id FROM node WHERE name = $1", &[name.into()])?;
+        let id = if let Some(row) = found.first() {
+            row.int(0)
+        } else {
+            {
+                let id = next_id(database, "node")?;
+                database.execute("INSERT INTO node (id, name) VALUES ($1, $2)", &[id.into(), name.into()])?;
+                id
+            }
+        };
+        self.nodes.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Of a factor, by its hash.
+    pub(super) fn factor(
+        &mut self,
+        database: &mut dyn Database,
+        factor: &Factor,
+    ) -> Result<i64, LedgerError> {
+        let hash = factor.hash();
+        if let Some(id) = self.factors.get(&hash) {
+            return Ok(*id);
+        }
+        let found = database.query("SELECT id FROM factor WHERE hash = $1", &[hash.as_str().into()])?;
+        let id = if let Some(row) = found.first() {
+            row.int(0)
+        } else {
+            {
+                let id = next_id(database, "factor")?;
+                let intensity = &factor.intensity;
+                let sql = format!(
+                    "INSERT INTO factor (id, hash, {}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                     $13, $14)",
+                    super::factor::COLUMNS
+                );
+                let values = [
+                    id.into(),
+                    hash.as_str().into(),
+                    intensity.g_per_kwh.0.into(),
+                    intensity.spread.low_ratio.into(),
+                    intensity.spread.high_ratio.into(),
+                    factor.pue.0.into(),
+                    intensity.zone.as_str().into(),
+                    intensity.name.as_str().into(),
+                    i64::from(intensity.year).into(),
+                    intensity.boundary().into(),
+                    intensity.basis().into(),
+                    intensity.source.as_str().into(),
+                    i64::from(intensity.assumed).into(),
+                    factor.tables_hash.as_str().into(),
+                ];
+                database.execute(&sql, &values)?;
+                id
+            }
+        };
+        self.factors.insert(hash, id);
+        Ok(id)
+    }
+
+    /// Of a domain of a node.
+    pub(super) fn domain(
+        &mut self,
+        database: &mut dyn Database,
+        node: i64,
+        domain: &DomainId,
+    ) -> Result<i64, LedgerError> {
+        let key = (node, domain.clone());
+        if let Some(id) = self.domains.get(&key) {
+            return Ok(*id);
+        }
+        let mut values: Vec<Value> = vec![
+            node.into(),
+            domain.domain.as_str().into(),
+            domain.device.as_str().into(),
+            domain.source.as_str().into(),
+            quality_code(domain.quality).into(),
+        ];
+        let sql = "SELECT id FROM domain WHERE node = $1 AND domain = $2 AND device = $3 AND source = $4 AND \
+                   quality = $5";
+        let found = database.query(sql, &values)?;
+        let id = if let Some(row) = found.first() {
+            row.int(0)
+        } else {
+            {
+                let id = next_id(database, "domain")?;
+                values.insert(0, id.into());
+                let sql = "INSERT INTO domain (id, node, domain, device, source, quality) VALUES ($1, $2, $3, $4, \
+                           $5, $6)";
+                database.execute(sql, &values)?;
+                id
+            }
+        };
+        self.domains.insert(key, id);
+        Ok(id)
+    }
+
+    /// Of a workload, by its identity. What is learned of it later replaces what was not known.
+    pub(super) fn workload(
+        &mut self,
+        database: &mut dyn Database,
+        workload: &Workload,
+    ) -> Result<i64, LedgerError> {
+        if let Some(id) = self.workloads.get(workload) {
+            return Ok(*id);
+        }
+        let found = database
+            .query("SELECT id FROM workload WHERE identity = $1", &[workload.identity.as_str().into()])?;
+        let details: [Value; 9] = [
+            workload.kind.as_str().into(),
+            workload.name.as_str().into(),
+            workload.container.clone().into(),
+            workload.pod.clone().into(),
+            workload.namespace.clone().into(),
+            workload.unit.clone().into(),
+            workload.job.clone().into(),
+            workload.owner.clone().into(),
+            workload.project.clone().into(),
+        ];
+        let id = if let Some(row) = found.first() {
+            {
+                let id = row.int(0);
+                let sql = "UPDATE workload SET kind = $1, name = $2, container = COALESCE($3, container), \
+                           pod = COALESCE($4, pod), namespace = COALESCE($5, namespace), \
+                           unit = COALESCE($6, unit), job = COALESCE($7, job), owner = COALESCE($8, owner), \
+                           project = COALESCE($9, project) WHERE id = $10";
+                let values: Vec<Value> = details.into_iter().chain([id.into()]).collect();
+                database.execute(sql, &values)?;
+                id
+            }
+        } else {
+            {
+                let id = next_id(database, "workload")?;
+                let sql = "INSERT INTO workload (id, identity, kind, name, container, pod, namespace, unit, job, \
+                           owner, project) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+                let head: [Value; 2] = [id.into(), workload.identity.as_str().into()];
+                let values: Vec<Value> = head.into_iter().chain(details).collect();
+                database.execute(sql, &values)?;
+                id
+            }
+        };
+        self.workloads.insert(workload.clone(), id);
+        Ok(id)
+    }
+}

@@ -1,0 +1,299 @@
+//! Reading sums: an interval is put together from the coarsest buckets that fill it exactly.
+
+use super::Ledger;
+use super::error::LedgerError;
+use super::factor::{self, Factor};
+use super::rows::{EnergyKind, WORKLOAD_COLUMNS, Workload, quality_of, workload_of};
+use super::sql::{Row, Value};
+use crate::units::Quality;
+use std::collections::HashMap;
+
+/// Length of a bucket in seconds.
+pub const MINUTE: i64 = 60;
+/// Length of a bucket in seconds.
+pub const HOUR: i64 = 3600;
+/// Length of a bucket in seconds.
+pub const DAY: i64 = 86_400;
+
+/// Part of an interval, to be read from buckets of one length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Length of its buckets.
+    pub level_s: i64,
+    /// Unix time of the start.
+    pub start_s: i64,
+    /// Unix time of the end, left out.
+    pub end_s: i64,
+}
+
+/// The fewest segments that cover an interval, which is widened to whole buckets of what is still kept at its ends.
+pub fn cover(from_s: i64, to_s: i64, (minutes_from, hours_from): (i64, i64)) -> Vec<Segment> {
+    let floor = |instant: i64, level: i64| instant.div_euclid(level) * level;
+    let ceil = |instant: i64, level: i64| floor(instant.saturating_add(level - 1), level);
+    // What ends inside a bucket whose parts are gone takes the whole bucket.
+    let finest = |instant: i64| {
+        if instant >= minutes_from {
+            MINUTE
+        } else if instant >= hours_from {
+            HOUR
+        } else {
+            DAY
+        }
+    };
+    let start = floor(from_s, finest(from_s));
+    let end = ceil(to_s, finest(to_s.saturating_sub(1)));
+    if from_s >= to_s || start >= end {
+        return Vec::new();
+    }
+    let mut segments = Vec::new();
+    let mut push = |level_s, start_s, end_s| {
+        if start_s < end_s {
+            segments.push(Segment { level_s, start_s, end_s });
+        }
+    };
+    let hour_start = ceil(start, HOUR).min(end);
+    let hour_end = floor(end, HOUR).max(hour_start);
+    let day_start = ceil(hour_start, DAY).min(hour_end);
+    let day_end = floor(hour_end, DAY).max(day_start);
+    push(MINUTE, start, hour_start);
+    push(HOUR, hour_start, day_start);
+    push(DAY, day_start, day_end);
+    push(HOUR, day_end, hour_end);
+    push(MINUTE, hour_end, end);
+    segments
+}
+
+/// A sum of energy rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sum {
+    /// Which workload.
+    pub workload: i64,
+    /// Which domain.
+    pub domain: i64,
+    /// Why.
+    pub kind: EnergyKind,
+    /// By which factor.
+    pub factor: i64,
+    /// The lowest of its rows: rows of two qualities are two sums.
+    pub quality: Quality,
+    /// Whether the factor came after the hour.
+    pub rerated: bool,
+    /// Microjoules.
+    pub energy_uj: u64,
+    /// CPU nanoseconds.
+    pub cpu_ns: u64,
+    /// Deviation that adds up linearly, in microjoules.
+    pub common_uj: f64,
+    /// Variance that adds up, in square microjoules.
+    pub variance_uj2: f64,
+}
+
+/// A sum of balances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// What meters showed.
+    pub metered_uj: u64,
+    /// Given to workloads.
+    pub attributed_uj: u64,
+    /// By idle power.
+    pub static_uj: u64,
+    /// Given to nobody.
+    pub lost_uj: u64,
+    /// Faults.
+    pub gaps: u64,
+    /// How much time the readings cover, of all domains together.
+    pub covered_ns: u64,
+}
+
+impl Balance {
+    /// Two as one.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            metered_uj: self.metered_uj.saturating_add(other.metered_uj),
+            attributed_uj: self.attributed_uj.saturating_add(other.attributed_uj),
+            static_uj: self.static_uj.saturating_add(other.static_uj),
+            lost_uj: self.lost_uj.saturating_add(other.lost_uj),
+            gaps: self.gaps.saturating_add(other.gaps),
+            covered_ns: self.covered_ns.saturating_add(other.covered_ns),
+        }
+    }
+
+    /// metered = attributed + static + lost.
+    pub fn holds(self) -> bool {
+        let parts = u128::from(self.attributed_uj) + u128::from(self.static_uj) + u128::from(self.lost_uj);
+        parts == u128::from(self.metered_uj)
+    }
+}
+
+/// A domain with its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedDomain {
+    /// Name of the machine.
+    pub node: String,
+    /// Such as `package`.
+    pub domain: String,
+    /// Such as `package-0`.
+    pub device: String,
+    /// The meter or model.
+    pub source: String,
+    /// Of the meter.
+    pub quality: Quality,
+}
+
+impl Ledger {
+    /// Sums of an interval by all that tells rows apart but time.
+    pub fn sums(&mut self, segments: &[Segment]) -> Result<Vec<Sum>, LedgerError> {
+        let mut sums: HashMap<[i64; 6], Sum> = HashMap::new();
+        for segment in segments {
+            // The database's own sum is of 64 bits: it fails rather than wraps, far above what a year can hold.
+            let sql = "SELECT workload, domain, kind, factor, quality, rerated, CAST(SUM(energy_uj) AS BIGINT), \
+                       CAST(SUM(cpu_ns) AS BIGINT), SUM(common_uj), SUM(variance_uj2) FROM energy \
+                       WHERE level_s = $1 AND start_s >= $2 AND start_s < $3 \
+                       GROUP BY workload, domain, kind, factor, quality, rerated";
+            for row in self.database.query(sql, &bounds(*segment))? {
+                let key = [row.int(0), row.int(1), row.int(2), row.int(3), row.int(4), row.int(5)];
+                let sum = sums.entry(key).or_insert_with(|| Sum {
+                    workload: row.int(0),
+                    domain: row.int(1),
+                    kind: EnergyKind::from_code(row.int(2)),
+                    factor: row.int(3),
+                    quality: quality_of(row.int(4)),
+                    rerated: row.int(5) != 0,
+                    energy_uj: 0,
+                    cpu_ns: 0,
+                    common_uj: 0.0,
+                    variance_uj2: 0.0,
+                });
+                sum.energy_uj = sum.energy_uj.saturating_add(row.amount(6));
+                sum.cpu_ns = sum.cpu_ns.saturating_add(row.amount(7));
+                sum.common_uj += row.real(8);
+                sum.variance_uj2 += row.real(9);
+            }
+        }
+        let mut sums: Vec<([i64; 6], Sum)> = sums.into_iter().collect();
+        sums.sort_by_key(|(key, _)| *key);
+        Ok(sums.into_iter().map(|(_, sum)| sum).collect())
+    }
+
+    /// Balances of an interval by domain.
+    pub fn balances(&mut self, segments: &[Segment]) -> Result<Vec<(i64, Balance)>, LedgerError> {
+        let mut balances: HashMap<i64, Balance> = HashMap::new();
+        for segment in segments {
+            let sql = "SELECT domain, CAST(SUM(metered_uj) AS BIGINT), CAST(SUM(attributed_uj) AS BIGINT), \
+                       CAST(SUM(static_uj) AS BIGINT), CAST(SUM(lost_uj) AS BIGINT), \
+                       CAST(SUM(gaps) AS BIGINT), CAST(SUM(covered_ns) AS BIGINT) FROM balance \
+                       WHERE level_s = $1 AND start_s >= $2 AND start_s < $3 GROUP BY domain";
+            for row in self.database.query(sql, &bounds(*segment))? {
+                let balance = Balance {
+                    metered_uj: row.amount(1),
+                    attributed_uj: row.amount(2),
+                    static_uj: row.amount(3),
+                    lost_uj: row.amount(4),
+                    gaps: row.amount(5),
+                    covered_ns: row.amount(6),
+                };
+                let sum = balances.entry(row.int(0)).or_default();
+                *sum = sum.plus(balance);
+            }
+        }
+        let mut balances: Vec<(i64, Balance)> = balances.into_iter().collect();
+        balances.sort_by_key(|(domain, _)| *domain);
+        Ok(balances)
+    }
+
+    /// The segments of an interval with what is kept now.
+    pub fn segments(&mut self, from_s: i64, to_s: i64) -> Result<Vec<Segment>, LedgerError> {
+        let kept = self.kept_from()?;
+        Ok(cover(from_s, to_s, kept))
+    }
+
+    /// First and last instant of which there are energies; none where there are none.
+    pub fn extent(&mut self) -> Result<Option<(i64, i64)>, LedgerError> {
+        let rows = self
+            .database
+            .query("SELECT MIN(start_s), MAX(start_s) FROM balance WHERE level_s = $1", &[DAY.into()])?;
+        Ok(rows.first().and_then(|row| Some((row.opt_int(0)?, row.opt_int(1)?.saturating_add(DAY)))))
+    }
+
+    /// All workloads by id.
+    pub fn workloads(&mut self) -> Result<HashMap<i64, Workload>, LedgerError> {
+        let rows = self.database.query(&format!("SELECT id, {WORKLOAD_COLUMNS} FROM workload"), &[])?;
+        Ok(rows.iter().map(|row| (row.int(0), workload_of(row, 1))).collect())
+    }
+
+    /// All domains by id.
+    pub fn domains(&mut self) -> Result<HashMap<i64, NamedDomain>, LedgerError> {
+        let sql = "SELECT domain.id, node.name, domain.domain, domain.device, domain.source, domain.quality \
+                   FROM domain JOIN node ON node.id = domain.node";
+        let of = |row: &Row| NamedDomain {
+            node: row.text(1),
+            domain: row.text(2),
+            device: row.text(3),
+            source: row.text(4),
+            quality: quality_of(row.int(5)),
+        };
+        Ok(self.database.query(sql, &[])?.iter().map(|row| (row.int(0), of(row))).collect())
+    }
+
+    /// All factors by id.
+    pub fn factors(&mut self) -> Result<HashMap<i64, Factor>, LedgerError> {
+        let rows = self.database.query(&format!("SELECT id, {} FROM factor", factor::COLUMNS), &[])?;
+        Ok(rows.iter().map(|row| (row.int(0), Factor::from_row(row, 1))).collect())
+    }
+}
+
+fn bounds(segment: Segment) -> [Value; 3] {
+    [segment.level_s.into(), segment.start_s.into(), segment.end_s.into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_coarsest_buckets_are_taken() {
+        let all = (i64::MIN, i64::MIN);
+        let whole = cover(0, 3 * DAY, all);
+        assert_eq!(whole, [Segment { level_s: DAY, start_s: 0, end_s: 3 * DAY }]);
+        let levels: Vec<i64> = cover(61, 2 * DAY + HOUR + 59, all).iter().map(|it| it.level_s).collect();
+        assert_eq!(levels, [MINUTE, HOUR, DAY, HOUR, MINUTE]);
+        assert_eq!(cover(100, 100, all), []);
+        assert_eq!(cover(200, 100, all), []);
+    }
+
+    #[test]
+    fn what_is_gone_is_taken_whole() {
+        let kept = (10 * DAY, 5 * DAY);
+        assert_eq!(
+            cover(DAY + 60, DAY + 120, kept),
+            [Segment { level_s: DAY, start_s: DAY, end_s: 2 * DAY }]
+        );
+        let hour = cover(6 * DAY + 60, 6 * DAY + 120, kept);
+        assert_eq!(hour, [Segment { level_s: HOUR, start_s: 6 * DAY, end_s: 6 * DAY + HOUR }]);
+    }
+
+    proptest! {
+        #[test]
+        fn an_interval_is_covered_once(from in -200_000_i64..2_000_000, length in 1_i64..700_000, gone in 0_i64..20, more in 0_i64..20) {
+            let to = from + length;
+            let kept = (gone.max(more) * DAY, gone.min(more) * DAY);
+            let segments = cover(from, to, kept);
+            for (one, next) in segments.iter().zip(segments.iter().skip(1)) {
+                prop_assert_eq!(one.end_s, next.start_s, "no hole and no overlap");
+            }
+            let (first, last) = (segments.first().unwrap(), segments.last().unwrap());
+            prop_assert!(first.start_s <= from && last.end_s >= to);
+            for segment in &segments {
+                prop_assert!(segment.start_s % segment.level_s == 0 && segment.end_s % segment.level_s == 0);
+                // Nothing is read from details that are gone.
+                prop_assert!(segment.level_s == DAY || segment.start_s >= kept.1);
+                prop_assert!(segment.level_s >= HOUR || segment.start_s >= kept.0);
+            }
+            if from >= kept.0 {
+                prop_assert!(from - first.start_s < MINUTE && last.end_s - to < MINUTE);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The ledger in a file, by SQLite.
+
+use super::error::LedgerError;
+use super::sql::{Database, Row, Value};
+use rusqlite::types::{Value as Stored, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long another writer is waited for.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// An open file.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Sqlite {
+    /// Opens `path` for writing and makes it if it is not there, its directory too.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            make_private(folder).map_err(|error| LedgerError::Open {
+                place: path.display().to_string(),
+                reason: error.to_string(),
+                advice: "give --store a file in a directory that can be written",
+            })?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut store = Self::with_flags(path, flags)?;
+        // A flush is in the log before it is said to be done, and no crash can tear it (sqlite.org/wal.html).
+        let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+        store.batch(settings)?;
+        Ok(store)
+    }
+
+    /// Opens `path`, which must be there, for reading.
+    pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
+        Self::with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    }
+
+    fn with_flags(path: &Path, flags: OpenFlags) -> Result<Self, LedgerError> {
+        let connection = Connection::open_with_flags(path, flags).map_err(|error| LedgerError::Open {
+            place: path.display().to_string(),
+            reason: error.to_string(),
+            advice: if path.exists() {
+                "check its permissions, or give another --store"
+            } else {
+                "nothing was recorded there yet: see \"carbon run --help\""
+            },
+        })?;
+        let mut store = Self { path: path.to_owned(), connection };
+        store.connection.busy_timeout(BUSY_MAX).map_err(|error| store.failed(&error))?;
+        // Reads the first page, so that a file of something else is noticed here.
+        store.query("SELECT count(*) FROM sqlite_schema", &[])?;
+        Ok(store)
+    }
+
+    /// Lets the file grow no further than this: how tests fill a disk.
+    pub fn limit_pages(&mut self, pages: u32) -> Result<(), LedgerError> {
+        self.batch(&format!("PRAGMA max_page_count = {pages};"))
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> LedgerError {
+        let (place, reason) = (self.place(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) if is_full(error) => {
+                LedgerError::Full { place }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::Busy { place },
+            Some(ErrorCode::ReadOnly) => LedgerError::ReadOnly { place },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                LedgerError::Damaged { place, reason }
+            }
+            Some(ErrorCode::CannotOpen) => LedgerError::Open {
+                place,
+                reason,
+                advice: "check the permissions of the file and of its directory",
+            },
+            _ => LedgerError::Database { place, reason },
+        }
+    }
+}
+
+/// A failed write of the log is an I/O error, and a full disk only by its extended code.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code & 0xff);
+    code == Some(rusqlite::ffi::SQLITE_FULL) || error.to_string().contains("full")
+}
+
+/// A directory for its owner alone: what ran when, and with which arguments, is nobody else's business.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn stored(value: &Value) -> Stored {
+    match value {
+        Value::Null => Stored::Null,
+        Value::Int(value) => Stored::Integer(*value),
+        Value::Real(value) => Stored::Real(*value),
+        Value::Text(value) => Stored::Text(value.clone()),
+    }
+}
+
+fn loaded(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Int(value),
+        ValueRef::Real(value) => Value::Real(value),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Value::Text(String::from_utf8_lossy(bytes).into_owned())
+        }
+    }
+}
+
+impl Database for Sqlite {
+    fn batch(&mut self, sql: &str) -> Result<(), LedgerError> {
+        self.connection.execute_batch(sql).map_err(|error| self.failed(&error))
+    }
+
+    fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, LedgerError> {
+        let changed = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(parameters.iter().map(stored))));
+        changed.map(|rows| u64::try_from(rows).unwrap_or(0)).map_err(|error| self.failed(&error))
+    }
+
+    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, LedgerError> {
+        let read = || -> rusqlite::Result<Vec<Row>> {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let columns = statement.column_count();
+            let rows = statement.query_map(params_from_iter(parameters.iter().map(stored)), |row| {
+                (0..columns).map(|column| row.get_ref(column).map(loaded)).collect::<Result<Vec<_>, _>>()
+            })?;
+            rows.map(|row| row.map(Row)).collect()
+        };
+        read().map_err(|error| self.failed(&error))
+    }
+
+    fn begin(&mut self) -> Result<(), LedgerError> {
+        self.batch("BEGIN IMMEDIATE")
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn integrity(&mut self) -> Result<Vec<String>, LedgerError> {
+        let mut found: Vec<String> =
+            self.query("PRAGMA integrity_check(20)", &[])?.iter().map(|row| row.text(0)).collect();
+        found.retain(|line| line != "ok");
+        let strays = self.query("PRAGMA foreign_key_check", &[])?;
+        found.extend(strays.iter().map(|row| format!("a row of {} refers to nothing", row.text(0))));
+        Ok(found)
+    }
+
+    fn compact(&mut self) -> Result<(), LedgerError> {
+        self.batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+    }
+}

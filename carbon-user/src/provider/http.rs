@@ -1,0 +1,103 @@
+//! Requests with short time-outs, small answers, and patience for servers that are busy.
+
+use super::ProviderError;
+use std::time::Duration;
+
+/// A whole request.
+const REQUEST_MAX: Duration = Duration::from_secs(10);
+
+/// How often a busy server is asked.
+const ATTEMPTS: u32 = 3;
+
+/// Largest answer.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// What asks; made with the user's leave only.
+#[derive(Clone, Debug)]
+pub struct Http {
+    agent: Option<ureq::Agent>,
+    pause: Duration,
+    attempts: u32,
+}
+
+impl Http {
+    /// One that asks.
+    pub fn online() -> Self {
+        Self::with(REQUEST_MAX, Duration::from_millis(500), ATTEMPTS)
+    }
+
+    /// One that opens no socket.
+    pub fn offline() -> Self {
+        Self { agent: None, pause: Duration::ZERO, attempts: 0 }
+    }
+
+    /// With other limits; `pause` doubles with each attempt.
+    pub fn with(request_max: Duration, pause: Duration, attempts: u32) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(request_max))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("carbon/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: Some(config.into()), pause, attempts }
+    }
+
+    /// The body of a successful answer.
+    pub fn get(
+        &self,
+        url: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Result<String, ProviderError> {
+        self.request("GET", url, query, headers)
+    }
+
+    /// As [`get`](Self::get), by PUT without a body.
+    pub fn put(&self, url: &str, headers: &[(&str, &str)]) -> Result<String, ProviderError> {
+        self.request("PUT", url, &[], headers)
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        url: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Result<String, ProviderError> {
+        let agent = self.agent.as_ref().ok_or(ProviderError::Offline)?;
+        let unreachable = |reason: String| ProviderError::Unreachable { url: url.to_owned(), reason };
+        let mut pause = self.pause;
+        let mut attempt = 1;
+        loop {
+            let sent = if method == "PUT" {
+                let request =
+                    headers.iter().fold(agent.put(url), |it, (name, value)| it.header(*name, *value));
+                request.send_empty()
+            } else {
+                let request =
+                    headers.iter().fold(agent.get(url), |it, (name, value)| it.header(*name, *value));
+                query.iter().fold(request, |it, (name, value)| it.query(*name, *value)).call()
+            };
+            let failure = match sent {
+                Ok(mut response) => match response.status().as_u16() {
+                    200..=299 => {
+                        let body = response.body_mut().with_config().limit(BYTES_MAX).read_to_string();
+                        return body.map_err(|error| unreachable(error.to_string()));
+                    }
+                    status @ (401 | 403) => {
+                        return Err(ProviderError::Refused { url: url.to_owned(), status });
+                    }
+                    status @ (429 | 500..=599) => ProviderError::Failed { url: url.to_owned(), status },
+                    status => return Err(ProviderError::Failed { url: url.to_owned(), status }),
+                },
+                Err(error) => unreachable(error.to_string()),
+            };
+            if attempt >= self.attempts {
+                return Err(failure);
+            }
+            std::thread::sleep(pause);
+            pause = pause.saturating_mul(2);
+            attempt += 1;
+        }
+    }
+}

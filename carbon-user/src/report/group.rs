@@ -1,0 +1,208 @@
+//! Energies added up on the way to a row of a report: microjoules per factor first, grams last.
+
+use super::ledger::GroupRow;
+use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
+use crate::carbon::Kind;
+use crate::carbon::kind::MixedKinds;
+use crate::ledger::Factor;
+use crate::ledger::rows::EnergyKind;
+use crate::units::{Microjoules, Quality};
+use std::collections::BTreeMap;
+
+/// Emissions with their interval, energy and intensity combined.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Grams {
+    /// The value.
+    pub middle: f64,
+    /// Nine times in ten the truth is above.
+    pub low: f64,
+    /// Nine times in ten the truth is below.
+    pub high: f64,
+}
+
+/// Adds up emissions: microjoules per factor first, then one multiplication for each factor. The errors of energy and
+/// intensity are independent, and both are factors: their logarithms add up in quadrature. Between factors they are
+/// taken to go together, which gives the wider interval.
+pub fn add_grams<'a>(
+    energies: impl IntoIterator<Item = (&'a Factor, Microjoules, f64)>,
+) -> Result<Grams, MixedKinds> {
+    let mut by_factor: BTreeMap<String, (&Factor, Microjoules, f64)> = BTreeMap::new();
+    let mut kind: Option<Kind> = None;
+    for (factor, energy, stddev_uj) in energies {
+        kind.unwrap_or(factor.intensity.kind).addable(factor.intensity.kind)?;
+        kind = kind.or(Some(factor.intensity.kind));
+        let sum = by_factor.entry(factor.hash()).or_insert((factor, Microjoules::ZERO, 0.0));
+        sum.1 += energy;
+        sum.2 += stddev_uj;
+    }
+    let mut total = Grams::default();
+    for (factor, energy, stddev_uj) in by_factor.values() {
+        let middle = factor.grams(*energy).0;
+        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+        let relative = if energy.0 > 0 { stddev_uj / energy.0 as f64 } else { 0.0 };
+        let of = |ratio: f64| {
+            let intensity = ratio.max(f64::MIN_POSITIVE).ln().abs() / SIGMAS_OF_90_PERCENT;
+            (SIGMAS_OF_90_PERCENT * relative.hypot(intensity)).exp()
+        };
+        total.middle += middle;
+        total.low += middle / of(factor.intensity.spread.low_ratio);
+        total.high += middle * of(factor.intensity.spread.high_ratio);
+    }
+    Ok(total)
+}
+
+/// What a row of the report adds up, on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    pub(super) dynamic: Microjoules,
+    pub(super) static_energy: Microjoules,
+    pub(super) cpu_ns: u64,
+    pub(super) common_uj: f64,
+    pub(super) variance_uj2: f64,
+    pub(super) quality: Option<Quality>,
+    pub(super) rerated: bool,
+    pub(super) runs: usize,
+    pub(super) duration_ns: u64,
+    pub(super) by_factor: BTreeMap<String, (Factor, Microjoules, f64)>,
+}
+
+/// One energy to be added to a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Why.
+    pub kind: EnergyKind,
+    /// By which it becomes grams.
+    pub factor: &'a Factor,
+    /// The lower of meter and CPU time.
+    pub quality: Quality,
+    /// How much.
+    pub energy: Microjoules,
+    /// CPU time.
+    pub cpu_ns: u64,
+    /// Deviation that adds up linearly.
+    pub common_uj: f64,
+    /// Variance that adds up.
+    pub variance_uj2: f64,
+    /// Whether the factor came after the hour.
+    pub rerated: bool,
+}
+
+impl Group {
+    /// Adds an energy.
+    pub fn add(&mut self, part: &Part<'_>) {
+        match part.kind {
+            EnergyKind::Dynamic => self.dynamic += part.energy,
+            EnergyKind::Static => self.static_energy += part.energy,
+        }
+        self.cpu_ns = self.cpu_ns.saturating_add(part.cpu_ns);
+        self.common_uj += part.common_uj;
+        self.variance_uj2 += part.variance_uj2;
+        self.quality = Some(self.quality.map_or(part.quality, |quality| quality.min(part.quality)));
+        self.rerated |= part.rerated;
+        let stddev_uj = part.common_uj.hypot(part.variance_uj2.max(0.0).sqrt());
+        let sum = self
+            .by_factor
+            .entry(part.factor.hash())
+            .or_insert_with(|| (part.factor.clone(), Microjoules::ZERO, 0.0));
+        sum.1 += part.energy;
+        sum.2 += stddev_uj;
+    }
+
+    /// Adds a run to the count.
+    pub fn add_run(&mut self, duration_ns: u64) {
+        self.runs += 1;
+        self.duration_ns = self.duration_ns.saturating_add(duration_ns);
+    }
+
+    pub(super) fn grams(&self) -> Result<Grams, MixedKinds> {
+        add_grams(self.by_factor.values().map(|(factor, energy, stddev)| (factor, *energy, *stddev)))
+    }
+
+    pub(super) fn row(&self, period: Option<&str>, key: &str) -> GroupRow {
+        let grams = self.grams().ok();
+        let known = self.quality.is_some();
+        GroupRow {
+            period: period.map(ToOwned::to_owned),
+            key: key.to_owned(),
+            runs: (self.runs > 0).then_some(self.runs),
+            dynamic_uj: known.then_some(self.dynamic.0),
+            static_uj: known.then_some(self.static_energy.0),
+            stddev_uj: known.then(|| self.common_uj.hypot(self.variance_uj2.max(0.0).sqrt())),
+            cpu_ns: self.cpu_ns,
+            grams: grams.filter(|_| known).map(|grams| grams.middle),
+            grams_low: grams.filter(|_| known).map(|grams| grams.low),
+            grams_high: grams.filter(|_| known).map(|grams| grams.high),
+            quality: self.quality.map(Quality::as_str),
+            rerated: self.rerated,
+        }
+    }
+}
+
+impl Group {
+    /// Adds all of another group.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.dynamic += other.dynamic;
+        self.static_energy += other.static_energy;
+        self.cpu_ns = self.cpu_ns.saturating_add(other.cpu_ns);
+        self.common_uj += other.common_uj;
+        self.variance_uj2 += other.variance_uj2;
+        self.quality = match (self.quality, other.quality) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.rerated |= other.rerated;
+        self.runs += other.runs;
+        self.duration_ns = self.duration_ns.saturating_add(other.duration_ns);
+        for (hash, (factor, energy, stddev)) in &other.by_factor {
+            let sum = self
+                .by_factor
+                .entry(hash.clone())
+                .or_insert_with(|| (factor.clone(), Microjoules::ZERO, 0.0));
+            sum.1 += *energy;
+            sum.2 += stddev;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carbon::{Intensity, Spread};
+    use crate::units::{GramsPerKwh, Pue};
+    use proptest::prelude::*;
+
+    fn factor(zone: &str, g: f64) -> Factor {
+        let intensity =
+            Intensity { g_per_kwh: GramsPerKwh(g), spread: Spread::COUNTRY, ..Intensity::of(zone).unwrap() };
+        Factor { intensity, pue: Pue(1.0), tables_hash: String::new() }
+    }
+
+    #[test]
+    fn factors_of_different_kinds_are_not_added() {
+        let (grid, direct) = (factor("FR", 40.0), factor("US-CA", 200.0));
+        let kwh = Microjoules(3_600_000_000_000);
+        assert!(add_grams([(&grid, kwh, 0.0), (&direct, kwh, 0.0)]).is_err());
+        let grams = add_grams([(&grid, kwh, 0.0), (&factor("DE", 330.0), kwh, 0.0)]).unwrap();
+        assert!((grams.middle - 370.0).abs() < 1e-9);
+        assert!((grams.high / grams.middle - 1.7).abs() < 1e-9, "the spread of the intensity");
+    }
+
+    #[test]
+    fn both_uncertainties_widen_the_interval() {
+        let kwh = Microjoules(3_600_000_000_000);
+        let sure = add_grams([(&factor("FR", 40.0), kwh, 0.0)]).unwrap();
+        let unsure = add_grams([(&factor("FR", 40.0), kwh, 0.5 * 3.6e12)]).unwrap();
+        assert!(unsure.high > sure.high && unsure.low < sure.low);
+        assert!((unsure.middle - sure.middle).abs() < 1e-12);
+    }
+
+    proptest! {
+        #[test]
+        fn grams_are_of_summed_microjoules(parts in prop::collection::vec(0_u64..1_000_000_000_000, 1..50)) {
+            let factor = factor("FR", 41.44);
+            let of_parts = add_grams(parts.iter().map(|uj| (&factor, Microjoules(*uj), 0.0))).unwrap();
+            let of_sum = factor.grams(Microjoules(parts.iter().sum())).0;
+            prop_assert_eq!(of_parts.middle.to_bits(), of_sum.to_bits(), "one multiplication, whatever the parts");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The ledger on both databases: the same tests. The PostgreSQL server is a real one, started here.
+
+#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
+
+use crate::postgres::Server;
+use carbon_user::attribution::uncertainty::Uncertainty;
+use carbon_user::carbon::Intensity;
+use carbon_user::ledger::query::{Balance, DAY, HOUR, MINUTE};
+use carbon_user::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
+use carbon_user::ledger::sqlite::Sqlite;
+use carbon_user::ledger::{Factor, Ledger, LedgerError, Location};
+use carbon_user::units::{CpuNanos, Microjoules, Pue, Quality};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+
+/// Unix time of a minute in 2026.
+const BEGIN: i64 = 1_767_225_600;
+
+fn domain() -> DomainId {
+    DomainId {
+        domain: "package".into(),
+        device: "package-0".into(),
+        source: "a test".into(),
+        quality: Quality::Measured,
+    }
+}
+
+fn workload(number: u64) -> Workload {
+    Workload {
+        identity: format!("/pods/{number}"),
+        kind: "container".into(),
+        name: format!("c{number}"),
+        namespace: Some(format!("ns{}", number % 3)),
+        ..Workload::default()
+    }
+}
+
+fn factor(zone: &str) -> Factor {
+    Factor::new(Intensity::of(zone).unwrap(), Pue(1.2))
+}
+
+/// A minute in which workloads have these energies, with some static and lost on top.
+pub(crate) fn minute(node: &str, start_s: i64, energies: &[(u64, u64)], rest: (u64, u64)) -> Flush {
+    let attributed: u64 = energies.iter().map(|(_, uj)| uj).sum();
+    let factor = factor(if start_s % HOUR < HOUR / 2 { "FR" } else { "DE" });
+    Flush {
+        node: node.into(),
+        name: format!("boot/{start_s}"),
+        start_s,
+        rows: energies
+            .iter()
+            .map(|(number, uj)| EnergyRow {
+                workload: workload(*number),
+                domain: domain(),
+                kind: EnergyKind::Dynamic,
+                factor: factor.clone(),
+                quality: Quality::Measured,
+                energy: Microjoules(*uj),
+                cpu: CpuNanos(uj.wrapping_mul(7) % 1_000_000),
+                uncertainty: Uncertainty { split_uj: 3.0, model_uj: 0.0, meter_uj: 4.0 },
+            })
+            .collect(),
+        balances: vec![BalanceRow {
+            domain: domain(),
+            covered_ns: 60_000_000_000,
+            metered: Microjoules(attributed + rest.0 + rest.1),
+            attributed: Microjoules(attributed),
+            static_energy: Microjoules(rest.0),
+            lost: Microjoules(rest.1),
+            gaps: 0,
+        }],
+    }
+}
+
+/// Sums of an interval: of rows and of balances.
+fn totals(ledger: &mut Ledger, from: i64, to: i64) -> (u64, Balance) {
+    let segments = ledger.segments(from, to).unwrap();
+    let rows = ledger.sums(&segments).unwrap().iter().map(|sum| sum.energy_uj).sum();
+    let balances = ledger.balances(&segments).unwrap();
+    (rows, balances.into_iter().fold(Balance::default(), |sum, (_, balance)| sum.plus(balance)))
+}
+
+fn file(directory: &Path, name: &str) -> Location {
+    Location::File(directory.join(name))
+}
+
+/// Minutes at random, flushed in random batches: every interval of whole minutes has exactly what was flushed in it, at
+/// every level, before and after details are removed.
+fn sums_are_exact(cases: u32, open: impl Fn(u32) -> Ledger) {
+    let minutes = prop::collection::btree_map(
+        0_i64..4 * DAY / MINUTE,
+        (
+            prop::collection::vec((0_u64..6, 0_u64..1_000_000_000_000), 1..4),
+            (0_u64..1_000_000_000, 0_u64..1_000),
+        ),
+        1..25,
+    );
+    let strategy = (minutes, 1_usize..6, 0_i64..4 * DAY / MINUTE, 1_i64..4 * DAY / MINUTE, 0_i64..5);
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let case = Cell::new(0);
+    let open = || {
+        case.set(case.get() + 1);
+        open(case.get())
+    };
+    runner
+        .run(&strategy, |(minutes, batch, from, length, compacted)| {
+            let mut ledger = open();
+            let flushes: Vec<Flush> = minutes
+                .iter()
+                .map(|(number, (energies, rest))| minute("n", BEGIN + number * MINUTE, energies, *rest))
+                .collect();
+            for batch in flushes.chunks(batch) {
+                prop_assert_eq!(ledger.flush(batch).unwrap(), batch.len());
+                prop_assert_eq!(ledger.flush(batch).unwrap(), 0, "a repeat is not written");
+            }
+            let of = |from: i64, to: i64| -> (u64, u64) {
+                let inside = flushes.iter().filter(|flush| (from..to).contains(&flush.start_s));
+                inside.fold((0, 0), |(rows, metered), flush| {
+                    let own: u64 = flush.rows.iter().map(|row| row.energy.0).sum();
+                    (rows + own, metered + flush.balances[0].metered.0)
+                })
+            };
+            let (from, to) = (BEGIN + from * MINUTE, BEGIN + (from + length) * MINUTE);
+            for (from, to) in [(from, to), (BEGIN, BEGIN + 8 * DAY)] {
+                let (rows, balance) = totals(&mut ledger, from, to);
+                prop_assert_eq!((rows, balance.metered_uj), of(from, to));
+                prop_assert!(balance.holds() && balance.attributed_uj == rows);
+            }
+            prop_assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+            let kept = BEGIN + compacted * DAY;
+            ledger.compact(kept, kept - DAY).unwrap();
+            let (rows, balance) = totals(&mut ledger, BEGIN, BEGIN + 8 * DAY);
+            prop_assert_eq!((rows, balance.metered_uj), of(BEGIN, BEGIN + 8 * DAY));
+            prop_assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+            // Carried to another ledger, it has the same sums.
+            let mut lines = Vec::new();
+            ledger.export(&mut lines).unwrap();
+            let mut other = open();
+            other.import(&mut lines.as_slice()).unwrap();
+            let (rows, balance) = totals(&mut other, BEGIN, BEGIN + 8 * DAY);
+            prop_assert_eq!((rows, balance.metered_uj), of(BEGIN, BEGIN + 8 * DAY));
+            prop_assert_eq!(other.verify().unwrap().faults, Vec::<String>::new());
+            prop_assert!(other.import(&mut lines.as_slice()).is_err(), "nothing is imported twice");
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn sums_are_exact_through_all_levels() {
+    let directory = tempfile::tempdir().unwrap();
+    sums_are_exact(24, |case| Ledger::open(&file(directory.path(), &format!("{case}.db"))).unwrap());
+}
+
+#[test]
+fn sums_are_exact_on_a_server() {
+    let Some(server) = Server::start_or_skip("sums_are_exact_on_a_server") else { return };
+    sums_are_exact(6, |case| {
+        Ledger::open(&Location::Postgres(server.database(&format!("c{case}")))).unwrap()
+    });
+}
+
+/// What does not balance, overflows or is in the middle of a minute is refused, and nothing of it is kept.
+fn bad_rows_are_refused(mut ledger: Ledger) {
+    let good = minute("n", BEGIN, &[(1, 100)], (10, 1));
+    let mut wrong = good.clone();
+    wrong.balances[0].metered = Microjoules(112);
+    assert!(matches!(ledger.flush(&[wrong]), Err(LedgerError::Unbalanced { .. })));
+    let mut wrong = good.clone();
+    wrong.rows[0].energy = Microjoules(101);
+    assert!(matches!(ledger.flush(&[good.clone(), wrong]), Err(LedgerError::Unbalanced { .. })));
+    let mut wrong = good.clone();
+    wrong.start_s += 1;
+    assert!(matches!(ledger.flush(&[wrong]), Err(LedgerError::Unbalanced { .. })));
+    let huge = minute("n", BEGIN, &[(1, u64::MAX - 5)], (1, 0));
+    assert!(matches!(ledger.flush(&[huge]), Err(LedgerError::Overflow(_))));
+    assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY), (0, Balance::default()));
+    assert_eq!(ledger.flush(&[good]).unwrap(), 1);
+    assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY).0, 100);
+}
+
+#[test]
+fn what_does_not_balance_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    bad_rows_are_refused(Ledger::open(&file(directory.path(), "a.db")).unwrap());
+    let Some(server) = Server::start_or_skip("what_does_not_balance_is_not_written") else { return };
+    bad_rows_are_refused(Ledger::open(&Location::Postgres(server.database("bad"))).unwrap());
+}
+
+/// Two connections write the same minutes of two nodes at once: every row is there, once.
+fn two_writers_do_not_disturb(location: &Location) {
+    drop(Ledger::open(location).unwrap());
+    std::thread::scope(|scope| {
+        for node in ["one", "two"] {
+            scope.spawn(move || {
+                let mut ledger = Ledger::open(location).unwrap();
+                for number in 0..40 {
+                    let flush = minute(node, BEGIN + number * MINUTE, &[(1, 1000), (2, 1)], (1, 1));
+                    assert_eq!(ledger.flush(&[flush]).unwrap(), 1);
+                }
+            });
+        }
+    });
+    let mut ledger = Ledger::open(location).unwrap();
+    assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY).0, 2 * 40 * 1001);
+    assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn two_writers_lose_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    two_writers_do_not_disturb(&file(directory.path(), "a.db"));
+    let Some(server) = Server::start_or_skip("two_writers_lose_nothing") else { return };
+    two_writers_do_not_disturb(&Location::Postgres(server.database("two")));
+}
+
+#[test]
+fn a_full_disk_loses_nothing_once_it_is_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let mut ledger = Ledger::open(&Location::File(path.clone())).unwrap();
+    let of =
+        |number: i64| minute("n", BEGIN + number * MINUTE, &[(u64::try_from(number).unwrap(), 1000)], (1, 1));
+    assert_eq!(ledger.flush(&[of(0)]).unwrap(), 1);
+    drop(ledger);
+    let mut full = Sqlite::open(&path).unwrap();
+    full.limit_pages(30).unwrap();
+    let mut full = Ledger::with(Box::new(full)).unwrap();
+    let waiting: Vec<Flush> = (1..400).map(of).collect();
+    let error = full.flush(&waiting).unwrap_err();
+    assert!(matches!(error, LedgerError::Full { .. }), "{error}");
+    assert!(error.to_string().contains("no space is left"), "{error}");
+    // What could not be written is tried again, whole.
+    let mut free = Ledger::open(&Location::File(path)).unwrap();
+    assert_eq!(totals(&mut free, BEGIN, BEGIN + DAY).0, 1000);
+    assert_eq!(free.flush(&waiting).unwrap(), waiting.len());
+    assert_eq!(totals(&mut free, BEGIN, BEGIN + DAY).0, 400 * 1000);
+    assert_eq!(free.verify().unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_file_is_told_and_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fs::write(&path, "this is no ledger, but it is long enough to be looked at ".repeat(30)).unwrap();
+    let error = Ledger::open(&Location::File(path.clone())).unwrap_err().to_string();
+    assert!(error.contains("is damaged or is no ledger") && error.contains("keep the file"), "{error}");
+    assert!(fs::read_to_string(&path).unwrap().starts_with("this is no ledger"));
+    // A sound one that a newer carbon has written, and one whose sums were tampered with.
+    let path = directory.path().join("b.db");
+    let mut ledger = Ledger::open(&Location::File(path.clone())).unwrap();
+    ledger.flush(&[minute("n", BEGIN, &[(1, 100)], (1, 1))]).unwrap();
+    drop(ledger);
+    let raw = |sql: &str| {
+        use carbon_user::ledger::sql::Database;
+        Sqlite::open(&path).unwrap().batch(sql).unwrap();
+    };
+    raw(
+        "UPDATE energy SET energy_uj = energy_uj + 1 WHERE level_s = 3600; UPDATE factor SET g_per_kwh = 1.0;",
+    );
+    let faults = Ledger::open(&Location::File(path.clone())).unwrap().verify().unwrap().faults.join("\n");
+    assert!(faults.contains("not the sum of its parts"), "{faults}");
+    assert!(faults.contains("do not have what was attributed"), "{faults}");
+    assert!(faults.contains("not what its hash says"), "{faults}");
+    raw("UPDATE meta SET value = 99 WHERE name = 'schema'");
+    let error = Ledger::open(&Location::File(path)).unwrap_err();
+    assert!(matches!(error, LedgerError::Newer { found: 99, .. }), "{error}");
+}
+
+#[test]
+fn a_server_that_stops_is_an_error_and_no_hang() {
+    let Some(mut server) = Server::start_or_skip("a_server_that_stops_is_an_error_and_no_hang") else {
+        return;
+    };
+    let mut ledger = Ledger::open(&Location::Postgres(server.database("stop"))).unwrap();
+    let flush = minute("n", BEGIN, &[(1, 100)], (1, 1));
+    ledger.flush(std::slice::from_ref(&flush)).unwrap();
+    server.stop();
+    let error = ledger.flush(&[minute("n", BEGIN + MINUTE, &[(1, 100)], (1, 1))]).unwrap_err();
+    assert!(matches!(error, LedgerError::Database { .. }), "{error}");
+}

@@ -1,0 +1,161 @@
+//! Live intensities and metadata services, against local stubs of what is documented of them.
+
+#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+/// A server that answers each request by a function of its head, and remembers the heads.
+struct Stub {
+    url: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stub {
+    fn new(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let mut head = String::new();
+                for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                    let line = line.unwrap_or_default();
+                    if line.is_empty() {
+                        break;
+                    }
+                    head.push_str(&line);
+                    head.push('\n');
+                }
+                let (status, body) = answer(&head);
+                kept.lock().unwrap().push(head);
+                let length = body.len();
+                let _gone = write!(
+                    stream,
+                    "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        Self { url, heads }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+fn intensity(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    command.arg("intensity").args(arguments).args(["--format", "json"]);
+    command.env_remove("CARBON_ZONE").env_remove("CARBON_OFFLINE").env("CARBON_STORE", "none");
+    command.env("ELECTRICITYMAPS_TOKEN", "t0ken").env("WATTTIME_USER", "u").env("WATTTIME_PASSWORD", "p");
+    command.output().unwrap()
+}
+
+fn said(arguments: &[&str]) -> Value {
+    let output = intensity(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn documented(service: &str, request: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/signal-apis.json");
+    let all: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    all[service][request].to_string()
+}
+
+#[test]
+fn a_service_gives_the_present_value_with_its_kind() {
+    let stub = Stub::new(|_| (200, documented("electricitymaps_v3", "GET /carbon-intensity/latest")));
+    let live = said(&["DE", "--live", "electricitymaps", "--live-url", &stub.url]);
+    assert_eq!((&live["g_per_kwh"], &live["zone"]), (&302.0.into(), &"DE".into()));
+    assert_eq!(live["basis"], "location-based, hourly average, consumption");
+    assert!(live["notes"].to_string().contains("estimate"), "{}", live["notes"]);
+    let head = stub.heads().remove(0);
+    assert!(head.contains("zone=DE") && head.contains("shouldUseFallbackCallerLookup=false"), "{head}");
+    assert!(head.to_lowercase().contains("auth-token: t0ken"), "{head}");
+    let stub = Stub::new(|head| {
+        let login = head.starts_with("GET /login");
+        (
+            200,
+            documented(
+                "watttime_v3",
+                if login { "GET /login" } else { "GET /v3/forecast?region=&signal_type=&horizon_hours=" },
+            ),
+        )
+    });
+    let live = said(&["CAISO_NORTH", "--live", "watttime", "--live-url", &stub.url]);
+    assert!((live["g_per_kwh"].as_f64().unwrap() - 394.625).abs() < 0.01);
+    assert_eq!(
+        (&live["boundary"], &live["basis"]),
+        (&"direct, CO2 only".into(), &"location-based, hourly marginal".into())
+    );
+    let heads = stub.heads();
+    assert!(heads[0].contains("Basic dTpw") && heads[1].contains("Bearer eyJhbGciOi..."), "{heads:?}");
+}
+
+#[test]
+fn a_service_that_fails_is_told_and_the_table_stands_in() {
+    let ask = |stub: &Stub| said(&["FR", "--live", "electricitymaps", "--live-url", &stub.url]);
+    // Busy: asked again, with patience.
+    let busy = Stub::new(|_| (429, String::new()));
+    let live = ask(&busy);
+    assert_eq!((live["g_per_kwh"].as_f64(), busy.heads().len()), (Some(41.44), 3));
+    assert!(live["notes"].to_string().contains("fails with status 429"), "{}", live["notes"]);
+    // A token that is refused: not asked again.
+    let refuses = Stub::new(|_| (401, String::new()));
+    assert!(ask(&refuses)["notes"].to_string().contains("check the token"));
+    assert_eq!(refuses.heads().len(), 1);
+    // The answer of another zone, and none.
+    let other = Stub::new(|_| (200, documented("electricitymaps_v3", "GET /carbon-intensity/latest")));
+    assert!(ask(&other)["notes"].to_string().contains("it is of DE, not of FR"));
+    let nonsense = Stub::new(|_| (200, "<html>".into()));
+    assert_eq!(ask(&nonsense)["g_per_kwh"], 41.44);
+    // Nobody there.
+    let live = said(&["FR", "--live", "uk", "--live-url", "http://127.0.0.1:1"]);
+    assert_eq!(live["g_per_kwh"], 41.44);
+    assert_eq!(intensity(&["FR", "--live", "acme"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_region_is_told_by_the_metadata_service() {
+    let aws = Stub::new(|head| match head {
+        _ if head.starts_with("PUT /latest/api/token") => (200, "secret-token".into()),
+        _ if head.contains("placement/region") && head.contains("secret-token") => (200, "eu-west-1".into()),
+        _ => (401, String::new()),
+    });
+    assert_eq!(said(&["--here", "--metadata-url", &aws.url])["zone"], "aws:eu-west-1");
+    let azure = Stub::new(|head| {
+        let asked = head.starts_with("GET /metadata/") && head.to_lowercase().contains("metadata: true");
+        if asked { (200, "northeurope".into()) } else { (404, String::new()) }
+    });
+    assert_eq!(said(&["--here", "--metadata-url", &azure.url])["zone"], "azure:northeurope");
+    let gcp = Stub::new(|head| {
+        let asked = head.starts_with("GET /computeMetadata/")
+            && head.to_lowercase().contains("metadata-flavor: google");
+        if asked { (200, "projects/1/zones/europe-west9-b".into()) } else { (404, String::new()) }
+    });
+    assert_eq!(said(&["--here", "--metadata-url", &gcp.url])["zone"], "gcp:europe-west9");
+    // None that is known: the world, marked.
+    let none = Stub::new(|_| (404, String::new()));
+    let unknown = said(&["--here", "--metadata-url", &none.url]);
+    assert_eq!((&unknown["zone"], &unknown["assumed"]), (&"WORLD".into(), &true.into()));
+    assert!(unknown["notes"].to_string().contains("cannot be told"));
+}
+
+#[test]
+fn offline_opens_no_socket() {
+    let stub = Stub::new(|_| (200, "eu-west-1".into()));
+    let here = said(&["--here", "--offline", "--metadata-url", &stub.url]);
+    assert_eq!(here["assumed"], true);
+    let live = said(&["FR", "--offline", "--live", "uk", "--live-url", &stub.url]);
+    assert_eq!(live["g_per_kwh"], 41.44);
+    assert_eq!(stub.heads().len(), 0);
+}

@@ -1,0 +1,353 @@
+//! `carbon run` and its ledger, from outside: what is recorded, listed, reported, compared and refused.
+
+#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
+
+use crate::ledger::minute;
+use crate::postgres::Server;
+use carbon_user::ledger::query::MINUTE;
+use carbon_user::ledger::{Ledger, Location};
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Unix time of 2026-01-01.
+const BEGIN: i64 = 1_767_225_600;
+
+/// Modelled energy from /proc: what every machine and user can have.
+const MEASURE: [&str; 5] = ["run", "--quiet", "--accounting", "proc", "--meter=model"];
+
+fn carbon(store: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    command.args(arguments).env_remove("CARBON_ZONE").env_remove("CARBON_PUE").env("CARBON_STORE", store);
+    command.output().unwrap()
+}
+
+fn run(store: &str, options: &[&str], command: &[&str]) -> Option<i32> {
+    carbon(store, &[&MEASURE[..], options, &["--"], command].concat()).status.code()
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(store: &str, arguments: &[&str]) -> Value {
+    serde_json::from_str(&text(&carbon(store, &[arguments, &["--format", "json"]].concat()))).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+const WORK: &str = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done";
+
+/// What ran is listed with how it ended, and the report's sums are those of the list.
+fn runs_are_recorded(store: &str) {
+    let tagged = ["-p", "thesis", "--experiment", "e1", "--tag", "paper", "--zone", "FR"];
+    assert_eq!(run(store, &tagged, &["sh", "-c", WORK]), Some(0));
+    assert_eq!(run(store, &tagged, &["sh", "-c", "exit 3"]), Some(3));
+    assert_eq!(run(store, &["-p", "thesis", "--zone", "FR"], &["sh", "-c", "kill -TERM $$"]), Some(143));
+    assert_eq!(run(store, &["-p", "other", "--zone", "FR"], &["no-such-command-anywhere"]), Some(127));
+    assert_eq!(run(store, &["-p", "other", "--no-store"], &["true"]), Some(0));
+    let list = json(store, &["runs", "list"]);
+    let runs = list["runs"].as_array().unwrap();
+    let of = |key: &str| runs.iter().map(|run| run[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("status"), ["done", "failed", "killed", "failed"]);
+    assert_eq!(of("exit_status"), [0, 3, 143, 127]);
+    assert_eq!(runs[0]["tags"][0], "paper");
+    assert_eq!(runs[3]["dynamic_uj"], Value::Null, "unknown is not zero");
+    let sum = json(store, &["runs", "sum", "--tag", "paper"]);
+    assert_eq!((&sum["runs"], &sum["failed"]), (&2.into(), &1.into()), "failed runs are behind a paper too");
+    let report = json(store, &["report", "--by", "project"]);
+    let rows = report["rows"].as_array().unwrap();
+    let thesis = rows.iter().find(|row| row["key"] == "thesis").unwrap();
+    let expected: u64 = runs[..3].iter().map(|run| run["dynamic_uj"].as_u64().unwrap()).sum();
+    assert_eq!(thesis["dynamic_uj"].as_u64(), Some(expected));
+    assert_eq!(report["reconciliation"]["holds"], true);
+    assert_eq!(report["factors"][0]["zone"], "FR");
+    let other = rows.iter().find(|row| row["key"] == "other").unwrap();
+    assert_eq!(other["grams"], Value::Null);
+    // Another factor is another figure, and the ledger keeps its own.
+    let recorded = thesis["grams"].as_f64().unwrap();
+    let world = json(store, &["report", "--by", "project", "--factors", "WORLD"]);
+    let world_row = world["rows"].as_array().unwrap().iter().find(|row| row["key"] == "thesis").unwrap();
+    assert!((world_row["grams"].as_f64().unwrap() / recorded - 458.0 / 41.44).abs() < 1e-6);
+    assert_eq!(json(store, &["report", "--by", "project"])["rows"], report["rows"]);
+    let id = runs[0]["id"].as_str().unwrap();
+    let said = text(&carbon(store, &["explain", &id[id.len() - 12..]]));
+    for step in ["1. reading: ", "2. CPU time: ", "3. energy: ", "4. factor ", "5. grams: "] {
+        assert!(said.contains(step), "{said}");
+    }
+    assert!(said.contains(&format!("{} uJ / 3.6e12", runs[0]["dynamic_uj"])), "{said}");
+    let verified = carbon(store, &["ledger", "verify"]);
+    assert!(text(&verified).contains("all sums hold"));
+}
+
+#[test]
+fn runs_are_recorded_and_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    runs_are_recorded(directory.path().join("new/a.db").to_str().unwrap());
+}
+
+#[test]
+fn runs_are_recorded_on_a_server() {
+    let Some(server) = Server::start_or_skip("runs_are_recorded_on_a_server") else { return };
+    let url = server.database("runs");
+    runs_are_recorded(&url);
+    let said = text(&carbon(&url, &["report"]));
+    assert!(said.contains("postgres://carbon@127.0.0.1") && !said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_file_of_intensities_is_used_for_its_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, file) = (directory.path().join("a.db"), directory.path().join("g.csv"));
+    let store = path.to_str().unwrap();
+    let head = "start,end,g_per_kwh,signal,boundary,method";
+    fs::write(&file, format!("{head}\n2020-01-01T00:00Z,2100-01-01T00:00Z,77,marginal,direct,location\n"))
+        .unwrap();
+    let options = ["--zone", "FR", "--intensity-file", file.to_str().unwrap()];
+    assert_eq!(run(store, &options, &["sh", "-c", WORK]), Some(0));
+    let of_file = json(store, &["report", "--by", "run"]);
+    assert_eq!(of_file["factors"][0]["g_per_kwh"], 77.0);
+    assert_eq!(of_file["factors"][0]["basis"], "location-based, hourly marginal");
+    // A time that it has no value for is the place's yearly average; and two kinds have no sum.
+    fs::write(&file, format!("{head}\n2020-01-01T00:00Z,2020-01-02T00:00Z,77,marginal,direct,location\n"))
+        .unwrap();
+    assert_eq!(run(store, &options, &["sh", "-c", WORK]), Some(0));
+    let both = json(store, &["report", "--by", "run"]);
+    assert_eq!(both["total"]["grams"], Value::Null);
+    assert!(both["notes"].to_string().contains("different things"), "{}", both["notes"]);
+    fs::write(&file, "start,g\n").unwrap();
+    assert_eq!(run(store, &options, &["true"]), Some(125));
+}
+
+#[test]
+fn a_run_whose_carbon_was_killed_is_there_and_its_energy_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let store = path.to_str().unwrap();
+    let mark = directory.path().join("started");
+    let script = format!("touch {} && exec sleep 30", mark.display());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_carbon"))
+        .args(MEASURE)
+        .args(["-p", "lost", "--", "sh", "-c", &script])
+        .env("CARBON_STORE", store)
+        .spawn()
+        .unwrap();
+    for _ in 0..1000 {
+        if mark.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let list = json(store, &["runs", "list"]);
+    assert_eq!(
+        (&list["runs"][0]["status"], &list["runs"][0]["dynamic_uj"]),
+        (&"running".into(), &Value::Null)
+    );
+    let report = json(store, &["report"]);
+    assert_eq!(report["rows"][0]["dynamic_uj"], Value::Null);
+    assert!(report["notes"].to_string().contains("1 runs have not ended"), "{}", report["notes"]);
+    // It has left its id where the user sees it.
+    let said = carbon(store, &["run", "--accounting", "proc", "--meter=model", "--zone", "FR", "--", "true"]);
+    let id = json(store, &["runs", "list"])["runs"][1]["id"].as_str().unwrap().to_owned();
+    assert!(stderr(&said).contains(&format!("recorded as run {id} in {store}")), "{}", stderr(&said));
+}
+
+#[test]
+fn gates_answer_with_a_status() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("a.db");
+    let store = store.to_str().unwrap();
+    assert_eq!(run(store, &["--max-energy", "1MJ"], &["true"]), Some(0));
+    assert_eq!(run(store, &["--max-energy", "0.001mJ"], &["sh", "-c", WORK]), Some(1));
+    assert_eq!(
+        run(store, &["--max-energy", "0.001mJ"], &["sh", "-c", "exit 9"]),
+        Some(9),
+        "the command's own"
+    );
+    assert_eq!(run(store, &["--max-energy", "much"], &["true"]), Some(125));
+    assert_eq!(run(store, &["--repeat", "4", "--experiment", "few"], &["sh", "-c", WORK]), Some(0));
+    let many = WORK.replace("30000", "300000");
+    assert_eq!(run(store, &["--repeat", "4", "--experiment", "many"], &["sh", "-c", &many]), Some(0));
+    let compare = |a: &str, b: &str, limit: &str| {
+        carbon(store, &["runs", "compare", a, b, "--fail-above", limit, "--format", "json"])
+    };
+    let worse = compare("experiment:few", "experiment:many", "5%");
+    assert_eq!(worse.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&worse.stdout).unwrap();
+    assert_eq!((&found["verdict"], &found["a"]["runs"]), (&"worse".into(), &4.into()));
+    assert!(found["p"].as_f64().unwrap() < 0.05);
+    assert_eq!(compare("experiment:many", "experiment:few", "5%").status.code(), Some(0));
+    assert_eq!(compare("experiment:few", "experiment:none", "5%").status.code(), Some(2));
+    assert_eq!(compare("experiment:few", "experiment:many", "five").status.code(), Some(2));
+    // The repeats of one command are one series.
+    let runs = json(store, &["runs", "list"]);
+    let series = runs["runs"].as_array().unwrap().last().unwrap()["series"].as_str().unwrap().to_owned();
+    assert_eq!(compare(&series, &series, "0%").status.code(), Some(0));
+}
+
+/// A ledger with energies of three namespaces over two days.
+fn filled(path: &Path) {
+    let mut ledger = Ledger::open(&Location::File(path.into())).unwrap();
+    let flushes: Vec<_> = (0..48)
+        .map(|half| {
+            minute("n", BEGIN + half * 60 * MINUTE, &[(0, 1_000_000), (1, 2_000_000), (2, 3)], (7, 2))
+        })
+        .collect();
+    ledger.flush(&flushes).unwrap();
+}
+
+#[test]
+fn a_report_reconciles_to_the_microjoule_in_every_form() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    filled(&path);
+    let store = path.to_str().unwrap();
+    let ask = ["report", "--by", "namespace", "--from", "2026-01-01", "--to", "2026-01-03"];
+    let report = json(store, &ask);
+    let rows = report["rows"].as_array().unwrap();
+    let of = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap()["dynamic_uj"].as_u64().unwrap();
+    assert_eq!((of("ns0"), of("ns1"), of("ns2")), (48_000_000, 96_000_000, 144));
+    assert_eq!(report["reconciliation"]["metered_uj"], 48 * (3_000_003 + 9));
+    assert_eq!(report["reconciliation"]["holds"], true);
+    let days = json(store, &[&ask[..], &["--per", "day", "--tz", "Europe/Paris"]].concat());
+    let days: Vec<(&str, u64)> = days["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["key"] == "ns0")
+        .map(|row| (row["period"].as_str().unwrap(), row["dynamic_uj"].as_u64().unwrap()))
+        .collect();
+    // A day in Paris ends an hour before one of UTC: of the first, 23 hours are there.
+    assert_eq!(days, [("2026-01-01", 23_000_000), ("2026-01-02", 24_000_000)]);
+    for (format, mark) in [
+        ("table", "reconciled"),
+        ("csv", "key,cpu_ns,dynamic_uj"),
+        ("markdown", "| ns1 |"),
+        ("html", "<td>ns1</td>"),
+        ("focus-csv", "ChargePeriodStart,"),
+        ("latex", "\\begin{tabular}"),
+        ("bibtex", "@misc{carbon-"),
+        ("model-card", "co2_eq_emissions:"),
+    ] {
+        let said = text(&carbon(store, &[&ask[..], &["--format", format]].concat()));
+        assert!(said.contains(mark), "{format}: {said}");
+    }
+    let sci = json(store, &[&ask[..], &["--sci", "--per-unit", "request=1000"]].concat());
+    let per_request = sci["sci"]["score_g"].as_f64().unwrap();
+    let parts = sci["sci"]["operational_g"].as_f64().unwrap() + sci["sci"]["embodied_g"].as_f64().unwrap();
+    assert!(
+        (per_request - parts / 1000.0).abs() < 1e-9 && parts > 1000.0,
+        "two days of a server are some hundred grams"
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_is_said_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    filled(&path);
+    let store = path.to_str().unwrap();
+    let cases: [(&[&str], &str); 10] = [
+        (&["report", "--from", "soon"], "not a date or time"),
+        (&["report", "--from", "2030-01-01", "--to", "2029-01-01"], "not before the end"),
+        (&["report", "--tz", "Mars/Olympus"], "--tz"),
+        (&["report", "--by", "namespace", "--factors", "Atlantis"], "unknown zone"),
+        (&["report", "--sci", "--per-unit", "request"], "not UNIT=COUNT"),
+        (&["runs", "show", "nothing"], "no run \"nothing\""),
+        (&["advise", "--provider", "acme"], "not a provider"),
+        (&["advise", "--provider", "aws", "--near", "mars-1"], "not a region of aws"),
+        (&["intensity", "aws:mars-1"], "unknown zone"),
+        (&["ledger", "import", "/nonexistent"], "cannot open"),
+    ];
+    for (arguments, said) in cases {
+        let output = carbon(store, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            stderr(&output).contains(said) && stderr(&output).lines().count() == 1,
+            "{}",
+            stderr(&output)
+        );
+    }
+    let nowhere = carbon("/nonexistent/ledger.db", &["runs", "list"]);
+    assert!(stderr(&nowhere).contains("nothing was recorded there yet"), "{}", stderr(&nowhere));
+    assert!(stderr(&carbon("none", &["report"])).contains("needs a ledger"));
+    assert!(stderr(&carbon("mysql://x", &["report"])).contains("no store"));
+}
+
+#[test]
+fn a_ledger_that_cannot_be_used_stops_only_who_named_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    fs::write(&path, "no ledger at all ".repeat(100)).unwrap();
+    let output = carbon(path.to_str().unwrap(), &[&MEASURE[..], &["--", "echo", "ran"]].concat());
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), &b""[..]));
+    // Not named: the default's, of a user whose data directory is a file. It is said in the report.
+    let mut command = if rustix::process::geteuid().is_root() {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = directory.path().join("carbon");
+        fs::copy(env!("CARGO_BIN_EXE_carbon"), &copy).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).current_dir("/");
+        command
+    } else {
+        Command::new(env!("CARGO_BIN_EXE_carbon"))
+    };
+    command.args(["run", "--accounting", "proc", "--meter=model", "--format", "json", "--", "echo", "ran"]);
+    let output = command.env_remove("CARBON_STORE").env("XDG_DATA_HOME", &path).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ran\n"[..]));
+    let report: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(report["notes"].to_string().contains("this run is not recorded"), "{}", report["notes"]);
+}
+
+/// Killed at any instant while it writes, a ledger has each line of a file whole or not at all, and its sums hold.
+#[test]
+fn kill_9_loses_nothing_that_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let store = path.to_str().unwrap();
+    drop(Ledger::open(&Location::File(path.clone())).unwrap());
+    let source = directory.path().join("source.db");
+    let mut written = 0_u64;
+    for kill in 0..40_u64 {
+        // Thirty minutes of a node of their own: all of them are imported, or none.
+        let mut from = Ledger::open(&Location::File(source.clone())).unwrap();
+        let node = format!("n{kill}");
+        let flushes: Vec<_> =
+            (0..30).map(|number| minute(&node, BEGIN + number * MINUTE, &[(1, 1000)], (1, 1))).collect();
+        from.flush(&flushes).unwrap();
+        let mut lines = Vec::new();
+        from.export(&mut lines).unwrap();
+        drop(from);
+        fs::remove_file(&source).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_carbon"))
+            .args(["ledger", "import", "-"])
+            .env("CARBON_STORE", store)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&lines).unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(kill * 1700 % 37_000));
+        let _ended = child.kill();
+        let said = child.wait_with_output().unwrap();
+        let mut ledger = Ledger::open(&Location::File(path.clone())).unwrap();
+        let segments = ledger.segments(BEGIN, BEGIN + 86_400).unwrap();
+        let now: u64 = ledger.sums(&segments).unwrap().iter().map(|sum| sum.energy_uj).sum();
+        assert!(now == written || now == written + 30_000, "{kill}: {written} then {now}");
+        if said.stdout.starts_with(b"imported") {
+            assert_eq!(now, written + 30_000, "{kill}: what was said to be written is there");
+        }
+        written = now;
+        assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new(), "{kill}");
+    }
+    println!("{} of 40 imports were written before the kill", written / 30_000);
+}
