@@ -282,7 +282,7 @@ fn model_and_calibration_are_printed_and_keep_their_schemas() {
     let table = model::table(&model, LONG);
     for words in [
         "evidence: no window was idle; calibrated: 4.000 W, waking 0.50 W",
-        "cannot be told apart, only their sum is known: ssh.service, build",
+        "cannot be told apart, only their sum is known: ssh.service, user.slice/build",
         "MEMBER ",
         "W/CPU",
     ] {
