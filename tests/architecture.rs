@@ -125,7 +125,8 @@ fn a_clock_is_read_in_one_place() {
 /// The wall clock may be set at any time: it makes the labels of a report, and no window, time or energy.
 #[test]
 fn the_wall_clock_is_for_labels_only() {
-    assert_eq!(holding(&["clock::wall", "wall()"]), ["cli/engine.rs", "clock.rs"]);
+    let found = holding(&["clock::wall", "wall()"]);
+    assert!(found.iter().all(|path| path == "clock.rs" || path.starts_with("cli/")), "{found:?}");
     let clock = sources().into_iter().find(|source| source.path == "clock.rs").unwrap();
     assert!(!clock.code.contains("ClockId::Realtime"), "only jiff reads it, for wall()");
 }
