@@ -144,7 +144,7 @@ pub(super) fn cgroups(options: &Options) -> Result<Told> {
     for watch in &mut watches {
         watch.look(&places, cpus.into())?;
     }
-    let mut faults = growth(&minutes);
+    let mut faults = growth(&minutes, options.cgroups >= 100_000);
     if count < options.cgroups {
         faults.push(format!("{count} cgroups were made, {} asked for", options.cgroups));
     }
