@@ -186,19 +186,36 @@ fn settle(slot: &mut Slot) {
     }
 }
 
-/// Run by userspace on a CPU with a key as argument that nothing can be booked to any more: gives its cell free there.
-/// The programs on this CPU's switches do not run meanwhile, as interrupts are off.
+/// Run by userspace on a CPU with keys as arguments that nothing can be booked to any more, 0 for none: gives their cells
+/// free there. The programs on this CPU's switches do not run meanwhile, as interrupts are off.
 #[raw_tracepoint]
 pub(crate) fn carbon_forget(ctx: RawTracePointContext) -> i32 {
-    let key: u64 = ctx.arg(0);
     let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return 1 };
     // SAFETY: an element of this CPU.
-    if let Some(cell) = cell_of(unsafe { &mut *table }, key)
+    let table = unsafe { &mut *table };
+    forget(table, ctx.arg(0));
+    forget(table, ctx.arg(1));
+    forget(table, ctx.arg(2));
+    forget(table, ctx.arg(3));
+    forget(table, ctx.arg(4));
+    forget(table, ctx.arg(5));
+    forget(table, ctx.arg(6));
+    forget(table, ctx.arg(7));
+    forget(table, ctx.arg(8));
+    forget(table, ctx.arg(9));
+    forget(table, ctx.arg(10));
+    forget(table, ctx.arg(11));
+    0
+}
+
+#[inline(always)]
+fn forget(table: &mut Cells, key: u64) {
+    if key != 0
+        && let Some(cell) = cell_of(table, key)
         && cell.key == key
     {
         *cell = Cell { key: 0, exec_ns: 0 };
     }
-    0
 }
 
 /// A context switch on a kernel that does not describe its types: no field can be read, but the previous task is still the
