@@ -16,8 +16,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use carbon_ebpf::{
-    CELLS, Cell, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek, Slot,
-    cell_index,
+    CELLS, Cell, Cells, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek,
+    Slot, cell_index,
 };
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -143,6 +143,27 @@ fn turn(slot: &mut Slot, key: u64) {
     slot.key = key;
 }
 
+/// The key's cell, or a free one for it; nothing where both of its places are others'. It is not looked for a free one before
+/// both are seen: the first may have become free after the key took the second.
+#[inline(always)]
+fn cell_of(table: &mut Cells, key: u64) -> Option<&mut Cell> {
+    let first = cell_index(key) & (CELLS - 1);
+    let second = first ^ 1;
+    let [one, other] = [table.cells[first].key, table.cells[second].key];
+    let place = if one == key {
+        first
+    } else if other == key {
+        second
+    } else if one == 0 {
+        first
+    } else if other == 0 {
+        second
+    } else {
+        return None;
+    };
+    Some(&mut table.cells[place & (CELLS - 1)])
+}
+
 /// Moves what is pending to the key's cell. A cell is never given to another key while it holds time: the loser
 /// of a conflict goes to the hash, and what has no room there to the overflow account.
 #[inline(always)]
@@ -153,12 +174,9 @@ fn settle(slot: &mut Slot) {
         return;
     }
     let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return };
-    // SAFETY: an element of this CPU; the index is masked.
-    let cell = unsafe { &mut (*table).cells[cell_index(slot.key) & (CELLS - 1)] };
-    if cell.key == 0 {
+    // SAFETY: an element of this CPU.
+    if let Some(cell) = cell_of(unsafe { &mut *table }, slot.key) {
         cell.key = slot.key;
-    }
-    if cell.key == slot.key {
         cell.exec_ns += pending_ns;
     } else if let Some(crowded) = maps::CROWDED.get_ptr_mut(slot.key) {
         // SAFETY: this CPU's copy of the element.
@@ -168,18 +186,36 @@ fn settle(slot: &mut Slot) {
     }
 }
 
-/// Run by userspace on a CPU with a key as argument that nothing can be booked to any more: gives its cell free there.
-/// The programs on this CPU's switches do not run meanwhile, as interrupts are off.
+/// Run by userspace on a CPU with keys as arguments that nothing can be booked to any more, 0 for none: gives their cells
+/// free there. The programs on this CPU's switches do not run meanwhile, as interrupts are off.
 #[raw_tracepoint]
 pub(crate) fn carbon_forget(ctx: RawTracePointContext) -> i32 {
-    let key: u64 = ctx.arg(0);
     let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return 1 };
-    // SAFETY: an element of this CPU; the index is masked.
-    let cell = unsafe { &mut (*table).cells[cell_index(key) & (CELLS - 1)] };
-    if cell.key == key {
+    // SAFETY: an element of this CPU.
+    let table = unsafe { &mut *table };
+    forget(table, ctx.arg(0));
+    forget(table, ctx.arg(1));
+    forget(table, ctx.arg(2));
+    forget(table, ctx.arg(3));
+    forget(table, ctx.arg(4));
+    forget(table, ctx.arg(5));
+    forget(table, ctx.arg(6));
+    forget(table, ctx.arg(7));
+    forget(table, ctx.arg(8));
+    forget(table, ctx.arg(9));
+    forget(table, ctx.arg(10));
+    forget(table, ctx.arg(11));
+    0
+}
+
+#[inline(always)]
+fn forget(table: &mut Cells, key: u64) {
+    if key != 0
+        && let Some(cell) = cell_of(table, key)
+        && cell.key == key
+    {
         *cell = Cell { key: 0, exec_ns: 0 };
     }
-    0
 }
 
 /// A context switch on a kernel that does not describe its types: no field can be read, but the previous task is still the

@@ -21,8 +21,9 @@ pub const COMM_LEN: usize = 16;
 /// Bytes of a cgroup's path that an event carries; a longer one is found by walking the tree.
 pub const PATH_LEN: usize = 512;
 
-/// Cells of the hook's direct-mapped table on each CPU; a power of two.
-pub const CELLS: usize = 256;
+/// Cells of the hook's table on each CPU, two for each hash; a power of two. As many as the kernel lets a per-CPU value have
+/// bytes for (`PCPU_MIN_UNIT_SIZE`, 32 KiB): of a thousand active keys one in thirty finds both of its cells taken.
+pub const CELLS: usize = 2048;
 
 /// `task_struct.flags` of a kernel thread (`include/linux/sched.h`, the same from 2.6 to 7.3; no BTF has it).
 pub const PF_KTHREAD: u32 = 0x0020_0000;
@@ -299,7 +300,7 @@ pub struct Cell {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Cells {
-    /// Direct-mapped by [`cell_index`].
+    /// A key's place is that of [`cell_index`], or the neighbour that differs in the last bit.
     pub cells: [Cell; CELLS],
 }
 

@@ -54,6 +54,10 @@ fn main() -> Result<()> {
     };
     match words {
         ["switch"] => told("switch", switch::switch()),
+        ["switch", "cgroups"] => {
+            println!("{}", switch::switch_of_cgroups()?);
+            Ok(())
+        }
         ["snapshot"] => told("snapshot", snapshots(&[1, 100, 1_000, 10_000])),
         ["snapshot", count] => told("snapshot", snapshots(&[count.parse().context("a number of cgroups")?])),
         ["load"] => told("load", load::load()),

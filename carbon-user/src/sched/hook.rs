@@ -5,6 +5,7 @@
 //! where they moved meanwhile. A CPU that is offline keeps its slot, and has no time.
 
 use super::apart::Apart;
+use super::object::ARGUMENTS;
 use super::procstat::ProcStat;
 use super::slots::{SlotTimes, workload};
 use super::tracer::Tracer;
@@ -14,7 +15,7 @@ use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos};
 use crate::window::{SchedSnapshot, Usage, WorkloadKey};
 use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, Slot};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 const FOLD: &str = "carbon_fold";
 const PEEK: &str = "carbon_peek";
@@ -143,30 +144,38 @@ impl Hook {
         if self.released.is_empty() {
             return Ok(());
         }
-        let mut cells: HashMap<u64, Vec<usize>> = HashMap::new();
+        let mut on: HashMap<u64, HashSet<usize>> = HashMap::new();
         let released = &self.released;
         self.tracer.object.cells(|cpu, key, _| {
             if released.contains(&CgroupId(key & !KEY_KERNEL_THREAD)) {
-                let cpus = cells.entry(key).or_default();
-                if !cpus.contains(&cpu) {
-                    cpus.push(cpu);
-                }
+                on.entry(key).or_default().insert(cpu);
             }
         })?;
         let told: HashMap<WorkloadKey, CpuNanos> =
             usage.rows().map(|(key, nanos)| (key, nanos.iter().copied().sum())).collect();
         let mut kept = HashSet::new();
-        for (key, cpus) in cells {
-            let cgroup = CgroupId(key & !KEY_KERNEL_THREAD);
-            if cpus.iter().any(|cpu| self.is_undisturbed(*cpu)) {
-                kept.insert(cgroup);
-                continue;
+        on.retain(|key, cpus| {
+            let stays = cpus.iter().any(|cpu| self.is_undisturbed(*cpu));
+            if stays {
+                kept.insert(CgroupId(key & !KEY_KERNEL_THREAD));
             }
-            for cpu in cpus {
-                self.tracer.object.run_on_demand(FORGET, key, u32::try_from(cpu).ok())?;
+            !stays
+        });
+        let cpus: BTreeSet<usize> = on.values().flatten().copied().collect();
+        for cpu in cpus {
+            let keys: Vec<u64> =
+                on.iter().filter(|(_, cpus)| cpus.contains(&cpu)).map(|(key, _)| *key).collect();
+            for keys in keys.chunks(ARGUMENTS) {
+                let mut arguments = [0; ARGUMENTS];
+                for (argument, key) in arguments.iter_mut().zip(keys) {
+                    *argument = *key;
+                }
+                self.tracer.object.run_with(FORGET, arguments, u32::try_from(cpu).ok())?;
             }
-            self.tracer.object.forget_crowded(key)?;
-            self.forgotten += told.get(&workload(key)).copied().unwrap_or_default();
+        }
+        for key in on.keys() {
+            self.tracer.object.forget_crowded(*key)?;
+            self.forgotten += told.get(&workload(*key)).copied().unwrap_or_default();
         }
         self.released = kept;
         Ok(())

@@ -33,6 +33,8 @@ const ROW_BYTES: u32 = 512 << 10;
 const MEMBERS_MAX: u32 = 65_536;
 /// Workloads whose events are counted; the rest is summed. 24 bytes for each on every CPU.
 const COUNTED_MAX: u32 = 4_096;
+/// Arguments of a raw tracepoint at most.
+pub(super) const ARGUMENTS: usize = 12;
 /// What a ring buffer puts before each record (`BPF_RINGBUF_HDR_SZ`).
 const RECORD_HEADER_BYTES: u32 = 8;
 
@@ -190,10 +192,22 @@ impl Object {
         argument: u64,
         cpu: Option<u32>,
     ) -> Result<(), SchedError> {
+        let mut arguments = [0; ARGUMENTS];
+        arguments[0] = argument;
+        self.run_with(program, arguments, cpu)
+    }
+
+    /// The same with all the arguments that there can be.
+    pub(super) fn run_with(
+        &mut self,
+        program: &'static str,
+        arguments: [u64; ARGUMENTS],
+        cpu: Option<u32>,
+    ) -> Result<(), SchedError> {
         let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
         let raw: &mut RawTracePoint = found.try_into().map_err(|error| SchedError::load(program, error))?;
         let mut options = RawTracePointRunOptions { cpu, ..RawTracePointRunOptions::default() };
-        options.args[0] = argument;
+        options.args = arguments;
         let result = raw.test_run(options).map_err(|error| SchedError::load(program, error))?;
         if result.return_value != 0 {
             return Err(SchedError::Refused { program, code: result.return_value });

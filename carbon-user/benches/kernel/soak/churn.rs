@@ -65,7 +65,8 @@ pub(super) fn churn(options: &Options) -> Result<Told> {
         if begun.elapsed().as_secs() / rows_s > ended {
             ended = begun.elapsed().as_secs() / rows_s;
             let now = (machine(), made());
-            let a_second = |now: u64, before: u64| (now - before) as f64 / row_begun.elapsed().as_secs_f64();
+            let a_second =
+                |now: u64, before: u64| now.saturating_sub(before) as f64 / row_begun.elapsed().as_secs_f64();
             let top = tops.iter().map(|top| Held::of(top.0.id())).collect::<Result<Vec<_>>>()?;
             let sum = |of: fn(&carbon_user::window::Accounts) -> u64| {
                 watches.iter().map(|watch| of(&watch.accounts)).sum::<u64>()
@@ -96,12 +97,13 @@ pub(super) fn churn(options: &Options) -> Result<Told> {
             minutes.push(Minute { top });
         }
     }
-    let mut faults = growth(&minutes);
+    let mut faults = growth(&minutes, options.minutes >= 9.0);
     let tables = compared(&watches, &mut faults);
     let opening = format!(
         "Busy and idle tasks, forks, threads, switches, cgroups that come and go, tasks that are moved, and {runs} times `carbon \
-         run`, all at once for {:.1} minutes. `carbon top` by each way of accounting is what memory and descriptors are of.\n\n",
-        begun.elapsed().as_secs_f64() / 60.0
+         run`, all at once for {:.1} minutes. `carbon top` by each way of accounting is what memory and descriptors are of{}.\n\n",
+        begun.elapsed().as_secs_f64() / 60.0,
+        if options.minutes < 9.0 { "; too short to tell whether its own memory grows" } else { "" }
     );
     Ok(Told { text: opening + &text + "\n" + &tables + &outcome(&faults), faults })
 }

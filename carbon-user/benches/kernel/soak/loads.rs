@@ -185,7 +185,10 @@ fn cgroups(top: &str, rate: u32, most: u64, told: &Path) -> Result<()> {
         remove(&folder)?;
         made += 1;
         if made.is_multiple_of(100) || made == most {
-            fs::write(told, made.to_string())?;
+            // Whole at any moment.
+            let next = told.with_extension("next");
+            fs::write(&next, made.to_string())?;
+            fs::rename(&next, told)?;
         }
         if made == most {
             bail!("all of them");

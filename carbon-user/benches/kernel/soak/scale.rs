@@ -11,6 +11,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// `carbon top` may hold so much of its own where cgroups come and go as fast as they can.
+const RESIDENT_MOST_KIB: u64 = 48 << 10;
+
 /// As many switches as the machine can make, for some seconds.
 pub(super) fn switches(options: &Options) -> Result<Told> {
     let places = [Place::new("switches")?];
@@ -144,7 +147,12 @@ pub(super) fn cgroups(options: &Options) -> Result<Told> {
     for watch in &mut watches {
         watch.look(&places, cpus.into())?;
     }
-    let mut faults = growth(&minutes);
+    let mut faults = growth(&minutes, false);
+    // A thousand a second fill every table that is bounded: how much that is, not whether it still swings, is asked.
+    let most_kib = minutes.iter().flat_map(|minute| &minute.top).map(|held| held.resident_kib).max();
+    if most_kib.is_some_and(|kib| kib > RESIDENT_MOST_KIB) {
+        faults.push(format!("carbon top holds more than {RESIDENT_MOST_KIB} KiB"));
+    }
     if count < options.cgroups {
         faults.push(format!("{count} cgroups were made, {} asked for", options.cgroups));
     }
