@@ -4,14 +4,16 @@
 //! that could have run it, as root and with BTF, that counts as a failure; what the kernel lacks does not.
 
 use crate::machine;
-use crate::sh::{Stopwatch, cargo, cmd};
+use crate::sh::{Stopwatch, cargo, cmd, find};
+use crate::toolchain::{apt_install, can_apt};
 use anyhow::{Result, bail};
+use std::path::Path;
 
 /// What a test that cannot run prints at the start of a line, before the reason.
 const SKIPPED: [&str; 2] = ["SKIPPED:", "SKIPPED IN PART:"];
 
-/// A reason that is no fault of whoever runs the tests.
-const LACKING: &str = "the kernel has no ";
+/// Reasons that are no fault of whoever runs the tests.
+const LACKING: [&str; 2] = ["the kernel has no ", "the machine is too busy"];
 
 /// The steps: how each is called, and cargo's arguments. One list of packages for all, so that the dependencies are
 /// built once.
@@ -37,6 +39,7 @@ pub(crate) fn run() -> Result<()> {
     } else {
         eprintln!("xtask test: the kernel part is left out; missing: {}", lacks.join("; "));
     }
+    install_server();
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for (name, args) in STEPS {
@@ -61,11 +64,24 @@ pub(crate) fn run() -> Result<()> {
     for line in &tally.skipped {
         println!("  {line}");
     }
-    let avoidable = tally.skipped.iter().filter(|line| !line.contains(LACKING)).count();
+    let avoidable =
+        tally.skipped.iter().filter(|line| !LACKING.iter().any(|lacking| line.contains(lacking))).count();
     if lacks.is_empty() && avoidable > 0 {
         failures.push(format!("{avoidable} skipped that this machine can run"));
     }
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+/// The ledger's tests start a PostgreSQL server of their own, for which its programs are enough.
+fn install_server() {
+    let there = Path::new("/usr/lib/postgresql").is_dir() || find("initdb").is_some();
+    if there || !can_apt() {
+        return;
+    }
+    eprintln!("xtask test: installing postgresql, for the ledger's tests");
+    if let Err(error) = apt_install(&["postgresql"]) {
+        eprintln!("xtask test: the tests that need it are left out: {error:#}");
+    }
 }
 
 /// Counts over all test programs.

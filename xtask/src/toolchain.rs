@@ -198,12 +198,12 @@ pub(crate) fn wish_for(program: &str, package: &str) {
     }
 }
 
-fn can_apt() -> bool {
+pub(crate) fn can_apt() -> bool {
     machine::is_root() && find("apt-get").is_some()
 }
 
 /// Installs packages, but never at the price of removing others (rustc-web and rustc exclude each other).
-fn apt_install<P: AsRef<str>>(packages: &[P]) -> Result<()> {
+pub(crate) fn apt_install<P: AsRef<str>>(packages: &[P]) -> Result<()> {
     cmd("apt-get").args(["-q", "update"]).run()?;
     cmd("apt-get")
         .args(["-q", "install", "--yes", "--no-remove", "--no-install-recommends"])
