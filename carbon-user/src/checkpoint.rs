@@ -175,7 +175,9 @@ fn entry(kept: &Kept) -> DomainEntry {
 }
 
 fn kept(entry: DomainEntry, same_boot: bool) -> Result<Kept, String> {
-    let kind = [DomainKind::Package, DomainKind::Dram].into_iter().find(|kind| kind.as_str() == entry.domain);
+    let kind = [DomainKind::Package, DomainKind::Dram, DomainKind::Platform]
+        .into_iter()
+        .find(|kind| kind.as_str() == entry.domain);
     let kind = kind.ok_or_else(|| format!("no domain {:?}", entry.domain))?;
     let key = |workload: WorkloadEntry| WorkloadKey {
         cgroup: CgroupId(workload.cgroup_id),

@@ -162,7 +162,8 @@ impl State {
 
     fn bank_for(&self, domain: &Domain) -> Option<Bank> {
         let package = self.packages.get(usize::from(domain.package.0))?;
-        if self.method != Method::Bank || domain.quality == Quality::Modelled {
+        let splits_by_cpu_time = domain.kind != DomainKind::Gpu;
+        if self.method != Method::Bank || domain.quality == Quality::Modelled || !splits_by_cpu_time {
             return None;
         }
         // The table's watts are of the processor: memory's are learned from its first windows.

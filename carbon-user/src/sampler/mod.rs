@@ -232,7 +232,7 @@ impl Sampler {
                 }
                 Err(error) => {
                     self.faults.unread += 1;
-                    baseline.take_if(|_| error.kind != ErrorKind::Retry);
+                    baseline.take_if(|_| error.kind == ErrorKind::Fatal);
                     unread.push((domain, error.message));
                 }
             }

@@ -25,6 +25,7 @@ mod run_cgroup;
 mod runs;
 mod slots;
 mod tracer;
+mod whereabouts;
 
 pub use books::Books;
 pub use cpustat::CpuStat;
@@ -36,6 +37,7 @@ pub use proc::Proc;
 pub use programs::{ProgramTime, Timing, time_programs};
 pub use raw::Raw;
 pub use runs::{ProcessTime, Processes};
+pub use whereabouts::Whereabouts;
 
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
