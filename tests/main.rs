@@ -14,6 +14,7 @@
 mod accounting;
 mod architecture;
 mod doctor;
+mod gpu;
 mod measuring;
 mod run_process;
 mod stress;

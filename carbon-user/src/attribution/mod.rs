@@ -9,10 +9,13 @@
 //! metered = sum of the workloads' dynamic energy + static + lost
 //! ```
 //!
+//! The energy of an accelerator is split by who used it ([`device`]), by the same equation.
+//!
 //! CPU time that no workload could be given ([`Accounts`]) takes no part in the split: its energy is in the
 //! others' shares.
 
 pub mod bank;
+mod device;
 pub mod share;
 mod state;
 pub mod static_policy;
@@ -28,6 +31,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use uncertainty::{Uncertainty, model_stddev_ratio};
 
+pub use device::{DeviceEnergy, PartEnergy};
 pub use state::{Kept, Method, PackagePrior, State};
 
 /// A workload's part of a window.
@@ -42,6 +46,10 @@ pub struct WorkloadEnergy {
     pub dynamic_energy: Microjoules,
     /// Share of the static energy; zero under [`StaticPolicy::Separate`].
     pub static_energy: Microjoules,
+    /// The part of `dynamic_energy` that accelerators drew.
+    pub device_energy: Microjoules,
+    /// Idle energy of accelerators while it held them; neither dynamic nor static energy of it.
+    pub held_energy: Microjoules,
     /// Of `dynamic_energy`.
     pub uncertainty: Uncertainty,
     /// The worst of the domains that it has energy from; `None` where no domain measures its packages.
@@ -55,6 +63,8 @@ impl WorkloadEnergy {
             cpu: CpuNanos::ZERO,
             dynamic_energy: Microjoules::ZERO,
             static_energy: Microjoules::ZERO,
+            device_energy: Microjoules::ZERO,
+            held_energy: Microjoules::ZERO,
             uncertainty: Uncertainty::default(),
             quality: None,
         }
@@ -78,6 +88,8 @@ pub struct DomainEnergy {
     pub gap: bool,
     /// How the dynamic energy was split.
     pub method: Method,
+    /// Of an accelerator.
+    pub device: Option<DeviceEnergy>,
 }
 
 /// The energy of workloads that rise and fall together, of which the sum is known better than any of them.
@@ -182,6 +194,9 @@ fn attribute_domain(
 ) -> Option<DomainEnergy> {
     let domain = &window.domain;
     let learning = state.of(domain)?;
+    if let Some(used) = window.usage.device() {
+        return Some(device::attribute(window, used, learning.device(), rows));
+    }
     let static_energy = learning.static_of(window);
     let above = window.metered.saturating_sub(static_energy);
     let parts = learning.parts(window, above);
@@ -222,6 +237,7 @@ fn attribute_domain(
         lost,
         gap: window.gap,
         method: parts.method,
+        device: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What attribution carries from window to window, per domain, and how it splits what is dynamic.
 
 use super::bank::{Bank, Beforehand, JointSplit, Learned, Observation, Split, StaticPower};
+use super::device::DeviceState;
 use super::static_policy::StaticState;
 use super::uncertainty::split_stddev_ratio;
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
@@ -75,6 +76,7 @@ pub(super) struct DomainState {
     belief: Option<StaticPower>,
     /// Whether the latest window was split by the bank.
     learned: bool,
+    device: DeviceState,
 }
 
 /// A workload's weight in the split of a domain's dynamic energy.
@@ -154,6 +156,7 @@ impl State {
                 bank,
                 belief: None,
                 learned: false,
+                device: DeviceState::default(),
             });
             self.domains.len() - 1
         });
@@ -176,6 +179,11 @@ impl State {
 }
 
 impl DomainState {
+    /// What is learned of an accelerator.
+    pub(super) fn device(&mut self) -> &mut DeviceState {
+        &mut self.device
+    }
+
     /// Learns from a window and gives its static energy.
     pub(super) fn static_of(&mut self, window: &DomainWindow) -> Microjoules {
         self.learned = false;

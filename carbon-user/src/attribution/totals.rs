@@ -1,7 +1,7 @@
 //! Attributed windows added up: exact integer sums, in bounded memory.
 
 use super::uncertainty::Uncertainty;
-use super::{Attributed, DomainEnergy, Method, SetEnergy, WorkloadEnergy};
+use super::{Attributed, DeviceEnergy, DomainEnergy, Method, SetEnergy, WorkloadEnergy};
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::{Accounts, Domain, WorkloadKey};
 use std::collections::HashMap;
@@ -23,6 +23,10 @@ pub struct WorkloadTotal {
     pub dynamic_energy: Microjoules,
     /// Share of the static energy, where it is shared.
     pub static_energy: Microjoules,
+    /// The part of `dynamic_energy` that accelerators drew.
+    pub device_energy: Microjoules,
+    /// Idle energy of accelerators while it held them.
+    pub held_energy: Microjoules,
     /// Of `dynamic_energy`.
     pub uncertainty: Uncertainty,
     /// The worst of the domains that it has energy from; `None` where no domain measured it.
@@ -30,9 +34,9 @@ pub struct WorkloadTotal {
 }
 
 impl WorkloadTotal {
-    /// Both kinds of energy.
+    /// All kinds of energy.
     pub fn energy(&self) -> Microjoules {
-        self.dynamic_energy + self.static_energy
+        self.dynamic_energy + self.static_energy + self.held_energy
     }
 
     /// Two sums as one; the quality is the lower.
@@ -42,6 +46,8 @@ impl WorkloadTotal {
             cpu: self.cpu + other.cpu,
             dynamic_energy: self.dynamic_energy + other.dynamic_energy,
             static_energy: self.static_energy + other.static_energy,
+            device_energy: self.device_energy + other.device_energy,
+            held_energy: self.held_energy + other.held_energy,
             uncertainty: self.uncertainty.plus(other.uncertainty),
             quality: match (self.quality, other.quality) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -57,6 +63,8 @@ impl From<&WorkloadEnergy> for WorkloadTotal {
             cpu: energy.cpu,
             dynamic_energy: energy.dynamic_energy,
             static_energy: energy.static_energy,
+            device_energy: energy.device_energy,
+            held_energy: energy.held_energy,
             uncertainty: energy.uncertainty,
             quality: energy.quality,
         }
@@ -78,12 +86,16 @@ pub struct DomainTotal {
     pub lost: Microjoules,
     /// Windows in which a fault hid some energy.
     pub gaps: u64,
+    /// How long those were together.
+    pub gap_time: Duration,
     /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
     pub bank_windows: u64,
     /// Windows at whose end it could not be read.
     pub unread: u64,
     /// Why, the last time, if its energy since then is still to come.
     pub pending: Option<String>,
+    /// Of an accelerator.
+    pub device: Option<DeviceEnergy>,
 }
 
 /// Sums over windows.
@@ -139,7 +151,7 @@ impl Totals {
             *total = total.plus(&energy.into());
         }
         for energy in &window.domains {
-            self.add_domain(energy);
+            self.add_domain(energy, window.duration);
         }
         for set in &window.sets {
             self.add_set(set);
@@ -161,13 +173,19 @@ impl Totals {
         }
     }
 
-    fn add_domain(&mut self, energy: &DomainEnergy) {
+    fn add_domain(&mut self, energy: &DomainEnergy, duration: Duration) {
         let total = self.domain(&energy.domain);
         total.metered += energy.metered;
         total.dynamic_energy += energy.dynamic_energy;
         total.static_energy += energy.static_energy;
         total.lost += energy.lost;
         total.gaps += u64::from(energy.gap);
+        if energy.gap {
+            total.gap_time = total.gap_time.saturating_add(duration);
+        }
+        if let Some(device) = &energy.device {
+            total.device.get_or_insert_default().add(device);
+        }
         total.bank_windows += u64::from(energy.method == Method::Bank);
         total.pending = None;
     }
@@ -183,9 +201,11 @@ impl Totals {
                 static_energy: Microjoules::ZERO,
                 lost: Microjoules::ZERO,
                 gaps: 0,
+                gap_time: Duration::ZERO,
                 bank_windows: 0,
                 unread: 0,
                 pending: None,
+                device: None,
             });
         }
         #[expect(clippy::indexing_slicing, reason = "found there, or pushed there just above")]

@@ -209,7 +209,9 @@ pub struct CommandMeter {
 /// For `carbon run`: opens a run, and takes the first edge.
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
-    let (engine, enrolment) = Engine::open(&options.measuring, true, |accounting| accounting.open_run(run))?;
+    let (mut engine, enrolment) =
+        Engine::open(&options.measuring, true, |accounting| accounting.open_run(run))?;
+    engine.sampler.follow_run(run);
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0 })
 }
 

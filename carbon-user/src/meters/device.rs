@@ -43,6 +43,8 @@ pub struct DeviceUse {
     pub span: Duration,
     /// Processes; one for each process and instance.
     pub holders: Vec<Holder>,
+    /// Time in which the device was busy and no process was seen on it.
+    pub unknown: Duration,
     /// Parts of the device, where it is divided.
     pub instances: Vec<Instance>,
     /// Looks at the device at which its processes could not be told, and why the last time.
@@ -55,6 +57,7 @@ impl DeviceUse {
     /// Adds what follows in time.
     pub fn add(&mut self, later: Self) {
         self.span = self.span.saturating_add(later.span);
+        self.unknown = self.unknown.saturating_add(later.unknown);
         for holder in later.holders {
             self.add_holder(holder);
         }

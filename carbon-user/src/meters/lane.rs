@@ -145,6 +145,21 @@ impl Lane {
     }
 }
 
+/// What `work` gives, if it does so in time: for what may hang before there is anything to read.
+pub(super) fn within<T: Send + 'static>(
+    name: &'static str,
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, MeterError> {
+    let (outbox, inbox) = sync_channel(1);
+    let fatal = |message: String| MeterError { kind: ErrorKind::Fatal, message };
+    thread::Builder::new()
+        .name(format!("carbon-{name}"))
+        .spawn(move || drop(outbox.send(work())))
+        .map_err(|error| fatal(format!("cannot start a thread to open {name}: {error}")))?;
+    inbox.recv_timeout(patience).map_err(|_| fatal(format!("{name} did not answer within {patience:?}")))
+}
+
 /// `patience` from `now_ns` on.
 pub(super) fn deadline_ns(now_ns: u64, patience: Duration) -> u64 {
     now_ns.saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX))

@@ -15,6 +15,7 @@ mod hwmon;
 mod integral;
 mod lane;
 mod lanes;
+mod nvml;
 mod perf;
 mod powercap;
 pub mod registry;

@@ -17,7 +17,8 @@ use crate::window::Domain;
 use std::rc::Rc;
 
 /// All meters but the model, the best first.
-const SOURCES: &[Source] = &[super::powercap::SOURCE, super::perf::SOURCE, super::hwmon::SOURCE];
+const SOURCES: &[Source] =
+    &[super::powercap::SOURCE, super::perf::SOURCE, super::hwmon::SOURCE, super::nvml::SOURCE];
 
 /// What a meter measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::figures::printable;
 use super::top::Top;
 
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 16] = [
     "name",
     "kind",
     "cgroup",
@@ -18,6 +18,8 @@ const HEADER: [&str; 14] = [
     "dynamic_low_uj",
     "dynamic_high_uj",
     "watts_per_cpu",
+    "gpu_uj",
+    "held_uj",
 ];
 
 /// The workloads of `top`, most energy first, with a header.
@@ -43,6 +45,8 @@ pub fn top(top: &Top) -> Result<String, csv::Error> {
             &row.dynamic_low_uj.to_string(),
             &row.dynamic_high_uj.to_string(),
             &row.watts_per_cpu.map(|watts| watts.to_string()).unwrap_or_default(),
+            &row.gpu_uj.map(|uj| uj.to_string()).unwrap_or_default(),
+            &row.held_uj.map(|uj| uj.to_string()).unwrap_or_default(),
         ])?;
     }
     let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;

@@ -118,6 +118,13 @@ pub fn run(run: &Run, style: Style) -> String {
         let spread = spread(dynamic, joules(run.dynamic_stddev_uj), run.quality);
         let dynamic = significant(dynamic, figures);
         line(&mut text, &format!("energy    {dynamic} J dynamic (90 %: {spread} J), {shared}"));
+        if let (Some(gpu), Some(held)) = (run.gpu_uj, run.held_uj) {
+            let (gpu, held) = (significant(joules(gpu), figures), significant(joules(held), figures));
+            line(
+                &mut text,
+                &format!("GPU       {gpu} J of the dynamic energy, and {held} J idle while it was held"),
+            );
+        }
         line(&mut text, &format!("CO2e      {} g", significant(run.grams, figures)));
     } else {
         line(&mut text, "energy    unknown");
@@ -210,17 +217,29 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
             ),
             _ => String::new(),
         };
+        let held = row.held_uj.filter(|held| *held > 0).map_or_else(String::new, |held| {
+            format!(", of it {} J of its holders", significant(joules(held), figures))
+        });
         let verb = if row.quality == "modelled" { "modelled" } else { "metered" };
         line(
             text,
             &format!(
-                "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({policy}) + {lost} J \
+                "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({policy}{held}) + {lost} J \
                  lost; {}, {}",
                 printable(&domain_name(row.domain, &row.device)),
                 row.quality,
                 printable(&row.source)
             ),
         );
+        part_lines(text, row);
+    }
+}
+
+/// Parts of an accelerator, below its line.
+fn part_lines(text: &mut String, row: &DomainRow) {
+    for part in &row.parts {
+        let energy = significant(joules(part.energy_uj), of_quality(part.quality));
+        line(text, &format!("{INDENT}{} {}: {energy} J, {}", part.kind, printable(&part.name), part.quality));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::figures::interval;
 use super::{AccountsRow, Context, DomainRow, Intensity};
-use super::{domain_rows, grams_of, nanoseconds, notes_of, quality_of, stddev_uj};
+use super::{domain_rows, grams_of, has_devices, nanoseconds, notes_of, quality_of, stddev_uj};
 use crate::attribution::totals::{Totals, WorkloadTotal};
 use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Class, WorkloadKey};
@@ -74,11 +74,17 @@ pub struct WorkloadRow {
     pub dynamic_low_uj: u64,
     /// Upper end of its 90 % interval.
     pub dynamic_high_uj: u64,
-    /// Dynamic energy per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
+    /// Dynamic energy without that of accelerators per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
     pub watts_per_cpu: Option<f64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
-    /// CO2 equivalent of `dynamic_uj + static_uj`.
+    /// The part of `dynamic_uj` that accelerators drew; only where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_uj: Option<u64>,
+    /// Idle energy of accelerators while it held them; neither dynamic nor static. Only where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_uj: Option<u64>,
+    /// CO2 equivalent of `dynamic_uj + static_uj`, and `held_uj` where it is there.
     pub grams: f64,
     /// The lower of meter and CPU time.
     pub quality: &'static str,
@@ -100,9 +106,9 @@ pub struct SetRow {
 }
 
 impl WorkloadRow {
-    /// Dynamic and static energy together, in microjoules.
+    /// All kinds of energy together, in microjoules.
     pub fn energy_uj(&self) -> u64 {
-        self.dynamic_uj.saturating_add(self.static_uj)
+        self.dynamic_uj.saturating_add(self.static_uj).saturating_add(self.held_uj.unwrap_or(0))
     }
 }
 
@@ -113,9 +119,10 @@ impl Top {
         totals: &Totals,
         path_of: impl Fn(CgroupId) -> Option<&'p str>,
     ) -> Self {
+        let devices = has_devices(totals);
         let mut workloads: Vec<WorkloadRow> = totals
             .workloads()
-            .map(|(key, total)| row(context, key, total, path_of(key.cgroup).map(str::to_owned)))
+            .map(|(key, total)| row(context, key, total, path_of(key.cgroup).map(str::to_owned), devices))
             .collect();
         tell_apart(&mut workloads);
         let sets = sets(totals, &workloads);
@@ -147,7 +154,13 @@ impl Top {
     }
 }
 
-fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Option<String>) -> WorkloadRow {
+fn row(
+    context: &Context<'_>,
+    key: WorkloadKey,
+    total: &WorkloadTotal,
+    path: Option<String>,
+    devices: bool,
+) -> WorkloadRow {
     let (kind, name) = kind_and_name(key, path.as_deref());
     let overflow = key == WorkloadKey::OVERFLOW;
     let quality = quality_of(total, context.rung).as_str();
@@ -163,8 +176,11 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         dynamic_stddev_uj: stddev_uj(total),
         dynamic_low_uj: Microjoules::from_joules(low).0,
         dynamic_high_uj: Microjoules::from_joules(high).0,
-        watts_per_cpu: (total.cpu > CpuNanos::ZERO).then(|| dynamic / total.cpu.seconds()),
+        watts_per_cpu: (total.cpu > CpuNanos::ZERO)
+            .then(|| total.dynamic_energy.saturating_sub(total.device_energy).joules() / total.cpu.seconds()),
         static_uj: total.static_energy.0,
+        gpu_uj: devices.then_some(total.device_energy.0),
+        held_uj: devices.then_some(total.held_energy.0),
         grams: grams_of(total.energy(), context).0,
         quality,
     }

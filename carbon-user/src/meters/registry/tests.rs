@@ -39,8 +39,8 @@ fn a_meter_is_preferred_to_the_model() {
 fn without_a_meter_there_is_the_model() {
     let meters = open("vm", MeterChoice::Auto).unwrap();
     assert_eq!(meters.domains()[0].quality, Quality::Modelled);
-    let [powercap, perf, hwmon, model] = meters.findings() else { panic!("{:?}", meters.findings()) };
-    assert!([powercap, perf, hwmon].iter().all(|finding| !finding.chosen));
+    let [powercap, perf, hwmon, nvml, model] = meters.findings() else { panic!("{:?}", meters.findings()) };
+    assert!([powercap, perf, hwmon, nvml].iter().all(|finding| !finding.chosen));
     assert!(powercap.advice.is_some() && meters.denied().is_none());
     assert!(model.chosen, "{model:?}");
     assert_eq!(model.reason, "no meter can be read; AMD Zen 3 (EPYC 3rd Gen)");
