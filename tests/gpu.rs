@@ -56,7 +56,7 @@ impl Machine {
     fn start_top(&self, duration: &str) -> Child {
         let options = ["top", "--once", "--format", "json", "--zone", "FR", "--duration", duration];
         self.carbon(&options)
-            .args(["--interval", "200ms"])
+            .args(["--interval", "200ms", "--max-overhead", "100"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -16,6 +16,7 @@ mod architecture;
 mod doctor;
 mod gpu;
 mod measuring;
+mod meters;
 mod run_process;
 mod stress;
 mod support;
