@@ -93,6 +93,16 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]), [""; 0]);
 }
 
+/// Threads are the meters' lanes, which may block; what they share with the window loop is mailboxes with a bound.
+#[test]
+fn drivers_are_read_by_lanes_and_nothing_locks() {
+    assert_eq!(holding(&["thread::Builder", "thread::spawn", "thread::scope"]), ["meters/lane.rs"]);
+    assert_eq!(holding(&["Mutex", "RwLock", "Condvar", "mpsc::channel", "unbounded"]), [""; 0]);
+    // Whoever blocks on a mailbox does so until a deadline, but for the lanes themselves.
+    let waiting = holding(&[".recv()"]);
+    assert_eq!(waiting, ["meters/lane.rs"]);
+}
+
 #[test]
 fn a_clock_is_read_in_one_place() {
     assert_eq!(

@@ -204,7 +204,7 @@ fn every_fault_of_a_counter_passes_without_a_restart() {
     for fault in faults {
         let tree = Tree::new(262_143_328_850);
         let (report, said) = top(&tree, || {
-            sleep(Duration::from_millis(2000));
+            sleep(Duration::from_secs(2));
             tree.begin(fault);
             sleep(Duration::from_millis(1200));
             tree.end(fault);

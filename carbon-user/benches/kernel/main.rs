@@ -1,4 +1,4 @@
-//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|load|top`.
+//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|meters|load|top`.
 //!
 //! `switch` compares programs on `sched_switch`: an empty one, the hook, a slot kept by the monotonic clock, and a
 //! sum by cgroup in bpftrace. A program's own run time is the kernel's `run_time_ns` over `run_cnt`; beside it the
@@ -16,6 +16,7 @@
 #![expect(clippy::indexing_slicing, reason = "one place for each variant, made so above")]
 
 mod load;
+mod meters;
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{BtfTracePoint, loaded_programs};
@@ -39,11 +40,12 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["switch"] => switch(),
+        ["meters"] => meters::bench(),
         ["snapshot"] => [1, 100, 1_000, 10_000].into_iter().try_for_each(snapshot),
         ["load"] => load::load(),
         ["top"] => top(),
         ["snapshot", count] => snapshot(count.parse().context("a number of cgroups")?),
-        _ => bail!("say switch, snapshot [CGROUPS], load or top"),
+        _ => bail!("say switch, snapshot [CGROUPS], meters, load or top"),
     }
 }
 
@@ -316,10 +318,15 @@ impl Drop for Peer {
     }
 }
 
-/// CPU time of a process's main thread, in nanoseconds.
+/// CPU time of a process's threads, in nanoseconds.
 fn exec_ns(pid: u32) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
-    text.split(' ').next().and_then(|number| number.parse().ok()).context("schedstat has no number")
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanos: Option<u64> = text.split(' ').next().and_then(|number| number.parse().ok());
+        sum += nanos.context("schedstat has no number")?;
+    }
+    Ok(sum)
 }
 
 /// Bytes of the BPF maps and programs that a process holds.

@@ -14,9 +14,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::thread;
 use std::time::Duration;
 
-/// How long an edge waits for all lanes together. Wake-ups take tens of microseconds, a few milliseconds where every CPU is
-/// busy.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+/// How long an edge waits for all lanes together. Wake-ups take tens of microseconds, milliseconds where every CPU is busy.
+/// Not longer than what a counter allows for between an edge and its reading.
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Niceness of the threads: they do microseconds of work that the window waits for, on machines that are busy with other
+/// work. Without the right to it (`CAP_SYS_NICE`) they are as all others.
+const NICENESS: i32 = -10;
 
 /// The same at the start, where a driver may wake its device first.
 const PATIENCE_AT_START: Duration = Duration::from_secs(1);
@@ -167,6 +171,10 @@ pub(super) fn deadline_ns(now_ns: u64, patience: Duration) -> u64 {
 
 /// The thread: it ends when the other side is gone.
 fn serve(mut probe: impl Probe, inbox: &Receiver<()>, outbox: &SyncSender<Answer>) {
+    // Of this thread alone (setpriority(2), "C library/kernel differences").
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        log::debug!("the thread of {probe:?} keeps its priority: {error}");
+    }
     let mut between = Vec::new();
     loop {
         let question = match probe.period() {
