@@ -118,6 +118,7 @@ pub(super) fn attribute(
         static_energy,
         lost: above.saturating_sub(dynamic_energy),
         gap: window.gap,
+        duration: window.duration,
         method: Method::CpuTime,
         device: Some(DeviceEnergy {
             held: held_energy,

@@ -86,6 +86,8 @@ pub struct DomainEnergy {
     pub lost: Microjoules,
     /// A fault hid some energy of this span.
     pub gap: bool,
+    /// The span: longer than the window after failed readings.
+    pub duration: Duration,
     /// How the dynamic energy was split.
     pub method: Method,
     /// Of an accelerator.
@@ -236,6 +238,7 @@ fn attribute_domain(
         static_energy,
         lost,
         gap: window.gap,
+        duration: window.duration,
         method: parts.method,
         device: None,
     })

@@ -86,7 +86,7 @@ pub struct DomainTotal {
     pub lost: Microjoules,
     /// Windows in which a fault hid some energy.
     pub gaps: u64,
-    /// How long those were together.
+    /// How long those were together, with the failed readings before them.
     pub gap_time: Duration,
     /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
     pub bank_windows: u64,
@@ -151,7 +151,7 @@ impl Totals {
             *total = total.plus(&energy.into());
         }
         for energy in &window.domains {
-            self.add_domain(energy, window.duration);
+            self.add_domain(energy);
         }
         for set in &window.sets {
             self.add_set(set);
@@ -173,7 +173,7 @@ impl Totals {
         }
     }
 
-    fn add_domain(&mut self, energy: &DomainEnergy, duration: Duration) {
+    fn add_domain(&mut self, energy: &DomainEnergy) {
         let total = self.domain(&energy.domain);
         total.metered += energy.metered;
         total.dynamic_energy += energy.dynamic_energy;
@@ -181,7 +181,7 @@ impl Totals {
         total.lost += energy.lost;
         total.gaps += u64::from(energy.gap);
         if energy.gap {
-            total.gap_time = total.gap_time.saturating_add(duration);
+            total.gap_time = total.gap_time.saturating_add(energy.duration);
         }
         if let Some(device) = &energy.device {
             total.device.get_or_insert_default().add(device);

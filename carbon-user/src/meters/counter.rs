@@ -43,6 +43,8 @@ pub struct Counter {
     /// It moves in less time than this, whatever is measured draws something.
     moves_within: Option<Duration>,
     last: Option<Sample>,
+    /// When it last showed zero, since `last`: it may have been reset then.
+    zero_ns: Option<u64>,
     total: Microjoules,
 }
 
@@ -60,7 +62,7 @@ impl Counter {
     ///
     /// The hardware's own period is longer by its unit (61 uJ in 262 kJ on Intel), which sysfs does not show.
     pub fn new(range_uj: u64, max: Watts) -> Self {
-        Self { range_uj, max, moves_within: None, last: None, total: Microjoules::ZERO }
+        Self { range_uj, max, moves_within: None, last: None, zero_ns: None, total: Microjoules::ZERO }
     }
 
     /// One that has stood still for `within` is broken: powered silicon always draws something.
@@ -72,6 +74,7 @@ impl Counter {
     /// Takes a value that was read, unless it is none: a zero, or the same for too long.
     pub fn take(&mut self, raw_uj: u64, gap: bool, monotonic_ns: u64) -> Result<Reading, Fault> {
         if self.doubts(raw_uj) {
+            self.zero_ns = Some(monotonic_ns);
             return Err(Fault::Zero);
         }
         if let Some(still) = self.stands_still(raw_uj, monotonic_ns) {
@@ -113,13 +116,17 @@ impl Counter {
         }
         let since_change = Duration::from_nanos(monotonic_ns.saturating_sub(last.changed_ns));
         let since_read = Duration::from_nanos(monotonic_ns.saturating_sub(last.read_ns));
-        match self.step(last.raw_uj, raw_uj).filter(|step| *step <= self.limit(since_change)) {
-            Some(step) => {
-                self.total += step;
-                Reading { total: self.total, gap: self.may_have_wrapped_unseen(since_read) }
-            }
-            None => Reading { total: self.total, gap: true },
+        let zero_ns = self.zero_ns.take();
+        if let Some(step) = self.step(last.raw_uj, raw_uj).filter(|step| *step <= self.limit(since_change)) {
+            self.total += step;
+            return Reading { total: self.total, gap: self.may_have_wrapped_unseen(since_read) };
         }
+        // A zero on the way was a reset after all: what it shows now is of the time since then.
+        let since_zero = zero_ns.map(|zero_ns| Duration::from_nanos(monotonic_ns.saturating_sub(zero_ns)));
+        if since_zero.is_some_and(|since_zero| Microjoules(raw_uj) <= self.limit(since_zero)) {
+            self.total += Microjoules(raw_uj);
+        }
+        Reading { total: self.total, gap: true }
     }
 
     /// Whether a reading of exactly zero is no reading: a counter that has run passes through that value for
@@ -226,6 +233,20 @@ mod tests {
         let caught_up = counter.take(90_000_009, false, 2 * SECOND).unwrap();
         assert_eq!(caught_up, Reading { total: Microjoules(90_000_004), gap: false });
         assert_eq!(counter.take(0, false, 3 * SECOND), Err(Fault::Zero));
+    }
+
+    #[test]
+    fn a_reset_that_is_seen_at_zero_loses_one_window() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        let mut take = |second, raw| counter.take(raw, false, second * SECOND);
+        take(0, 50_000_000_000).unwrap();
+        take(1, 50_040_000_000).unwrap();
+        assert_eq!(take(2, 0), Err(Fault::Zero));
+        let after = take(3, 41_000_000).unwrap();
+        assert_eq!(after, Reading { total: Microjoules(81_000_000), gap: true }, "the third second is there");
+        assert_eq!(take(4, 80_000_000).unwrap(), Reading { total: Microjoules(120_000_000), gap: false });
+        assert_eq!(take(5, 0), Err(Fault::Zero));
+        assert_eq!(take(6, 160_000_000).unwrap().total, Microjoules(200_000_000), "it was no reset");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::faults::disagreement;
 use super::{Edge, Meter, MeterError, MeterFinding, Reading};
+use crate::clock;
 use crate::units::{Microjoules, Quality};
 use crate::window::Domain;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ pub(super) struct CrossCheck {
     /// Places in both, of the domains that both have.
     pairs: Vec<(usize, usize, Rc<Domain>)>,
     start: Option<Start>,
+    asked_ns: u64,
     outcome: Option<MeterFinding>,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct CrossCheck {
 #[derive(Debug)]
 struct Start {
     at_ns: u64,
+    /// How long the reading took: the two may have been so far apart.
+    width_ns: u64,
     totals: Vec<(Microjoules, Microjoules)>,
 }
 
@@ -43,7 +47,14 @@ impl CrossCheck {
             }
         }
         let names = [first.name(), other.name()];
-        (!pairs.is_empty()).then_some(Self { names, other: Some(other), pairs, start: None, outcome: None })
+        (!pairs.is_empty()).then_some(Self {
+            names,
+            other: Some(other),
+            pairs,
+            start: None,
+            asked_ns: 0,
+            outcome: None,
+        })
     }
 
     pub(super) fn outcome(&self) -> Option<&MeterFinding> {
@@ -52,6 +63,7 @@ impl CrossCheck {
 
     pub(super) fn ask(&mut self, edge: &Edge<'_>, until_ns: u64) {
         if let Some(other) = &mut self.other {
+            self.asked_ns = clock::monotonic_ns();
             other.ask(edge, until_ns);
         }
     }
@@ -71,27 +83,32 @@ impl CrossCheck {
             self.start = None;
             return;
         };
+        let width_ns =
+            if self.asked_ns == 0 { 0 } else { clock::monotonic_ns().saturating_sub(self.asked_ns) };
         match &self.start {
-            None => self.start = Some(Start { at_ns: edge.monotonic_ns, totals }),
+            None => self.start = Some(Start { at_ns: edge.monotonic_ns, width_ns, totals }),
             Some(start) if Duration::from_nanos(edge.monotonic_ns.saturating_sub(start.at_ns)) >= SPAN => {
+                let span = Duration::from_nanos(edge.monotonic_ns.saturating_sub(start.at_ns));
+                let apart = Duration::from_nanos(start.width_ns.saturating_add(width_ns));
+                let apart_ratio = apart.as_secs_f64() / span.as_secs_f64();
                 let since = start.totals.iter().zip(&totals);
                 let spans: Vec<_> = since
                     .map(|(then, now)| (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1)))
                     .collect();
-                self.conclude(&spans);
+                self.conclude(&spans, apart_ratio);
             }
             Some(_) => {}
         }
     }
 
-    fn conclude(&mut self, spans: &[(Microjoules, Microjoules)]) {
+    fn conclude(&mut self, spans: &[(Microjoules, Microjoules)], apart_ratio: f64) {
         let [one, other] = self.names;
         let apart: Vec<String> = self
             .pairs
             .iter()
             .zip(spans)
             .filter_map(|((.., domain), (first, second))| {
-                let said = disagreement(*first, *second)?;
+                let said = disagreement(*first, *second, apart_ratio)?;
                 Some(format!("{} {}: {said}", domain.kind.as_str(), domain.device))
             })
             .collect();
