@@ -178,7 +178,11 @@ impl From<&Accounts> for AccountsRow {
 
 /// A domain in words, told apart from the others of its package: `package-0`, `dram of package-0`.
 pub(crate) fn domain_name(domain: &str, device: &str) -> String {
-    if device.starts_with(domain) { device.to_owned() } else { format!("{domain} of {device}") }
+    if device.to_ascii_lowercase().starts_with(domain) {
+        device.to_owned()
+    } else {
+        format!("{domain} of {device}")
+    }
 }
 
 fn domain_rows(totals: &Totals, state: &State) -> Vec<DomainRow> {
@@ -330,5 +334,7 @@ fn stddev_uj(total: &WorkloadTotal) -> u64 {
     Microjoules::from_joules(total.uncertainty.stddev_uj().ceil() / 1e6).0
 }
 
+#[cfg(test)]
+mod gpu_tests;
 #[cfg(test)]
 mod tests;
