@@ -1,4 +1,4 @@
-//! Accelerators, with a stand-in for the driver's library whose machine a file describes: no real one is here.
+//! Accelerators, with a stand-in for the driver's library whose machine a file describes.
 
 use crate::support::{TestCgroup, alone, kernel_or_skip};
 use serde_json::Value;
