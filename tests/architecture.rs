@@ -111,6 +111,23 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     }
 }
 
+/// Threads are the meters' lanes, which may block, the one that writes what may wait for a disk, and the load of a calibration;
+/// what the first two share with the window loop is mailboxes with a bound.
+#[test]
+fn drivers_are_read_by_lanes_and_nothing_locks() {
+    assert_eq!(
+        holding(&["thread::Builder", "thread::spawn", "thread::scope"]),
+        ["cli/background.rs", "cli/burst.rs", "meters/lane.rs"]
+    );
+    assert_eq!(holding(&["Mutex", "RwLock", "Condvar", "mpsc::channel", "unbounded"]), [""; 0]);
+    assert_eq!(holding(&["mpsc"]), ["cli/background.rs", "meters/lane.rs"]);
+    // The window loop's end of a mailbox waits until a deadline; without one only the threads themselves wait.
+    let lane = sources().into_iter().find(|source| source.path == "meters/lane.rs").unwrap();
+    let (window_loop, thread) = lane.code.split_once("fn serve").unwrap();
+    assert!(window_loop.contains("recv_timeout(") && !window_loop.contains(".recv()"));
+    assert!(thread.contains(".recv()"));
+}
+
 #[test]
 fn a_clock_is_read_in_one_place() {
     assert_eq!(

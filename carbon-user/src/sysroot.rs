@@ -83,7 +83,12 @@ impl SysRoot {
 
     /// Numbers of the CPUs that are online.
     pub fn online_cpus(&self) -> io::Result<Vec<u32>> {
-        parse_cpu_list(&self.read_sys("devices/system/cpu/online")?)
+        self.cpu_list("devices/system/cpu/online")
+    }
+
+    /// Numbers of the CPUs that a file below the sysfs root lists.
+    pub fn cpu_list(&self, relative: impl AsRef<Path>) -> io::Result<Vec<u32>> {
+        parse_cpu_list(&self.read_sys(relative)?)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a list of CPUs"))
     }
 

@@ -4,6 +4,9 @@
 //! and immutable: nothing after this module reads a counter. Everything here is plain data and arithmetic.
 
 pub mod counts;
+mod device;
+
+pub use device::{DeviceInstance, DeviceRow, DeviceUsage};
 
 use crate::claims::Claims;
 use crate::units::{CgroupId, CpuNanos, Microjoules, PackageId, Quality, RunId, Watts};
@@ -48,12 +51,23 @@ pub struct Usage {
     packages: usize,
     keys: Vec<WorkloadKey>,
     nanos: Vec<CpuNanos>,
+    device: Option<Box<DeviceUsage>>,
 }
 
 impl Usage {
     /// An empty table for a machine with `packages` packages (at least one).
     pub fn new(packages: usize) -> Self {
         Self { packages: packages.max(1), ..Self::default() }
+    }
+
+    /// The use of a device that is not a processor: no CPU time.
+    pub fn of_device(device: DeviceUsage) -> Self {
+        Self { device: Some(Box::new(device)), ..Self::new(1) }
+    }
+
+    /// The use of a device, where it is one.
+    pub fn device(&self) -> Option<&DeviceUsage> {
+        self.device.as_deref()
     }
 
     /// Columns of the table.
@@ -239,14 +253,23 @@ pub enum DomainKind {
     Package,
     /// Memory modules.
     Dram,
+    /// The whole machine, where nothing in it is measured apart.
+    Platform,
+    /// A graphics or compute accelerator, its memory included.
+    Gpu,
 }
 
 impl DomainKind {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Package, Self::Dram, Self::Platform, Self::Gpu];
+
     /// The field's word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Package => "package",
             Self::Dram => "dram",
+            Self::Platform => "platform",
+            Self::Gpu => "gpu",
         }
     }
 }
@@ -274,7 +297,7 @@ pub struct Domain {
     pub quality: Quality,
     /// For a model, its bounds.
     pub bounds: Option<Bounds>,
-    /// The package whose CPU time its dynamic energy is split by.
+    /// The package whose CPU time its dynamic energy is split by; of no meaning for a device with a use of its own.
     pub package: PackageId,
     /// Power drawn with all CPUs idle; `None` where nothing is known, and then nothing is split off as static.
     pub idle_watts: Option<Watts>,
@@ -291,7 +314,7 @@ pub struct DomainWindow {
     pub duration: Duration,
     /// Energy that a fault hid (a counter that was reset): known to be missing, not known how much.
     pub gap: bool,
-    /// CPU time over the same span, so that energy and its cause share both edges.
+    /// CPU time, or use of the device, over the same span, so that energy and its cause share both edges.
     pub usage: Rc<Usage>,
     /// Share of the span in which any CPU of the package was busy, 0 to 1; `None` where that is not observed.
     pub wake_ratio: Option<f64>,

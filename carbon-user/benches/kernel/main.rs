@@ -1,4 +1,4 @@
-//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|load|top|overhead`, and whether it
+//! What accounting costs, as ratios within one run: `cargo xtask bench switch|snapshot|meters|load|top|overhead`, and whether it
 //! holds: `soak`.
 //!
 //! `switch` compares programs on `sched_switch`: an empty one, the hook, a slot kept by the monotonic clock, and a
@@ -18,6 +18,7 @@
 
 mod doc;
 mod load;
+mod meters;
 mod soak;
 mod switch;
 
@@ -60,6 +61,7 @@ fn main() -> Result<()> {
         }
         ["snapshot"] => told("snapshot", snapshots(&[1, 100, 1_000, 10_000])),
         ["snapshot", count] => told("snapshot", snapshots(&[count.parse().context("a number of cgroups")?])),
+        ["meters"] => meters::bench(),
         ["load"] => told("load", load::load()),
         ["top"] => told("top", top()),
         ["overhead"] => {
@@ -69,7 +71,7 @@ fn main() -> Result<()> {
             told("top", top())
         }
         ["soak", arguments @ ..] => soak::soak(arguments, document),
-        _ => bail!("say switch, snapshot [CGROUPS], load, top, overhead for all of these, or soak"),
+        _ => bail!("say switch, snapshot [CGROUPS], load, top, overhead for all of these, meters, or soak"),
     }
 }
 
@@ -225,10 +227,15 @@ impl Drop for Peer {
     }
 }
 
-/// CPU time of a process's main thread, in nanoseconds.
+/// CPU time of a process's threads, in nanoseconds.
 fn exec_ns(pid: u32) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
-    text.split(' ').next().and_then(|number| number.parse().ok()).context("schedstat has no number")
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanos: Option<u64> = text.split(' ').next().and_then(|number| number.parse().ok());
+        sum += nanos.context("schedstat has no number")?;
+    }
+    Ok(sum)
 }
 
 /// Bytes of the BPF maps and programs that a process holds.

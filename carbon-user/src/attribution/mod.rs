@@ -11,10 +11,13 @@
 //!
 //! Static energy is shown on its own or shared ([`StaticPolicy`]); what is shared sums to the domain's, too.
 //!
+//! The energy of an accelerator is split by who used it ([`device`]), by the same equation.
+//!
 //! CPU time that no workload could be given ([`Accounts`]) takes no part in the split: its energy is in the
 //! others' shares.
 
 pub mod bank;
+mod device;
 pub mod share;
 mod state;
 pub mod static_policy;
@@ -31,6 +34,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use uncertainty::{Uncertainty, model_stddev_ratio};
 
+pub use device::{DeviceEnergy, PartEnergy};
 pub use state::{Kept, Method, PackagePrior, State};
 
 /// A workload's part of a window.
@@ -45,6 +49,12 @@ pub struct WorkloadEnergy {
     pub dynamic_energy: Microjoules,
     /// Share of the static energy; zero under [`StaticPolicy::Separate`].
     pub static_energy: Microjoules,
+    /// The part of `dynamic_energy` that accelerators drew.
+    pub device_energy: Microjoules,
+    /// Standard deviation of `device_energy`, in microjoules: of the split alone, so part of that of `uncertainty`.
+    pub device_split_uj: f64,
+    /// Idle energy of accelerators while it held them; neither dynamic nor static energy of it.
+    pub held_energy: Microjoules,
     /// Of `dynamic_energy`.
     pub uncertainty: Uncertainty,
     /// Of `dynamic_energy`: what comes from memory modules; `None` where it has none of it.
@@ -62,6 +72,9 @@ impl WorkloadEnergy {
             cpu: CpuNanos::ZERO,
             dynamic_energy: Microjoules::ZERO,
             static_energy: Microjoules::ZERO,
+            device_energy: Microjoules::ZERO,
+            device_split_uj: 0.0,
+            held_energy: Microjoules::ZERO,
             uncertainty: Uncertainty::default(),
             memory_energy: None,
             counts: ByKind::default(),
@@ -93,19 +106,26 @@ pub struct DomainEnergy {
     pub lost: Microjoules,
     /// A fault hid some energy of this span.
     pub gap: bool,
+    /// The span: longer than the window after failed readings.
+    pub duration: Duration,
     /// How the dynamic energy was split.
     pub method: Method,
     /// What the split among workloads is worth at best.
     pub split_quality: Quality,
+    /// Of an accelerator.
+    pub device: Option<DeviceEnergy>,
 }
 
 /// What a workload's part of a domain is worth at best. A package's energy follows the CPU time that is counted on it;
-/// memory's follows accesses, of which those that miss the last cache are most, and CPU time is but a model.
+/// memory's follows accesses, of which those that miss the last cache are most, and CPU time is but a model; so it is of a
+/// whole machine, with its fans, disks and losses. An accelerator's has a rule of its own ([`device`]).
 fn split_quality(domain: &Domain, method: Method) -> Quality {
     match (domain.kind, method) {
         (DomainKind::Package, _) => domain.quality,
-        (DomainKind::Dram, Method::LlcMisses) => domain.quality.min(Quality::Sampled),
-        (DomainKind::Dram, Method::Bank | Method::CpuTime) => domain.quality.min(Quality::Modelled),
+        (DomainKind::Dram, Method::LlcMisses) | (DomainKind::Gpu, _) => domain.quality.min(Quality::Sampled),
+        (DomainKind::Dram, Method::Bank | Method::CpuTime) | (DomainKind::Platform, _) => {
+            domain.quality.min(Quality::Modelled)
+        }
     }
 }
 
@@ -215,6 +235,9 @@ fn attribute_domain(
 ) -> Option<DomainEnergy> {
     let domain = &window.domain;
     let learning = state.of(domain)?;
+    if let Some(used) = window.usage.device() {
+        return Some(device::attribute(window, used, learning.device(), rows));
+    }
     let static_energy = learning.static_of(window);
     let above = window.metered.saturating_sub(static_energy);
     let parts = learning.parts(window, above, accesses(window, whole));
@@ -268,8 +291,10 @@ fn attribute_domain(
         static_shared: shared,
         lost,
         gap: window.gap,
+        duration: window.duration,
         method: parts.method,
         split_quality,
+        device: None,
     })
 }
 

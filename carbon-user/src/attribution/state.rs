@@ -1,6 +1,7 @@
 //! What attribution carries from window to window, per domain, and how it splits what is dynamic.
 
 use super::bank::{Bank, Beforehand, Calibration, JointSplit, Learned, Observation, Split, StaticPower};
+use super::device::DeviceState;
 use super::static_policy::StaticState;
 use super::uncertainty::split_stddev_ratio;
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
@@ -84,6 +85,7 @@ pub(super) struct DomainState {
     learned: bool,
     /// Windows of before a restart that it goes on from.
     resumed_windows: Option<u64>,
+    device: DeviceState,
 }
 
 /// A workload's weight in the split of a domain's dynamic energy.
@@ -200,6 +202,7 @@ impl State {
                 belief: None,
                 learned: false,
                 resumed_windows: resumed_windows.flatten(),
+                device: DeviceState::default(),
             });
             self.domains.len() - 1
         });
@@ -209,7 +212,8 @@ impl State {
     /// A bank, and from how many windows it knows what it knows.
     fn bank_for(&self, domain: &Domain) -> Option<(Bank, Option<u64>)> {
         let package = self.packages.get(usize::from(domain.package.0))?;
-        if self.method != Method::Bank || domain.quality == Quality::Modelled {
+        let splits_by_cpu_time = domain.kind != DomainKind::Gpu;
+        if self.method != Method::Bank || domain.quality == Quality::Modelled || !splits_by_cpu_time {
             return None;
         }
         // The table's watts are of the processor: memory's are learned from its first windows.
@@ -223,6 +227,11 @@ impl State {
 }
 
 impl DomainState {
+    /// What is learned of an accelerator.
+    pub(super) fn device(&mut self) -> &mut DeviceState {
+        &mut self.device
+    }
+
     /// Learns from a window and gives its static energy.
     pub(super) fn static_of(&mut self, window: &DomainWindow) -> Microjoules {
         self.learned = false;

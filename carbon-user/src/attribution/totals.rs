@@ -2,7 +2,7 @@
 
 use super::static_policy::SharedBy;
 use super::uncertainty::Uncertainty;
-use super::{Attributed, DomainEnergy, Method, SetEnergy, WorkloadEnergy};
+use super::{Attributed, DeviceEnergy, DomainEnergy, Method, SetEnergy, WorkloadEnergy};
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::counts::{ByKind, plus};
 use crate::window::{Accounts, Domain, WorkloadKey};
@@ -25,6 +25,12 @@ pub struct WorkloadTotal {
     pub dynamic_energy: Microjoules,
     /// Share of the static energy, where it is shared.
     pub static_energy: Microjoules,
+    /// The part of `dynamic_energy` that accelerators drew.
+    pub device_energy: Microjoules,
+    /// Standard deviation of `device_energy`, in microjoules: of the split alone, so part of that of `uncertainty`.
+    pub device_split_uj: f64,
+    /// Idle energy of accelerators while it held them.
+    pub held_energy: Microjoules,
     /// Of `dynamic_energy`.
     pub uncertainty: Uncertainty,
     /// Of `dynamic_energy`: what comes from memory modules; `None` where it has none of it.
@@ -36,9 +42,15 @@ pub struct WorkloadTotal {
 }
 
 impl WorkloadTotal {
-    /// Both kinds of energy.
+    /// All kinds of energy.
     pub fn energy(&self) -> Microjoules {
-        self.dynamic_energy + self.static_energy
+        self.dynamic_energy + self.static_energy + self.held_energy
+    }
+
+    /// Dynamic energy that was split by CPU time: without that of accelerators.
+    pub fn by_cpu(&self) -> (Microjoules, Uncertainty) {
+        let split_uj = (self.uncertainty.split_uj - self.device_split_uj).max(0.0);
+        (self.dynamic_energy.saturating_sub(self.device_energy), Uncertainty { split_uj, ..self.uncertainty })
     }
 
     /// Two sums as one; the quality is the lower.
@@ -48,6 +60,9 @@ impl WorkloadTotal {
             cpu: self.cpu + other.cpu,
             dynamic_energy: self.dynamic_energy + other.dynamic_energy,
             static_energy: self.static_energy + other.static_energy,
+            device_energy: self.device_energy + other.device_energy,
+            device_split_uj: self.device_split_uj + other.device_split_uj,
+            held_energy: self.held_energy + other.held_energy,
             uncertainty: self.uncertainty.plus(other.uncertainty),
             memory_energy: match (self.memory_energy, other.memory_energy) {
                 (Some(one), Some(other)) => Some(one + other),
@@ -68,6 +83,9 @@ impl From<&WorkloadEnergy> for WorkloadTotal {
             cpu: energy.cpu,
             dynamic_energy: energy.dynamic_energy,
             static_energy: energy.static_energy,
+            device_energy: energy.device_energy,
+            device_split_uj: energy.device_split_uj,
+            held_energy: energy.held_energy,
             uncertainty: energy.uncertainty,
             memory_energy: energy.memory_energy,
             counts: energy.counts,
@@ -95,6 +113,8 @@ pub struct DomainTotal {
     pub lost: Microjoules,
     /// Windows in which a fault hid some energy.
     pub gaps: u64,
+    /// How long those were together, with the failed readings before them.
+    pub gap_time: Duration,
     /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
     pub bank_windows: u64,
     /// The worst that its split was worth; `None` before there was any.
@@ -103,6 +123,8 @@ pub struct DomainTotal {
     pub unread: u64,
     /// Why, the last time, if its energy since then is still to come.
     pub pending: Option<String>,
+    /// Of an accelerator.
+    pub device: Option<DeviceEnergy>,
 }
 
 /// Sums over windows.
@@ -191,6 +213,12 @@ impl Totals {
         total.gaps += u64::from(energy.gap);
         let quality = energy.split_quality;
         total.split_quality = Some(total.split_quality.map_or(quality, |known| known.min(quality)));
+        if energy.gap {
+            total.gap_time = total.gap_time.saturating_add(energy.duration);
+        }
+        if let Some(device) = &energy.device {
+            total.device.get_or_insert_default().add(device);
+        }
         total.bank_windows += u64::from(energy.method == Method::Bank);
         total.pending = None;
     }
@@ -208,10 +236,12 @@ impl Totals {
                 static_shared: Microjoules::ZERO,
                 lost: Microjoules::ZERO,
                 gaps: 0,
+                gap_time: Duration::ZERO,
                 bank_windows: 0,
                 split_quality: None,
                 unread: 0,
                 pending: None,
+                device: None,
             });
         }
         #[expect(clippy::indexing_slicing, reason = "found there, or pushed there just above")]

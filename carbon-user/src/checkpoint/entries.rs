@@ -136,8 +136,7 @@ impl DomainEntry {
     /// # Errors
     /// Where it names a domain that there is not.
     pub(crate) fn kept(self, same_boot: bool) -> Result<Kept, String> {
-        let kind =
-            [DomainKind::Package, DomainKind::Dram].into_iter().find(|kind| kind.as_str() == self.domain);
+        let kind = DomainKind::ALL.into_iter().find(|kind| kind.as_str() == self.domain);
         let kind = kind.ok_or_else(|| format!("no domain {:?}", self.domain))?;
         let key = |workload: &WorkloadEntry| WorkloadKey {
             cgroup: CgroupId(workload.cgroup_id),

@@ -304,6 +304,10 @@ pub enum MeterArg {
     Auto,
     /// Counters of the powercap class in sysfs (RAPL).
     Powercap,
+    /// The same counters by perf events.
+    Perf,
+    /// Sensors of the board and of processors without RAPL.
+    Hwmon,
     /// Watts by CPU model and use, for machines without a meter.
     Model,
 }

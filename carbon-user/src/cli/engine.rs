@@ -24,7 +24,7 @@ use crate::claims::Claims;
 use crate::clock;
 use crate::ledger::Factor;
 use crate::ledger::rows::RunEnd;
-use crate::meters::{MeterChoice, Meters};
+use crate::meters::{Edge, MeterChoice, MeterFinding, Meters};
 use crate::report::run::{Execution, Run};
 use crate::report::table::{self, Style};
 use crate::report::top::Top;
@@ -49,6 +49,9 @@ const SHORT_WINDOW: Duration = Duration::from_millis(50);
 /// How long the last look waits for the finals of a run's tasks: the kernel frees them a moment after their end.
 const SETTLING_MAX: Duration = Duration::from_millis(300);
 const SETTLING_STEP: Duration = Duration::from_millis(5);
+
+/// How long doctor compares two meters of the same.
+const COMPARING: Duration = Duration::from_millis(1100);
 
 /// How often `--wait-all` looks whether the tree has gone.
 const TREE_STEP: Duration = Duration::from_millis(20);
@@ -112,7 +115,10 @@ impl Engine {
         notes.extend(unreadable(&meters));
         // What learns each workload's own watts from a meter is better where it knows how long the package was awake.
         let learns = measuring.attribution == Method::Bank
-            && meters.domains().iter().any(|domain| domain.quality == Quality::Measured);
+            && meters
+                .domains()
+                .iter()
+                .any(|domain| domain.quality == Quality::Measured && domain.kind != DomainKind::Gpu);
         let beginning = learning::beginning(measuring, &topology, learns);
         if let Some(note) = &beginning.note {
             log::warn!("{note}");
@@ -304,17 +310,11 @@ fn open_counters(
     }
 }
 
-/// A word where there are meters and none can be read: that the model stands in must not pass for what there is.
+/// A word where there is a meter that cannot be read: that the model stands in must not pass for what there is.
 fn unreadable(meters: &Meters) -> Option<String> {
-    let modelled = meters.domains().iter().all(|domain| domain.quality == Quality::Modelled);
-    let [first, rest @ ..] = meters.findings() else { return None };
-    // The class itself, one of its zones at least, and the model.
-    let there_are =
-        !first.chosen && rest.len() > 1 && rest.iter().all(|other| other.advice.is_some() || !other.chosen);
-    (modelled && there_are).then(|| {
-        let advice = first.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
-        format!("joules are modelled, since {} cannot be used: {}{advice}", first.name, first.reason)
-    })
+    let denied = meters.denied()?;
+    let advice = denied.advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
+    Some(format!("joules are modelled, since {} cannot be used: {}{advice}", denied.name, denied.reason))
 }
 
 fn intensity(measuring: &Measuring, notes: &mut Vec<String>) -> Result<Intensity, CliError> {
@@ -370,10 +370,10 @@ pub struct CommandMeter {
 /// For `carbon run`: opens a run, and takes the first edge.
 pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
     let run = run_id();
-    let (engine, enrolment) =
-        Engine::open(&options.measuring, Wanted { runs: true, ..Wanted::default() }, |accounting| {
-            accounting.runs().open(run)
-        })?;
+    let wanted = Wanted { runs: true, ..Wanted::default() };
+    let (mut engine, enrolment) =
+        Engine::open(&options.measuring, wanted, |accounting| accounting.runs().open(run))?;
+    engine.sampler.follow_run(run);
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0, report: None })
 }
 
@@ -638,8 +638,21 @@ pub fn findings(root: &SysRoot) -> Findings {
         };
         RungFinding { rung, available, reason, advice }
     });
-    let meters = Meters::open(root, &topology, MeterChoice::Auto);
-    let meters = meters.map(|meters| meters.findings().to_vec()).unwrap_or_default();
-    debug_assert!(meters.iter().all(|meter| meter.quality != Quality::Sampled));
+    let meters = Meters::open(root, &topology, MeterChoice::Auto).map_or_else(|_| Vec::new(), compared);
     Findings { rungs: rungs.into(), meters }
+}
+
+/// What the meters say of themselves, after two ways to the same counters have been compared, where there are two.
+fn compared(mut meters: Meters) -> Vec<MeterFinding> {
+    if meters.compares() {
+        // More than twice only where a reading fails.
+        for pause in [Duration::ZERO, COMPARING, COMPARING, COMPARING] {
+            std::thread::sleep(pause);
+            meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] });
+            if meters.compared().is_some() {
+                break;
+            }
+        }
+    }
+    meters.findings().iter().chain(meters.compared()).cloned().collect()
 }

@@ -280,6 +280,8 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         meter: match shared.meter {
             MeterArg::Auto => MeterChoice::Auto,
             MeterArg::Powercap => MeterChoice::Powercap,
+            MeterArg::Perf => MeterChoice::Perf,
+            MeterArg::Hwmon => MeterChoice::Hwmon,
             MeterArg::Model => MeterChoice::Model,
         },
         root,

@@ -16,6 +16,23 @@ const EDGE_SLACK: Duration = Duration::from_millis(100);
 /// RAPL counters is 65 kJ (2^32 units of 2^-16 J), 6.5 kW for 10 s.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// The longest window.
+const WINDOW_MAX: Duration = Duration::from_mins(1);
+
+/// No counter of any hardware wraps so fast that it must be read more often.
+const PERIOD_MIN: Duration = Duration::from_millis(10);
+
+/// Why a value was not taken. What it holds comes with the next that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A broken counter shows zero; one that has run does not.
+    #[error("it fell to zero")]
+    Zero,
+    /// It should have moved.
+    #[error("it has stood still for {} ms", .0.as_millis())]
+    Still(Duration),
+}
+
 /// A cumulative energy counter in microjoules.
 #[derive(Clone, Debug)]
 pub struct Counter {
@@ -23,7 +40,11 @@ pub struct Counter {
     range_uj: u64,
     /// What the device cannot exceed.
     max: Watts,
+    /// It moves in less time than this, whatever is measured draws something.
+    moves_within: Option<Duration>,
     last: Option<Sample>,
+    /// When it last showed zero, since `last`: it may have been reset then.
+    zero_ns: Option<u64>,
     total: Microjoules,
 }
 
@@ -41,7 +62,44 @@ impl Counter {
     ///
     /// The hardware's own period is longer by its unit (61 uJ in 262 kJ on Intel), which sysfs does not show.
     pub fn new(range_uj: u64, max: Watts) -> Self {
-        Self { range_uj, max, last: None, total: Microjoules::ZERO }
+        Self { range_uj, max, moves_within: None, last: None, zero_ns: None, total: Microjoules::ZERO }
+    }
+
+    /// One that has stood still for `within` is broken: powered silicon always draws something.
+    #[must_use]
+    pub fn moving_within(self, within: Duration) -> Self {
+        Self { moves_within: Some(within), ..self }
+    }
+
+    /// Takes a value that was read, unless it is none: a zero, or the same for too long.
+    pub fn take(&mut self, raw_uj: u64, gap: bool, monotonic_ns: u64) -> Result<Reading, Fault> {
+        if self.doubts(raw_uj) {
+            self.zero_ns = Some(monotonic_ns);
+            return Err(Fault::Zero);
+        }
+        if let Some(still) = self.stands_still(raw_uj, monotonic_ns) {
+            return Err(Fault::Still(still));
+        }
+        let reading = self.advance(raw_uj, monotonic_ns);
+        Ok(Reading { gap: reading.gap || gap, ..reading })
+    }
+
+    /// How often it must be read so that no wrap goes unseen, where that is more often than windows end: three times
+    /// in the shortest time that it takes to wrap.
+    pub fn period(&self) -> Option<Duration> {
+        let Watts(max) = self.max;
+        if self.range_uj == 0 || max <= 0.0 {
+            return None;
+        }
+        let wrap_s = Microjoules(self.range_uj).joules() / max;
+        let period = Duration::try_from_secs_f64(wrap_s / 3.0).ok()?;
+        (period < WINDOW_MAX).then_some(period.max(PERIOD_MIN))
+    }
+
+    fn stands_still(&self, raw_uj: u64, monotonic_ns: u64) -> Option<Duration> {
+        let (last, within) = (self.last?, self.moves_within?);
+        let still = Duration::from_nanos(monotonic_ns.saturating_sub(last.changed_ns));
+        (raw_uj == last.raw_uj && still >= within).then_some(still)
     }
 
     /// Takes a good reading of `raw_uj`; `total` of the result is the energy since the first one.
@@ -58,13 +116,17 @@ impl Counter {
         }
         let since_change = Duration::from_nanos(monotonic_ns.saturating_sub(last.changed_ns));
         let since_read = Duration::from_nanos(monotonic_ns.saturating_sub(last.read_ns));
-        match self.step(last.raw_uj, raw_uj).filter(|step| *step <= self.limit(since_change)) {
-            Some(step) => {
-                self.total += step;
-                Reading { total: self.total, gap: self.may_have_wrapped_unseen(since_read) }
-            }
-            None => Reading { total: self.total, gap: true },
+        let zero_ns = self.zero_ns.take();
+        if let Some(step) = self.step(last.raw_uj, raw_uj).filter(|step| *step <= self.limit(since_change)) {
+            self.total += step;
+            return Reading { total: self.total, gap: self.may_have_wrapped_unseen(since_read) };
         }
+        // A zero on the way was a reset after all: what it shows now is of the time since then.
+        let since_zero = zero_ns.map(|zero_ns| Duration::from_nanos(monotonic_ns.saturating_sub(zero_ns)));
+        if since_zero.is_some_and(|since_zero| Microjoules(raw_uj) <= self.limit(since_zero)) {
+            self.total += Microjoules(raw_uj);
+        }
+        Reading { total: self.total, gap: true }
     }
 
     /// Whether a reading of exactly zero is no reading: a counter that has run passes through that value for
@@ -160,6 +222,41 @@ mod tests {
             counter.advance(3_000_000, 327 * SECOND),
             Reading { total: Microjoules(3_000_000), gap: true }
         );
+    }
+
+    #[test]
+    fn one_that_should_move_and_does_not_is_no_sample_of_zero() {
+        let mut counter = Counter::new(RANGE, Watts(100.0)).moving_within(Duration::from_millis(500));
+        for (tenth, raw, taken) in [(0, 5, true), (1, 9, true), (2, 9, true), (6, 9, false), (16, 9, false)] {
+            assert_eq!(counter.take(raw, false, tenth * SECOND / 10).is_ok(), taken, "{tenth}");
+        }
+        let caught_up = counter.take(90_000_009, false, 2 * SECOND).unwrap();
+        assert_eq!(caught_up, Reading { total: Microjoules(90_000_004), gap: false });
+        assert_eq!(counter.take(0, false, 3 * SECOND), Err(Fault::Zero));
+    }
+
+    #[test]
+    fn a_reset_that_is_seen_at_zero_loses_one_window() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        let mut take = |second, raw| counter.take(raw, false, second * SECOND);
+        take(0, 50_000_000_000).unwrap();
+        take(1, 50_040_000_000).unwrap();
+        assert_eq!(take(2, 0), Err(Fault::Zero));
+        let after = take(3, 41_000_000).unwrap();
+        assert_eq!(after, Reading { total: Microjoules(81_000_000), gap: true }, "the third second is there");
+        assert_eq!(take(4, 80_000_000).unwrap(), Reading { total: Microjoules(120_000_000), gap: false });
+        assert_eq!(take(5, 0), Err(Fault::Zero));
+        assert_eq!(take(6, 160_000_000).unwrap().total, Microjoules(200_000_000), "it was no reset");
+    }
+
+    #[test]
+    fn a_counter_that_wraps_soon_is_read_often() {
+        let period = |range, watts| Counter::new(range, Watts(watts)).period();
+        assert_eq!(period(0, 100.0), None);
+        assert_eq!(period(RANGE, 400.0), None, "it takes eleven minutes");
+        assert_eq!(period(65_532_610_987, 1000.0), Some(Duration::from_nanos(21_844_203_662)));
+        assert_eq!(period(30_000_000, 100.0), Some(Duration::from_millis(100)));
+        assert_eq!(period(3, 100.0), Some(PERIOD_MIN));
     }
 
     proptest! {

@@ -7,9 +7,22 @@
 pub mod counter;
 pub mod cpu_model;
 pub mod cpu_power;
-pub mod powercap;
+mod crosscheck;
+mod device;
+mod faults;
+mod file;
+mod hwmon;
+mod integral;
+mod lane;
+mod lanes;
+mod nvml;
+mod perf;
+mod powercap;
 pub mod registry;
 
+pub use device::{DeviceUse, Holder, Instance};
+pub use faults::DomainFaults;
+pub use lane::{Probe, Raw, Raws};
 pub use registry::{MeterChoice, Meters, NoMeter};
 
 use crate::units::{CpuNanos, Microjoules, Quality};
@@ -29,7 +42,8 @@ pub struct Edge<'a> {
 /// What the caller does about a failed reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The device is gone and was expected to be able to go (hot-unplugged, driver unloaded).
+    /// The device, or the right to read it, has gone and may come back (hot-unplugged, driver unloaded): it is tried
+    /// again, ever more seldom.
     Gone,
     /// Try again at the next edge; the next good reading carries the energy of this window too.
     Retry,
@@ -72,8 +86,18 @@ pub trait Meter: fmt::Debug {
     /// What it measures. Fixed from opening on.
     fn domains(&self) -> &[Rc<Domain>];
 
+    /// Told of an edge before any meter is read: what reads by a thread of its own has it begin. `until_ns` is how long
+    /// [`read`](Self::read) may wait for it, by the monotonic clock.
+    fn ask(&mut self, _edge: &Edge<'_>, _until_ns: u64) {}
+
     /// One result per domain, in the order of [`domains`](Self::domains), taken as close together as can be.
     fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>>;
+
+    /// Who used the device of a domain, by its place in [`domains`](Self::domains), since this was last taken: for
+    /// devices whose energy is not split by CPU time.
+    fn take_use(&mut self, _domain: usize) -> Option<DeviceUse> {
+        None
+    }
 }
 
 /// What opening found of a meter or of one of its domains, for `carbon doctor`.
@@ -92,9 +116,58 @@ pub struct MeterFinding {
 }
 
 #[cfg(test)]
+mod conformance;
+
+#[cfg(test)]
 mod tests {
+    use super::{Edge, Meter, MeterError, Reading};
     use crate::sysroot::SysRoot;
+    use crate::units::{PackageId, Quality};
+    use crate::window::{Domain, DomainKind};
+    use std::collections::VecDeque;
     use std::path::Path;
+    use std::rc::Rc;
+
+    /// A meter that does what a test says.
+    #[derive(Debug)]
+    pub(crate) struct Scripted {
+        name: &'static str,
+        domains: Vec<Rc<Domain>>,
+        results: VecDeque<Vec<Result<Reading, MeterError>>>,
+    }
+
+    impl Scripted {
+        pub(crate) fn named(
+            name: &'static str,
+            devices: &[&str],
+            results: Vec<Vec<Result<Reading, MeterError>>>,
+        ) -> Self {
+            let domain = |device: &&str| {
+                Rc::new(Domain {
+                    kind: DomainKind::Package,
+                    device: (*device).to_owned(),
+                    source: name.to_owned(),
+                    quality: Quality::Measured,
+                    bounds: None,
+                    package: PackageId(0),
+                    idle_watts: None,
+                })
+            };
+            Self { name, domains: devices.iter().map(domain).collect(), results: results.into() }
+        }
+    }
+
+    impl Meter for Scripted {
+        fn name(&self) -> &'static str {
+            self.name
+        }
+        fn domains(&self) -> &[Rc<Domain>] {
+            &self.domains
+        }
+        fn read(&mut self, _edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
+            self.results.pop_front().unwrap()
+        }
+    }
 
     /// A machine of `tests/fixtures/sys`.
     pub(crate) fn fixture(machine: &str) -> SysRoot {

@@ -1,23 +1,103 @@
-//! Chooses the meters of a machine, reads them together, and acts on what fails.
+//! Which meters there are, which of them are used, and what becomes of their faults.
+//!
+//! A new meter is one file with a [`Source`], and its line in [`SOURCES`]. Of the meters of the processor the first that
+//! can be read is used and no other, so that no joule counts twice; meters of other devices are used beside it.
 
 use super::cpu_model::CpuModel;
 use super::cpu_power::CpuPower;
-use super::powercap::Powercap;
-use super::{Edge, ErrorKind, Meter, MeterError, MeterFinding, Reading};
+use super::crosscheck::CrossCheck;
+use super::faults::DomainFaults;
+use super::lane::{PATIENCE, deadline_ns};
+use super::{DeviceUse, Edge, Meter, MeterError, MeterFinding, Reading};
+use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
-use crate::units::Quality;
+use crate::units::{PackageId, Quality, Watts};
 use crate::window::Domain;
 use std::rc::Rc;
 
-/// Which meter to use.
+/// All meters but the model, the best first.
+const SOURCES: &[Source] =
+    &[super::powercap::SOURCE, super::perf::SOURCE, super::hwmon::SOURCE, super::nvml::SOURCE];
+
+/// What a meter measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Packages and their memory: one such meter is used.
+    Processor,
+    /// Devices that no other meter has: each such meter is used.
+    Device,
+}
+
+/// A kind of meter.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Short name, as in `--meter`.
+    pub name: &'static str,
+    /// What it measures.
+    pub role: Role,
+    /// Looks for it.
+    pub open: fn(&Ground<'_>) -> Found,
+}
+
+/// What a meter may know of the machine when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// Where its files are.
+    pub root: &'a SysRoot,
+    /// Packages.
+    pub topology: &'a Topology,
+    /// What the processor is likely to draw.
+    pub power: &'a CpuPower,
+}
+
+impl Ground<'_> {
+    /// Idle power of one of `dies` dies of a package, by the table.
+    pub fn idle_of_die(&self, package: PackageId, dies: usize) -> Watts {
+        let threads = self.topology.online.get(usize::from(package.0)).copied().unwrap_or(0);
+        Watts(self.power.idle(threads).0 / f64::from(u32::try_from(dies).unwrap_or(1).max(1)))
+    }
+}
+
+/// What looking for a meter gave.
+#[derive(Debug)]
+pub struct Found {
+    /// It, if it can be used.
+    pub meter: Option<Box<dyn Meter>>,
+    /// The meter as a whole first, then its domains. Never empty.
+    pub findings: Vec<MeterFinding>,
+    /// The hardware has it, whether it can be used or not.
+    pub present: bool,
+}
+
+impl Found {
+    /// There is no such meter.
+    pub fn absent(finding: MeterFinding) -> Self {
+        Self { meter: None, findings: vec![finding], present: false }
+    }
+
+    /// It is left out for another one.
+    fn leave_out(&mut self, why: &str) {
+        self.meter = None;
+        for finding in self.findings.iter_mut().filter(|finding| finding.chosen) {
+            finding.chosen = false;
+            finding.reason = format!("it could be read, but {why}");
+        }
+    }
+}
+
+/// Which meter of the processor to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MeterChoice {
     /// The best that there is.
     #[default]
     Auto,
-    /// The processor's counters, or none.
+    /// The processor's counters through powercap, or none.
     Powercap,
+    /// The processor's counters through perf events, or none.
+    Perf,
+    /// The board's sensors, or none.
+    Hwmon,
     /// The utilisation model.
     Model,
 }
@@ -28,8 +108,14 @@ impl MeterChoice {
         match self {
             Self::Auto => "auto",
             Self::Powercap => "powercap",
+            Self::Perf => "perf",
+            Self::Hwmon => "hwmon",
             Self::Model => "model",
         }
+    }
+
+    fn allows(self, name: &str) -> bool {
+        self == Self::Auto || self.as_str() == name
     }
 }
 
@@ -47,37 +133,64 @@ fn advice(finding: &MeterFinding) -> String {
 pub struct Meters {
     opened: Vec<Box<dyn Meter>>,
     domains: Vec<Rc<Domain>>,
-    /// By domain: why nothing is taken from it any more.
-    off: Vec<Option<MeterError>>,
+    faults: Vec<DomainFaults>,
     findings: Vec<MeterFinding>,
+    denied: Option<MeterFinding>,
+    check: Option<CrossCheck>,
 }
 
 impl Meters {
-    /// Opens the meters of `choice`. Only [`MeterChoice::Powercap`] can fail: there is always a model.
+    /// Opens the meters of `choice`. Only the choice of one that is not there can fail: there is always a model.
     pub fn open(root: &SysRoot, topology: &Topology, choice: MeterChoice) -> Result<Self, NoMeter> {
         let power = CpuPower::read(root);
-        let (powercap, mut findings) = Powercap::open(root, topology, &power);
-        let meter: Box<dyn Meter> = match (choice, powercap) {
-            (MeterChoice::Auto | MeterChoice::Powercap, Some(powercap)) => Box::new(powercap),
-            (MeterChoice::Powercap, None) => return Err(NoMeter(findings.swap_remove(0))),
-            (MeterChoice::Model, Some(_)) => {
-                for finding in findings.iter_mut().filter(|finding| finding.chosen) {
-                    finding.chosen = false;
-                    "it could be read, but the model was asked for".clone_into(&mut finding.reason);
+        Self::of(&Ground { root, topology, power: &power }, SOURCES, choice)
+    }
+
+    fn of(ground: &Ground<'_>, sources: &[Source], choice: MeterChoice) -> Result<Self, NoMeter> {
+        let (mut opened, mut findings, mut denied) = (Vec::<Box<dyn Meter>>::new(), Vec::new(), None);
+        let (mut processor, mut check) = (None, None);
+        for source in sources {
+            let mut found = (source.open)(ground);
+            if source.role == Role::Processor {
+                if let Some(first) = processor {
+                    // A second way to the same counters: what it says is compared once.
+                    if let Some(other) = found.meter.take().filter(|_| check.is_none()) {
+                        check = opened.first().and_then(|first| CrossCheck::new(first.as_ref(), other));
+                    }
+                    found.leave_out(&format!("{first} is used, and no joule may count twice"));
+                } else if !choice.allows(source.name) {
+                    found.leave_out(&format!("{} was asked for", asked_for(choice)));
+                } else if let Some(meter) = found.meter.take() {
+                    processor = Some(source.name);
+                    opened.insert(0, meter);
+                } else if let Some(first) = found.findings.first() {
+                    if found.present && denied.is_none() {
+                        denied = Some(first.clone());
+                    }
+                    if choice.as_str() == source.name {
+                        return Err(NoMeter(first.clone()));
+                    }
                 }
-                Box::new(CpuModel::new(topology, &power))
+            } else if let Some(meter) = found.meter.take() {
+                opened.push(meter);
             }
-            (MeterChoice::Auto | MeterChoice::Model, None) => Box::new(CpuModel::new(topology, &power)),
-        };
-        findings.push(model_finding(&power, meter.name() == "model", choice));
-        Ok(Self::new(vec![meter], findings))
+            findings.extend(found.findings);
+        }
+        if processor.is_none() {
+            opened.insert(0, Box::new(CpuModel::new(ground.topology, ground.power)));
+        }
+        findings.push(model_finding(ground.power, processor.is_none(), choice));
+        let mut meters = Self::new(opened, findings);
+        meters.denied = denied.filter(|_| processor.is_none());
+        meters.check = check;
+        Ok(meters)
     }
 
     /// These meters, and what was found when they were chosen.
     pub fn new(meters: Vec<Box<dyn Meter>>, findings: Vec<MeterFinding>) -> Self {
         let domains: Vec<_> = meters.iter().flat_map(|meter| meter.domains().iter().map(Rc::clone)).collect();
-        let off = vec![None; domains.len()];
-        Self { opened: meters, domains, off, findings }
+        let faults = vec![DomainFaults::default(); domains.len()];
+        Self { opened: meters, domains, faults, findings, denied: None, check: None }
     }
 
     /// All domains of all meters. Fixed from opening on.
@@ -90,29 +203,74 @@ impl Meters {
         &self.findings
     }
 
-    /// One result per domain, in the order of [`domains`](Self::domains). After a failure that is to be tried again,
-    /// the next good reading carries the energy of the failed ones too; a domain that is gone, or whose failure is
-    /// final, keeps failing in the same way.
+    /// A meter of the processor that the machine has and that cannot be used, where the model stands in for it.
+    pub fn denied(&self) -> Option<&MeterFinding> {
+        self.denied.as_ref()
+    }
+
+    /// Faults by domain, in the order of [`domains`](Self::domains).
+    pub fn faults(&self) -> &[DomainFaults] {
+        &self.faults
+    }
+
+    /// Whether there are two ways to the same counters, to be compared.
+    pub fn compares(&self) -> bool {
+        self.check.is_some()
+    }
+
+    /// What came of comparing two ways to the same counters: `None` where there is but one, or not enough time has
+    /// passed between two readings.
+    pub fn compared(&self) -> Option<&MeterFinding> {
+        self.check.as_ref()?.outcome()
+    }
+
+    /// One result per domain, in the order of [`domains`](Self::domains). After a failure the next good reading carries
+    /// the energy of the failed ones too; one whose failure is final keeps failing in the same way.
     pub fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
+        let until_ns = deadline_ns(clock::monotonic_ns(), PATIENCE);
+        for meter in &mut self.opened {
+            meter.ask(edge, until_ns);
+        }
+        if let Some(check) = &mut self.check {
+            check.ask(edge, until_ns);
+        }
         let mut readings = Vec::with_capacity(self.domains.len());
-        let mut off = self.off.iter_mut();
+        let mut places = self.faults.iter_mut().zip(&self.domains);
         for meter in &mut self.opened {
             let count = meter.domains().len();
             let mut results = meter.read(edge).into_iter();
-            for off in off.by_ref().take(count) {
+            for (faults, domain) in places.by_ref().take(count) {
                 let result = results.next().unwrap_or_else(|| Err(MeterError::missing()));
-                readings.push(match off {
+                let result = match faults.off() {
                     Some(error) => Err(error.clone()),
-                    None => result.inspect_err(|error| {
-                        if error.kind != ErrorKind::Retry {
-                            *off = Some(error.clone());
-                        }
-                    }),
-                });
+                    None => result,
+                };
+                faults.observe(domain, edge.monotonic_ns, &result);
+                readings.push(result);
             }
+        }
+        if let Some(check) = &mut self.check {
+            check.read(edge, &readings);
         }
         readings
     }
+
+    /// Who used the device of a domain, by its place in [`domains`](Self::domains), since this was last taken.
+    pub fn take_use(&mut self, domain: usize) -> Option<DeviceUse> {
+        let mut place = domain;
+        for meter in &mut self.opened {
+            let count = meter.domains().len();
+            if place < count {
+                return meter.take_use(place);
+            }
+            place -= count;
+        }
+        None
+    }
+}
+
+fn asked_for(choice: MeterChoice) -> String {
+    if choice == MeterChoice::Model { "the model".to_owned() } else { choice.as_str().to_owned() }
 }
 
 fn model_finding(power: &CpuPower, chosen: bool, choice: MeterChoice) -> MeterFinding {
@@ -127,128 +285,4 @@ fn model_finding(power: &CpuPower, chosen: bool, choice: MeterChoice) -> MeterFi
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::meters::tests::{fixture, fixture_copy};
-    use crate::units::{Microjoules, PackageId};
-    use crate::window::DomainKind;
-    use std::collections::VecDeque;
-
-    const EDGE: Edge<'static> = Edge { monotonic_ns: 0, busy: &[] };
-
-    fn open(machine: &str, choice: MeterChoice) -> Result<Meters, NoMeter> {
-        let root = fixture(machine);
-        Meters::open(&root, &Topology::read(&root).unwrap(), choice)
-    }
-
-    /// A meter that does what a test says.
-    #[derive(Debug)]
-    struct Scripted {
-        domains: Vec<Rc<Domain>>,
-        results: VecDeque<Vec<Result<Reading, MeterError>>>,
-    }
-
-    impl Meter for Scripted {
-        fn name(&self) -> &'static str {
-            "scripted"
-        }
-        fn domains(&self) -> &[Rc<Domain>] {
-            &self.domains
-        }
-        fn read(&mut self, _edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
-            self.results.pop_front().unwrap()
-        }
-    }
-
-    fn scripted(results: Vec<Vec<Result<Reading, MeterError>>>) -> Box<dyn Meter> {
-        let domain = |index| {
-            Rc::new(Domain {
-                kind: DomainKind::Package,
-                device: format!("package-{index}"),
-                source: "test".into(),
-                quality: Quality::Measured,
-                bounds: None,
-                package: PackageId(0),
-                idle_watts: None,
-            })
-        };
-        let domains = (0..results[0].len()).map(domain).collect();
-        Box::new(Scripted { domains, results: results.into() })
-    }
-
-    fn good(uj: u64) -> Reading {
-        Reading { total: Microjoules(uj), gap: false }
-    }
-
-    fn bad(kind: ErrorKind) -> Result<Reading, MeterError> {
-        Err(MeterError { kind, message: format!("{kind:?}") })
-    }
-
-    #[test]
-    fn a_meter_is_preferred_to_the_model() {
-        let meters = open("intel-two-socket", MeterChoice::Auto).unwrap();
-        assert_eq!(meters.domains().len(), 4);
-        assert!(meters.domains().iter().all(|domain| domain.quality == Quality::Measured));
-        let model = meters.findings().last().unwrap();
-        assert_eq!((&*model.name, model.chosen, &*model.reason), ("model", false, "a meter can be read"));
-        assert_eq!(open("amd-epyc", MeterChoice::Powercap).unwrap().domains().len(), 1);
-    }
-
-    #[test]
-    fn without_a_meter_there_is_the_model() {
-        let meters = open("vm", MeterChoice::Auto).unwrap();
-        assert_eq!(meters.domains()[0].quality, Quality::Modelled);
-        let [powercap, model] = meters.findings() else { panic!("{:?}", meters.findings()) };
-        assert!(!powercap.chosen && powercap.advice.is_some());
-        assert!(model.chosen, "{model:?}");
-        assert_eq!(model.reason, "no meter can be read; AMD Zen 3 (EPYC 3rd Gen)");
-        assert_eq!(model.advice.as_deref(), Some("expect the truth within a factor of 1.7 either way"));
-    }
-
-    #[test]
-    fn what_is_asked_for_is_used() {
-        let meters = open("intel-client", MeterChoice::Model).unwrap();
-        assert_eq!(meters.domains()[0].quality, Quality::Modelled);
-        assert_eq!(meters.findings().iter().filter(|finding| finding.chosen).count(), 1);
-        let error = open("vm", MeterChoice::Powercap).unwrap_err().to_string();
-        assert!(error.starts_with("no meter: cannot read "), "{error}");
-        assert!(error.ends_with("virtual machines have no such meter; or use the model with --meter model"));
-    }
-
-    #[test]
-    fn failures_of_one_domain_are_its_own() {
-        let mut meters = Meters::new(
-            vec![
-                scripted(vec![
-                    vec![bad(ErrorKind::Retry), Ok(good(1))],
-                    vec![Ok(good(2)), bad(ErrorKind::Gone)],
-                    vec![Ok(good(4)), Ok(good(9))],
-                ]),
-                scripted(vec![
-                    vec![Ok(Reading { gap: true, ..good(3) })],
-                    vec![bad(ErrorKind::Fatal)],
-                    vec![Ok(good(8))],
-                ]),
-            ],
-            vec![],
-        );
-        let mut read = || -> Vec<Result<u64, ErrorKind>> {
-            let results = meters.read(&EDGE).into_iter();
-            results.map(|result| result.map(|reading| reading.total.0).map_err(|error| error.kind)).collect()
-        };
-        assert_eq!(read(), [Err(ErrorKind::Retry), Ok(1), Ok(3)]);
-        assert_eq!(read(), [Ok(2), Err(ErrorKind::Gone), Err(ErrorKind::Fatal)]);
-        assert_eq!(read(), [Ok(4), Err(ErrorKind::Gone), Err(ErrorKind::Fatal)], "gone and fatal stay off");
-    }
-
-    #[test]
-    fn a_counter_that_vanishes_stays_off() {
-        let (_directory, root) = fixture_copy("intel-two-socket");
-        let mut meters = Meters::open(&root, &Topology::read(&root).unwrap(), MeterChoice::Auto).unwrap();
-        assert!(meters.read(&EDGE).iter().all(Result::is_ok));
-        std::fs::remove_file(root.sys.join("class/powercap/intel-rapl:1/energy_uj")).unwrap();
-        let present: Vec<_> = meters.read(&EDGE).iter().map(Result::is_ok).collect();
-        assert_eq!(present, [true, true, false, true]);
-        assert!(meters.read(&EDGE)[2].is_err());
-    }
-}
+mod tests;

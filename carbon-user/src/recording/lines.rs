@@ -52,6 +52,9 @@ pub(super) struct WindowLine {
     /// Tables of CPU time: the window's own, then those of domains that cover another span. Of each row the workload's
     /// number and its nanoseconds by package, one after the other.
     pub(super) u: Vec<Vec<u64>>,
+    /// Use of a device, and the number of the table that it stands in the place of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) g: Vec<(usize, DeviceLine)>,
     /// Domain, microjoules, length of its span (ns), gap, table, share of the time awake.
     pub(super) x: Vec<(usize, u64, u64, bool, usize, Option<f64>)>,
     /// What cgroups hold.
@@ -86,6 +89,24 @@ pub(super) struct DomainLine {
     pub(super) bounds: Option<(f64, f64)>,
     pub(super) package: u16,
     pub(super) idle_w: Option<f64>,
+}
+
+/// Workload's number, where it is known whose the process is; busy and held (ns); part of the device; whether it shares a
+/// context; whether the busy time is modelled.
+pub(super) type DeviceRowLine = (Option<u64>, u64, u64, Option<u32>, bool, bool);
+
+/// Who used a device that is not a processor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DeviceLine {
+    pub(super) rows: Vec<DeviceRowLine>,
+    pub(super) unknown_ns: u64,
+    pub(super) span_ns: u64,
+    /// Parts of the device: number, name, slices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) instances: Vec<(u32, String, u32)>,
+    /// Why processes could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) blind: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,12 +1,15 @@
 //! Reads a recording, line by line.
 
-use super::lines::{ClaimLine, DomainLine, EndLine, Line, WindowLine};
+use super::lines::{ClaimLine, DeviceLine, DeviceRowLine, DomainLine, EndLine, Line, WindowLine};
 use super::{End, Head, RecordingError, SCHEMA};
 use crate::attribution::PackagePrior;
 use crate::claims::{Claim, Claims, RequestSource};
 use crate::units::{CgroupId, CpuNanos, Microjoules, PackageId, Quality, RunId, Watts};
 use crate::window::counts::{COUNTERS_MAX, CounterKind, Counts};
-use crate::window::{Accounts, Bounds, Class, Domain, DomainKind, DomainWindow, Usage, Window, WorkloadKey};
+use crate::window::{
+    Accounts, Bounds, Class, DeviceInstance, DeviceRow, DeviceUsage, Domain, DomainKind, DomainWindow, Usage,
+    Window, WorkloadKey,
+};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::rc::Rc;
@@ -132,7 +135,11 @@ impl<R: BufRead> Reader<R> {
             return Err(format!("{} packages", line.p));
         }
         let tables = line.u.iter().map(|table| self.usage(table, line.p).map(Rc::new));
-        let tables = tables.collect::<Result<Vec<Rc<Usage>>, String>>()?;
+        let mut tables = tables.collect::<Result<Vec<Rc<Usage>>, String>>()?;
+        for (number, used) in line.g {
+            let table = tables.get_mut(number).ok_or("a table is missing")?;
+            *table = Rc::new(Usage::of_device(self.device(used)?));
+        }
         let table = |number: usize| tables.get(number).map(Rc::clone).ok_or("a table is missing");
         let domain_of = |number: usize| self.domains.get(number).map(Rc::clone).ok_or("a domain is missing");
         let domains = line.x.into_iter().map(|(domain, uj, span_ns, gap, usage, wake_ratio)| {
@@ -171,6 +178,21 @@ impl<R: BufRead> Reader<R> {
             },
             domains: domains.collect::<Result<_, _>>()?,
             unread: unread.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn device(&self, line: DeviceLine) -> Result<DeviceUsage, String> {
+        let row = |(key, busy_ns, held_ns, instance, shared, modelled): DeviceRowLine| {
+            let key = key.map(|number| self.key(number)).transpose()?;
+            Ok::<_, String>(DeviceRow { key, busy_ns, held_ns, instance, shared, modelled })
+        };
+        let instances = line.instances.into_iter();
+        Ok(DeviceUsage {
+            rows: line.rows.into_iter().map(row).collect::<Result<_, _>>()?,
+            unknown_ns: line.unknown_ns,
+            span_ns: line.span_ns,
+            instances: instances.map(|(id, uuid, slices)| DeviceInstance { id, uuid, slices }).collect(),
+            blind: line.blind,
         })
     }
 
@@ -225,7 +247,7 @@ fn claims(rows: &[ClaimLine], requests: Option<&str>) -> Result<Claims, String> 
 }
 
 fn domain(line: DomainLine) -> Result<Domain, String> {
-    let kind = [DomainKind::Package, DomainKind::Dram].into_iter().find(|kind| kind.as_str() == line.kind);
+    let kind = DomainKind::ALL.into_iter().find(|kind| kind.as_str() == line.kind);
     let qualities = [Quality::Modelled, Quality::Sampled, Quality::Measured];
     let quality = qualities.into_iter().find(|quality| quality.as_str() == line.quality);
     Ok(Domain {

@@ -2,7 +2,10 @@ use super::*;
 use crate::claims::{Claim, Claims, RequestSource};
 use crate::units::{CpuNanos, Microjoules, PackageId, Quality, RunId, Watts};
 use crate::window::counts::{CounterKind, Counts};
-use crate::window::{Accounts, Bounds, Class, Domain, DomainKind, DomainWindow, Usage, Window, WorkloadKey};
+use crate::window::{
+    Accounts, Bounds, Class, DeviceInstance, DeviceRow, DeviceUsage, Domain, DomainKind, DomainWindow, Usage,
+    Window, WorkloadKey,
+};
 use proptest::prelude::*;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +26,12 @@ fn head() -> Head {
 
 fn domain(device: &str) -> Rc<Domain> {
     Rc::new(Domain {
-        kind: DomainKind::Dram,
+        kind: match device {
+            "gpu" | "idle gpu" => DomainKind::Gpu,
+            "board" => DomainKind::Platform,
+            "package" => DomainKind::Package,
+            _ => DomainKind::Dram,
+        },
         device: device.into(),
         source: "s".into(),
         quality: Quality::Measured,
@@ -41,6 +49,32 @@ fn usage(rows: &[(u64, bool, Option<u64>, [u64; 2])]) -> Rc<Usage> {
         usage.push(key, &nanos.map(CpuNanos));
     }
     Rc::new(usage)
+}
+
+/// Processes of a known workload, of one that had no CPU time, of a run, and one that nobody knows.
+fn device_usage() -> DeviceUsage {
+    let row = |key: Option<(u64, Option<u64>)>, instance, shared, modelled| DeviceRow {
+        key: key.map(|(cgroup, run)| WorkloadKey {
+            run: run.map(RunId),
+            ..WorkloadKey::cgroup(CgroupId(cgroup))
+        }),
+        busy_ns: u64::MAX,
+        held_ns: 3,
+        instance,
+        shared,
+        modelled,
+    };
+    DeviceUsage {
+        rows: vec![
+            row(Some((7, None)), Some(0), false, true),
+            row(Some((11, Some(9))), None, true, false),
+            row(None, None, false, false),
+        ],
+        unknown_ns: 5,
+        span_ns: 1_000_000_007,
+        instances: vec![DeviceInstance { id: 0, uuid: "MIG-7".into(), slices: 3 }],
+        blind: Some("not \"allowed\"".into()),
+    }
 }
 
 fn claims() -> Claims {
@@ -77,7 +111,14 @@ fn window(usage: &Rc<Usage>, older: &Rc<Usage>, wake_ratio: f64) -> Window {
         counts: Rc::new(counts()),
         claims: Rc::new(claims()),
         accounts: Accounts { idle_ns: 1, own_ns: 8, clamped: 7, ..Accounts::default() },
-        domains: vec![of("a", usage, Some(wake_ratio)), of("b", older, None)],
+        domains: vec![
+            of("a", usage, Some(wake_ratio)),
+            of("b", older, None),
+            of("gpu", &Rc::new(Usage::of_device(device_usage())), None),
+            of("idle gpu", &Rc::new(Usage::of_device(DeviceUsage::default())), None),
+            of("board", usage, None),
+            of("package", usage, None),
+        ],
         unread: vec![(domain("c"), "it is \"gone\"\n".into())],
     }
 }
@@ -120,7 +161,7 @@ fn what_is_read_is_what_was_written() {
     assert_eq!(read, windows.iter().map(|window| format!("{window:?}")).collect::<Vec<_>>());
     let end = end.unwrap();
     assert_eq!((end.accounting.as_str(), &end.notes[..]), ("hook", &["n".to_owned()][..]));
-    assert_eq!(end.paths.len(), 3, "the path that was known before is not written again: {:?}", end.paths);
+    assert_eq!(end.paths.len(), 4, "the path that was known before is not written again: {:?}", end.paths);
     let (mut reader, read) = Reader::begin(&file[..]).unwrap();
     assert_eq!(read, head());
     let Entry::Window(window) = reader.next_entry().unwrap() else { panic!("no window") };

@@ -1,11 +1,11 @@
 //! Makes the lines of a recording; who writes them down is the caller's business.
 
-use super::lines::{DomainLine, EndLine, HeadLine, KeyLine, Line, WindowLine};
+use super::lines::{DeviceLine, DomainLine, EndLine, HeadLine, KeyLine, Line, WindowLine};
 use super::{End, Head, SCHEMA};
 use crate::checkpoint::DomainEntry;
 use crate::claims::Claim;
 use crate::units::CgroupId;
-use crate::window::{Accounts, Class, Domain, Usage, Window, WorkloadKey};
+use crate::window::{Accounts, Class, DeviceUsage, Domain, Usage, Window, WorkloadKey};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
@@ -89,6 +89,9 @@ impl Writer {
         let unread = window.unread.iter();
         let y = unread.map(|(domain, why)| (self.number_of(domain, &mut domains), why.clone())).collect();
         let u = usages.iter().map(|usage| self.table(usage, &mut keys, &path_of)).collect();
+        let devices = usages.iter().enumerate().filter_map(|(table, usage)| Some((table, usage.device()?)));
+        let device_uses =
+            devices.map(|(table, used)| (table, self.device(used, &mut keys, &path_of))).collect();
         let counted = window.counts.cells();
         let f = counted
             .map(|(key, package, counts)| {
@@ -112,6 +115,7 @@ impl Writer {
             m: domains,
             p: window.usage.packages(),
             u,
+            g: device_uses,
             x,
             c: window.claims.rows().map(claim).collect(),
             q: window.claims.requests.map(|source| source.as_str().to_owned()),
@@ -162,6 +166,26 @@ impl Writer {
             table.extend(nanos.iter().map(|nanos| nanos.0));
         }
         table
+    }
+
+    fn device<'p>(
+        &mut self,
+        used: &DeviceUsage,
+        new: &mut Vec<KeyLine>,
+        path_of: &impl Fn(CgroupId) -> Option<&'p str>,
+    ) -> DeviceLine {
+        let DeviceUsage { rows, unknown_ns, span_ns, instances, blind } = used;
+        let rows = rows.iter().map(|row| {
+            let key = row.key.map(|key| self.number_of_workload(key, new, path_of));
+            (key, row.busy_ns, row.held_ns, row.instance, row.shared, row.modelled)
+        });
+        DeviceLine {
+            rows: rows.collect(),
+            unknown_ns: *unknown_ns,
+            span_ns: *span_ns,
+            instances: instances.iter().map(|part| (part.id, part.uuid.clone(), part.slices)).collect(),
+            blind: blind.clone(),
+        }
     }
 
     fn number_of_workload<'p>(

@@ -3,7 +3,7 @@
 use super::figures::printable;
 use super::top::Top;
 
-const HEADER: [&str; 16] = [
+const HEADER: [&str; 18] = [
     "name",
     "kind",
     "cgroup",
@@ -20,6 +20,8 @@ const HEADER: [&str; 16] = [
     "watts_per_cpu",
     "watts_per_cpu_low",
     "watts_per_cpu_high",
+    "gpu_uj",
+    "held_uj",
 ];
 
 /// The workloads of `top`, most energy first, with a header.
@@ -48,6 +50,8 @@ pub fn top(top: &Top) -> Result<String, csv::Error> {
             &maybe(row.watts_per_cpu),
             &maybe(row.watts_per_cpu_low),
             &maybe(row.watts_per_cpu_high),
+            &row.gpu_uj.map(|uj| uj.to_string()).unwrap_or_default(),
+            &row.held_uj.map(|uj| uj.to_string()).unwrap_or_default(),
         ])?;
     }
     let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;

@@ -71,10 +71,18 @@ pub fn spread(value: f64, stddev: f64, quality: &str) -> String {
         return "0".to_owned();
     }
     let (low, high) = interval(value, stddev, quality);
+    between(value, low, high, quality)
+}
+
+/// An [`interval`] about `value` in words, where its ends are known.
+pub fn between(value: f64, low: f64, high: f64, quality: &str) -> String {
+    if high <= 0.0 {
+        return "0".to_owned();
+    }
     if quality == "modelled" {
         format!("{} to {}", significant(low, MODELLED), significant(high, MODELLED))
     } else {
-        format!("\u{b1}{}", significant(SIGMAS_OF_90_PERCENT * stddev, 2))
+        format!("\u{b1}{}", significant(high - value, 2))
     }
 }
 

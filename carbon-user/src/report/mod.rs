@@ -22,10 +22,10 @@ pub mod statistics;
 pub mod table;
 pub mod top;
 
-use crate::attribution::State;
 use crate::attribution::static_policy::{SharedBy, StaticPolicy};
 use crate::attribution::totals::{DomainTotal, Totals, WorkloadTotal};
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
+use crate::attribution::{DeviceEnergy, State};
 use crate::carbon;
 use crate::claims::RequestSource;
 use crate::sched::Rung;
@@ -106,8 +106,14 @@ pub struct DomainRow {
     pub static_by: Option<&'static str>,
     /// Of `static_uj`: what was shared, and so is in the workloads' rows too.
     pub static_shared_uj: u64,
-    /// With no CPU time to give it to.
+    /// With no CPU time to give it to; of an accelerator, used by nobody that is known.
     pub lost_uj: u64,
+    /// Accelerators only: the part of `static_uj` that is charged to those who held it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_uj: Option<u64>,
+    /// Accelerators that are divided or shared: energy of the parts, by model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartRow>,
     /// Of the meter.
     pub quality: &'static str,
     /// Of the split among workloads: memory's is a model, whoever measured the sum.
@@ -122,6 +128,8 @@ pub struct DomainRow {
     pub high_uj: Option<u64>,
     /// Windows in which a fault hid some energy.
     pub gaps: u64,
+    /// Length of these windows.
+    pub gap_ns: u64,
     /// Windows at whose end it could not be read.
     pub unread: u64,
     /// Windows whose dynamic energy was split by learned watts; the others were split by CPU time.
@@ -141,6 +149,21 @@ pub struct DomainRow {
     /// Starts and stops of workloads, as they were predicted; only once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experiments: Option<experiments::ExperimentRow>,
+}
+
+/// A part of an accelerator: no meter has its energy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartRow {
+    /// `mig` (a part with units of its own) or `mps` (processes that share a context).
+    pub kind: &'static str,
+    /// Its UUID, or what it is.
+    pub name: String,
+    /// Slices of the device; 0 where it has none of its own.
+    pub slices: u32,
+    /// Dynamic and held energy of its processes, which are in the sums of the device.
+    pub energy_uj: u64,
+    /// Always `modelled`.
+    pub quality: &'static str,
 }
 
 /// CPU time outside workloads, summed over the online CPUs.
@@ -181,7 +204,11 @@ impl From<&Accounts> for AccountsRow {
 
 /// A domain in words, told apart from the others of its package: `package-0`, `dram of package-0`.
 pub(crate) fn domain_name(domain: &str, device: &str) -> String {
-    if device.starts_with(domain) { device.to_owned() } else { format!("{domain} of {device}") }
+    if device.to_ascii_lowercase().starts_with(domain) {
+        device.to_owned()
+    } else {
+        format!("{domain} of {device}")
+    }
 }
 
 fn domain_rows(totals: &Totals, state: &State) -> Vec<DomainRow> {
@@ -201,12 +228,15 @@ fn domain_row(total: &DomainTotal, state: &State) -> DomainRow {
         static_by: total.static_by.map(SharedBy::as_str),
         static_shared_uj: total.static_shared.0,
         lost_uj: total.lost.0,
+        held_uj: total.device.as_ref().map(|device| device.held.0),
+        parts: part_rows(total),
         quality: domain.quality.as_str(),
         split_quality: total.split_quality.unwrap_or(domain.quality).as_str(),
         source: domain.source.clone(),
         low_uj: domain.bounds.map(|bounds| bound(bounds.low_ratio)),
         high_uj: domain.bounds.map(|bounds| bound(bounds.high_ratio)),
         gaps: total.gaps,
+        gap_ns: nanoseconds(total.gap_time),
         unread: total.unread,
         bank_windows: total.bank_windows,
         p0_w: power.map(|power| power.p0.0),
@@ -219,6 +249,24 @@ fn domain_row(total: &DomainTotal, state: &State) -> DomainRow {
             .and_then(|(_, bank)| bank.experiments().score())
             .map(Into::into),
     }
+}
+
+/// Whether an accelerator was measured.
+fn has_devices(totals: &Totals) -> bool {
+    totals.domains().iter().any(|total| total.device.is_some())
+}
+
+fn part_rows(total: &DomainTotal) -> Vec<PartRow> {
+    let parts = total.device.iter().flat_map(|device| &device.parts);
+    parts
+        .map(|part| PartRow {
+            kind: part.kind,
+            name: part.name.clone(),
+            slices: part.slices,
+            energy_uj: part.energy.0,
+            quality: Quality::Modelled.as_str(),
+        })
+        .collect()
 }
 
 /// Quality of what is derived from `total` and CPU time of `rung`: the lower of the two. Energy that no domain
@@ -251,9 +299,14 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
         }
         if total.gaps > 0 {
             notes.push(format!(
-                "{name} hid some of its energy in {} windows: its counter was reset",
-                total.gaps
+                "{name} hid some of its energy in {} windows, {} s together: its counter was reset, or showed what \
+                 cannot be true",
+                total.gaps,
+                figures::significant(total.gap_time.as_secs_f64(), figures::METERED)
             ));
+        }
+        if let Some(device) = &total.device {
+            device_notes(&mut notes, &name, device, total);
         }
     }
     notes.extend(static_notes(context, totals));
@@ -303,7 +356,9 @@ fn static_notes(context: &Context<'_>, totals: &Totals) -> Vec<String> {
         );
     }
     if context.policy != StaticPolicy::Separate {
-        for total in domains().filter(|total| total.static_shared < total.static_energy) {
+        // An accelerator's static energy is its holders' under every policy.
+        let shared = domains().filter(|total| total.device.is_none());
+        for total in shared.filter(|total| total.static_shared < total.static_energy) {
             let name = domain_name(total.domain.kind.as_str(), &total.domain.device);
             let left = total.static_energy.saturating_sub(total.static_shared).joules();
             let figures =
@@ -332,6 +387,23 @@ fn static_notes(context: &Context<'_>, totals: &Totals) -> Vec<String> {
     notes
 }
 
+/// What must be said of an accelerator's energy.
+fn device_notes(notes: &mut Vec<String>, name: &str, device: &DeviceEnergy, total: &DomainTotal) {
+    if let Some(reason) = &device.blind {
+        notes.push(format!("who used {name} could not be told at times: {reason}"));
+    }
+    if device.idle_unknown {
+        notes.push(format!(
+            "{name} was in use before it was seen idle: until then none of its energy is static"
+        ));
+    }
+    if total.lost > Microjoules::ZERO {
+        let lost = figures::significant(total.lost.joules(), figures::METERED);
+        notes
+            .push(format!("{lost} J of {name} were used by processes that belong to no workload known here"));
+    }
+}
+
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -341,5 +413,7 @@ fn stddev_uj(total: &WorkloadTotal) -> u64 {
     Microjoules::from_joules(total.uncertainty.stddev_uj().ceil() / 1e6).0
 }
 
+#[cfg(test)]
+mod gpu_tests;
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,8 @@ pub struct OtherProcesses {
 }
 
 /// The run's dynamic energy split over its processes by CPU time: the rows, most energy first, and the rest sum to
-/// it exactly. CPU time of the run that no process has counts to the rest.
+/// it exactly. CPU time of the run that no process has counts to the rest, and so does the energy of accelerators, which has
+/// nothing to do with CPU time.
 pub(super) fn split(total: &WorkloadTotal, processes: &Processes) -> (Vec<ProcessRow>, OtherProcesses) {
     let listed: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
     let unlisted = processes.other_cpu.max(total.cpu.saturating_sub(listed));
@@ -47,15 +48,17 @@ pub(super) fn split(total: &WorkloadTotal, processes: &Processes) -> (Vec<Proces
         .map(|(place, process)| ((process.pid, place), process.cpu.0))
         .chain([((u32::MAX, usize::MAX), unlisted.0)])
         .collect();
-    let mut shares = share::split(total.dynamic_energy.0, &weights);
+    let by_cpu_time = total.dynamic_energy.saturating_sub(total.device_energy);
+    let mut shares = share::split(by_cpu_time.0, &weights);
     let mut other = OtherProcesses {
         count: processes.other_count,
         cpu_ns: unlisted.0,
         dynamic_uj: shares.pop().unwrap_or_default(),
     };
     if weights.iter().all(|(_, weight)| *weight == 0) {
-        other.dynamic_uj = total.dynamic_energy.0;
+        other.dynamic_uj = by_cpu_time.0;
     }
+    other.dynamic_uj = other.dynamic_uj.saturating_add(total.device_energy.min(total.dynamic_energy).0);
     let mut rows: Vec<ProcessRow> = processes
         .listed
         .iter()
@@ -113,6 +116,14 @@ mod tests {
     fn energy_without_any_time_stays_in_the_run() {
         assert_eq!(split(&total(0, 7), &processes(&[0], 0)).1.dynamic_uj, 7);
         assert_eq!(split(&total(0, 7), &Processes::default()).1.dynamic_uj, 7);
+    }
+
+    #[test]
+    fn energy_of_accelerators_is_not_split_by_cpu_time() {
+        let with_device = WorkloadTotal { device_energy: Microjoules(900), ..total(100, 1_000) };
+        let (rows, other) = split(&with_device, &processes(&[60, 40], 0));
+        assert_eq!(rows.iter().map(|row| row.dynamic_uj).collect::<Vec<_>>(), [60, 40]);
+        assert_eq!(other.dynamic_uj, 900);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 pub use super::process_rows::{OtherProcesses, PROCESSES_MAX, ProcessRow};
 
 use super::{AccountsRow, Context, DomainRow, Intensity};
-use super::{domain_rows, grams_of, nanoseconds, notes_of, process_rows, quality_of, stddev_uj};
+use super::{domain_rows, grams_of, has_devices, nanoseconds, notes_of, process_rows, quality_of, stddev_uj};
 use crate::attribution::totals::{Totals, WorkloadTotal};
 use crate::sched::Processes;
 use jiff::Timestamp;
@@ -64,13 +64,19 @@ pub struct Run {
     pub dram_uj: Option<u64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
-    /// CO2 equivalent of `dynamic_uj + static_uj`.
+    /// The part of `dynamic_uj` that accelerators drew; only where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_uj: Option<u64>,
+    /// Idle energy of accelerators while the run held them; neither dynamic nor static. Only where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_uj: Option<u64>,
+    /// CO2 equivalent of `dynamic_uj + static_uj`, and `held_uj` where it is there.
     pub grams: f64,
     /// The lower of meter and CPU time.
     pub quality: &'static str,
     /// The tree's processes, most energy first, at most [`PROCESSES_MAX`].
     pub processes: Vec<ProcessRow>,
-    /// The rest: with it, `dynamic_uj` of the processes sums to that of the run.
+    /// The rest, and energy of accelerators: with it, `dynamic_uj` of the processes sums to that of the run.
     pub processes_other: OtherProcesses,
     /// Energy of the whole machine meanwhile.
     pub domains: Vec<DomainRow>,
@@ -93,6 +99,7 @@ impl Run {
         total: &WorkloadTotal,
         processes: &Processes,
     ) -> Self {
+        let devices = has_devices(totals);
         let (rows, other) = process_rows::split(total, processes);
         Self {
             schema: SCHEMA,
@@ -112,6 +119,8 @@ impl Run {
             dynamic_stddev_uj: stddev_uj(total),
             dram_uj: total.memory_energy.map(|energy| energy.0),
             static_uj: total.static_energy.0,
+            gpu_uj: devices.then_some(total.device_energy.0),
+            held_uj: devices.then_some(total.held_energy.0),
             grams: grams_of(total.energy(), context).0,
             quality: quality_of(total, context.rung).as_str(),
             processes: rows,

@@ -2,7 +2,7 @@
 //!
 //! Names of cgroups and processes are given by others: control characters in them never reach the terminal.
 
-use super::figures::{METERED, of_quality, printable, reconciled, significant, spread};
+use super::figures::{METERED, between, of_quality, printable, reconciled, significant, spread};
 use super::run::Run;
 use super::top::{SetRow, Top, WorkloadRow};
 use super::{AccountsRow, DomainRow, Intensity, domain_name};
@@ -107,11 +107,12 @@ pub fn top(top: &Top, style: Style) -> String {
     table + &wrapped(&text, style)
 }
 
-/// The 90 % interval of watts per CPU, which is that of the energy over the CPU time.
+/// The 90 % interval of watts per CPU, in the words of the other intervals.
 fn watts_spread(row: &WorkloadRow) -> String {
-    let cpu_s = seconds(row.cpu_ns);
-    row.watts_per_cpu
-        .map_or_else(String::new, |watts| spread(watts, joules(row.dynamic_stddev_uj) / cpu_s, row.quality))
+    match (row.watts_per_cpu, row.watts_per_cpu_low, row.watts_per_cpu_high) {
+        (Some(watts), Some(low), Some(high)) => between(watts, low, high, row.quality),
+        _ => String::new(),
+    }
 }
 
 /// The summary at the end of `carbon run`.
@@ -141,6 +142,13 @@ pub fn run(run: &Run, style: Style) -> String {
         let spread = spread(dynamic, joules(run.dynamic_stddev_uj), run.quality);
         let dynamic = significant(dynamic, figures);
         line(&mut text, &format!("energy    {dynamic} J dynamic (90 %: {spread} J), {shared}"));
+        if let (Some(gpu), Some(held)) = (run.gpu_uj, run.held_uj) {
+            let (gpu, held) = (significant(joules(gpu), figures), significant(joules(held), figures));
+            line(
+                &mut text,
+                &format!("GPU       {gpu} J of the dynamic energy, and {held} J idle while it was held"),
+            );
+        }
         line(&mut text, &format!("CO2e      {} g", significant(run.grams, figures)));
     } else {
         line(&mut text, "energy    unknown");
@@ -236,11 +244,14 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
         let before = row
             .resumed_windows
             .map_or_else(String::new, |windows| format!(", watts learned from {windows} windows before"));
+        let held = row.held_uj.filter(|held| *held > 0).map_or_else(String::new, |held| {
+            format!(", of it {} J of its holders", significant(joules(held), figures))
+        });
         let verb = if row.quality == "modelled" { "modelled" } else { "metered" };
         line(
             text,
             &format!(
-                "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({}) + {lost} J \
+                "{}: {metered} J {verb}{bounds} = {dynamic} J attributed + {idle} J static ({}{held}) + {lost} J \
                  lost; {}{}, {}{before}",
                 printable(&domain_name(row.domain, &row.device)),
                 row.static_by.map_or_else(|| policy.to_owned(), |by| format!("{policy}: {}", words(by))),
@@ -253,6 +264,15 @@ fn energy_lines(text: &mut String, domains: &[DomainRow], policy: &str) {
                 printable(&row.source)
             ),
         );
+        part_lines(text, row);
+    }
+}
+
+/// Parts of an accelerator, below its line.
+fn part_lines(text: &mut String, row: &DomainRow) {
+    for part in &row.parts {
+        let energy = significant(joules(part.energy_uj), of_quality(part.quality));
+        line(text, &format!("{INDENT}{} {}: {energy} J, {}", part.kind, printable(&part.name), part.quality));
     }
 }
 

@@ -12,10 +12,10 @@ use serde_json::Value;
 use std::path::Path;
 use std::rc::Rc;
 
-const RUN: RunId = RunId(7);
-const LONG: Style = Style { width: None, color: false, rows_max: None };
+pub(super) const RUN: RunId = RunId(7);
+pub(super) const LONG: Style = Style { width: None, color: false, rows_max: None };
 
-fn domain(modelled: bool) -> Rc<Domain> {
+pub(super) fn domain(modelled: bool) -> Rc<Domain> {
     Rc::new(Domain {
         kind: DomainKind::Package,
         device: "package-0".into(),
@@ -27,7 +27,7 @@ fn domain(modelled: bool) -> Rc<Domain> {
     })
 }
 
-fn path_of(cgroup: CgroupId) -> Option<&'static str> {
+pub(super) fn path_of(cgroup: CgroupId) -> Option<&'static str> {
     match cgroup.0 {
         1 => Some("/"),
         20 => Some("/system.slice/ssh.service"),
@@ -38,12 +38,12 @@ fn path_of(cgroup: CgroupId) -> Option<&'static str> {
     }
 }
 
-fn key(cgroup: u64, class: Class, run: Option<RunId>) -> WorkloadKey {
+pub(super) fn key(cgroup: u64, class: Class, run: Option<RunId>) -> WorkloadKey {
     WorkloadKey { cgroup: CgroupId(cgroup), class, run }
 }
 
 /// Five seconds in which everything that a report can name has run.
-fn window(domain: &Rc<Domain>) -> Window {
+pub(super) fn window(domain: &Rc<Domain>) -> Window {
     let mut usage = Usage::new(1);
     for (key, ms) in [
         (key(20, Class::Tasks, None), 12),
@@ -86,7 +86,7 @@ fn totals(modelled: bool, policy: StaticPolicy, state: &mut State) -> Totals {
     totals
 }
 
-fn context(state: &State, policy: StaticPolicy) -> Context<'_> {
+pub(super) fn context(state: &State, policy: StaticPolicy) -> Context<'_> {
     Context {
         node: "lab-1".into(),
         start: "2025-03-01T10:00:00.25Z".parse().unwrap(),
@@ -118,6 +118,10 @@ fn top(modelled: bool) -> Top {
 fn run(modelled: bool, policy: StaticPolicy) -> Run {
     let mut state = State::default();
     let totals = totals(modelled, policy, &mut state);
+    run_of(&state, &totals, policy)
+}
+
+pub(super) fn run_of(state: &State, totals: &Totals, policy: StaticPolicy) -> Run {
     let listed = (1..=13)
         .map(|pid| ProcessTime { pid, comm: format!("cc{pid}"), cpu: CpuNanos(u64::from(pid) * 30_000_000) })
         .collect();
@@ -129,10 +133,10 @@ fn run(modelled: bool, policy: StaticPolicy) -> Run {
         duration: Duration::from_millis(4_812),
     };
     let total = totals.sum_of(|key| key.run == Some(RUN));
-    Run::new(&context(&state, policy), execution, &totals, &total, &processes)
+    Run::new(&context(state, policy), execution, totals, &total, &processes)
 }
 
-fn json(report: &impl Serialize) -> Value {
+pub(super) fn json(report: &impl Serialize) -> Value {
     serde_json::to_value(report).unwrap()
 }
 
@@ -339,7 +343,7 @@ fn what_was_learned_is_told() {
 }
 
 /// Errors of `instance` against the schema in `docs/schema/`.
-fn errors(file: &str, instance: &Value) -> Vec<String> {
+pub(super) fn errors(file: &str, instance: &Value) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(file);
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     jsonschema::meta::validate(&schema).unwrap();

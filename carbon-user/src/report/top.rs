@@ -2,7 +2,7 @@
 
 use super::figures::interval;
 use super::{AccountsRow, Context, DomainRow, Intensity};
-use super::{domain_rows, grams_of, nanoseconds, notes_of, quality_of, stddev_uj};
+use super::{domain_rows, grams_of, has_devices, nanoseconds, notes_of, quality_of, stddev_uj};
 use crate::attribution::totals::{Totals, WorkloadTotal};
 use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Class, WorkloadKey};
@@ -76,7 +76,7 @@ pub struct WorkloadRow {
     pub dynamic_low_uj: u64,
     /// Upper end of its 90 % interval.
     pub dynamic_high_uj: u64,
-    /// Dynamic energy per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
+    /// Dynamic energy without that of accelerators per CPU second: watts of one CPU that does nothing else; `null` without CPU time.
     pub watts_per_cpu: Option<f64>,
     /// Lower end of its 90 % interval.
     pub watts_per_cpu_low: Option<f64>,
@@ -99,7 +99,13 @@ pub struct WorkloadRow {
     pub page_faults: Option<u64>,
     /// Share of the static energy; 0 under the policy `separate`.
     pub static_uj: u64,
-    /// CO2 equivalent of `dynamic_uj + static_uj`.
+    /// The part of `dynamic_uj` that accelerators drew; only where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_uj: Option<u64>,
+    /// Idle energy of accelerators while it held them; neither dynamic nor static. Only where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_uj: Option<u64>,
+    /// CO2 equivalent of `dynamic_uj + static_uj`, and `held_uj` where it is there.
     pub grams: f64,
     /// The lower of meter and CPU time.
     pub quality: &'static str,
@@ -165,9 +171,9 @@ pub struct SetRow {
 }
 
 impl WorkloadRow {
-    /// Dynamic and static energy together, in microjoules.
+    /// All kinds of energy together, in microjoules.
     pub fn energy_uj(&self) -> u64 {
-        self.dynamic_uj.saturating_add(self.static_uj)
+        self.dynamic_uj.saturating_add(self.static_uj).saturating_add(self.held_uj.unwrap_or(0))
     }
 }
 
@@ -178,9 +184,10 @@ impl Top {
         totals: &Totals,
         path_of: impl Fn(CgroupId) -> Option<&'p str>,
     ) -> Self {
+        let devices = has_devices(totals);
         let mut workloads: Vec<WorkloadRow> = totals
             .workloads()
-            .map(|(key, total)| row(context, key, total, path_of(key.cgroup).map(str::to_owned)))
+            .map(|(key, total)| row(context, key, total, path_of(key.cgroup).map(str::to_owned), devices))
             .collect();
         tell_apart(&mut workloads);
         let sets = sets(totals, &workloads);
@@ -212,7 +219,13 @@ impl Top {
     }
 }
 
-fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Option<String>) -> WorkloadRow {
+fn row(
+    context: &Context<'_>,
+    key: WorkloadKey,
+    total: &WorkloadTotal,
+    path: Option<String>,
+    devices: bool,
+) -> WorkloadRow {
     let located = path.as_deref().map(locate);
     let (kind, name) = kind_and_name(key, path.as_deref(), located.as_ref());
     let kernel = key.class == Class::KernelThreads;
@@ -223,6 +236,11 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
     let (low, high) = interval(dynamic, total.uncertainty.stddev_uj() / 1e6, quality);
     // From whole microjoules, as they are printed.
     let (low, high) = (Microjoules::from_joules(low), Microjoules::from_joules(high));
+    // An accelerator's energy has nothing to do with CPU time.
+    let (by_cpu, uncertainty) = total.by_cpu();
+    let by_cpu = by_cpu.joules();
+    let (cpu_low, cpu_high) = interval(by_cpu, uncertainty.stddev_uj() / 1e6, quality);
+    let whole = |joules: f64| Microjoules::from_joules(joules).joules();
     let [cycles, instructions, llc_misses, page_faults] = total.counts;
     // CPU time is exact beside it.
     let per_cpu = |joules: f64| (total.cpu > CpuNanos::ZERO).then(|| joules / total.cpu.seconds());
@@ -236,15 +254,17 @@ fn row(context: &Context<'_>, key: WorkloadKey, total: &WorkloadTotal, path: Opt
         dynamic_stddev_uj: stddev_uj(total),
         dynamic_low_uj: low.0,
         dynamic_high_uj: high.0,
-        watts_per_cpu: per_cpu(dynamic),
-        watts_per_cpu_low: per_cpu(low.joules()),
-        watts_per_cpu_high: per_cpu(high.joules()),
+        watts_per_cpu: per_cpu(by_cpu),
+        watts_per_cpu_low: per_cpu(whole(cpu_low)),
+        watts_per_cpu_high: per_cpu(whole(cpu_high)),
         dram_uj: total.memory_energy.map(|energy| energy.0),
         cycles,
         instructions,
         llc_misses,
         page_faults,
         static_uj: total.static_energy.0,
+        gpu_uj: devices.then_some(total.device_energy.0),
+        held_uj: devices.then_some(total.held_energy.0),
         grams: grams_of(total.energy(), context).0,
         quality,
         workload,

@@ -9,9 +9,9 @@ use crate::clock::Reading;
 use crate::meters::{self, Edge, ErrorKind, MeterError, Meters};
 use crate::sched::{Accounting, Rung, SchedError};
 use crate::topology::Topology;
-use crate::units::{CgroupId, CpuNanos, Microjoules};
+use crate::units::{CgroupId, CpuNanos, Microjoules, RunId};
 use crate::window::counts::Counts;
-use crate::window::{Domain, DomainWindow, SchedSnapshot, Usage, Window};
+use crate::window::{Domain, DomainKind, DomainWindow, SchedSnapshot, Usage, Window};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
@@ -79,6 +79,8 @@ pub struct Sampler {
     /// CPU time since edges that are older than the latest, for the domains that still start there.
     pending: BTreeMap<u64, Rc<Usage>>,
     faults: Faults,
+    /// Whose processes on devices are told from others of their cgroup.
+    runs: Vec<RunId>,
 }
 
 impl fmt::Debug for Sampler {
@@ -113,6 +115,7 @@ impl Sampler {
             baselines,
             pending: BTreeMap::new(),
             faults: Faults::default(),
+            runs: Vec::new(),
         }
     }
 
@@ -138,6 +141,11 @@ impl Sampler {
     /// The source of scheduler time, for what is not of a window: runs, draining.
     pub fn accounting(&mut self) -> &mut dyn Accounting {
         self.accounting.as_mut()
+    }
+
+    /// Tells the use of devices by the processes of a run apart from that by others of their cgroup.
+    pub fn follow_run(&mut self, run: RunId) {
+        self.runs.push(run);
     }
 
     /// How scheduler time is taken.
@@ -254,21 +262,25 @@ impl Sampler {
     ) -> (Vec<DomainWindow>, Vec<(Rc<Domain>, String)>) {
         let (mut domains, mut unread) = (Vec::new(), Vec::new());
         let mut baselines = std::mem::take(&mut self.baselines);
-        for (baseline, (domain, result)) in baselines.iter_mut().zip(readings) {
+        for (place, (baseline, (domain, result))) in baselines.iter_mut().zip(readings).enumerate() {
             match result {
                 Ok(reading) => {
                     let awake = awake.get(usize::from(domain.package.0)).copied();
                     let at = Baseline { total: reading.total, awake, at_ns, edge: self.edges };
+                    // Taken at each good reading, so that use and energy are of the same span.
+                    let used = (domain.kind == DomainKind::Gpu).then(|| self.device_usage(place));
                     match baseline.replace(at) {
                         Some(before) => {
-                            domains.push(self.difference(&domain, before, at, reading.gap, usage));
+                            let mut window = self.difference(&domain, before, at, reading.gap, usage);
+                            window.usage = used.unwrap_or(window.usage);
+                            domains.push(window);
                         }
                         None => unread.push((domain, FIRST_READING.to_owned())),
                     }
                 }
                 Err(error) => {
                     self.faults.unread += 1;
-                    baseline.take_if(|_| error.kind != ErrorKind::Retry);
+                    baseline.take_if(|_| error.kind == ErrorKind::Fatal);
                     unread.push((domain, error.message));
                 }
             }
@@ -276,6 +288,11 @@ impl Sampler {
         self.baselines = baselines;
         self.keep_pending(usage);
         (domains, unread)
+    }
+
+    fn device_usage(&mut self, domain: usize) -> Rc<Usage> {
+        let used = self.meters.take_use(domain).unwrap_or_default();
+        Rc::new(Usage::of_device(device::usage(used, self.accounting.as_mut(), &self.runs)))
     }
 
     fn difference(
@@ -318,6 +335,7 @@ fn suspension(before_ns: u64, now_ns: u64) -> Duration {
     if grown < SUSPENSION_MIN { Duration::ZERO } else { grown }
 }
 
+mod device;
 pub mod governor;
 
 #[cfg(test)]

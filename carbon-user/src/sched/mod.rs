@@ -27,6 +27,7 @@ mod refusal;
 mod runs;
 mod slots;
 mod tracer;
+mod whereabouts;
 
 pub use books::Books;
 pub use census::Census;
@@ -40,6 +41,7 @@ pub use proc::Proc;
 pub use programs::{ProgramTime, Timing, time_programs};
 pub use raw::Raw;
 pub use runs::{ProcessTime, Processes};
+pub use whereabouts::Whereabouts;
 
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;

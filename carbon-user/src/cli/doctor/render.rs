@@ -1,6 +1,7 @@
 //! Doctor's two outputs.
 
 use super::{Check, Diagnosis, State};
+use crate::meters::MeterFinding;
 use crate::sched::Rung;
 use crate::units::Quality;
 use serde::Serialize;
@@ -138,8 +139,9 @@ pub(super) fn table(diagnosis: &Diagnosis, colours: bool) -> String {
 }
 
 fn verdict(text: &mut String, diagnosis: &Diagnosis, colours: bool) {
-    let chosen =
-        diagnosis.findings.meters.iter().filter(|meter| meter.chosen).map(|meter| meter.name.as_str());
+    // Meters, not their domains, whose names have the meter's before a blank.
+    let whole = |meter: &&MeterFinding| meter.chosen && !meter.name.contains(' ');
+    let chosen = diagnosis.findings.meters.iter().filter(whole).map(|meter| meter.name.as_str());
     let chosen: Vec<&str> = chosen.collect();
     match (diagnosis.quality(), diagnosis.rung()) {
         (Some(quality), Some(rung)) => {

@@ -1,0 +1,255 @@
+//! What every meter must do, whatever it reads: a new one is added to [`rigs`] with a stand-in for its hardware, and has
+//! passed when these tests pass.
+
+use super::registry::{Found, Ground, Source};
+use super::tests::fixture_copy;
+use super::{Edge, ErrorKind, Meter, MeterError, Reading};
+use crate::clock;
+use crate::meters::cpu_power::CpuPower;
+use crate::sysroot::SysRoot;
+use crate::topology::Topology;
+use crate::units::{Quality, Watts};
+use crate::window::DomainKind;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+/// A meter and the files that stand in for its hardware.
+struct Rig {
+    source: Source,
+    machine: &'static str,
+    /// One file of each domain, below the sysfs root, in the order of the domains.
+    files: &'static [&'static str],
+    /// What the files hold is power in microwatts, not energy.
+    power: bool,
+}
+
+const RIGS: &[Rig] = &[
+    Rig {
+        source: super::powercap::SOURCE,
+        machine: "intel-two-socket",
+        files: &[
+            "class/powercap/intel-rapl:0/energy_uj",
+            "class/powercap/intel-rapl:0:0/energy_uj",
+            "class/powercap/intel-rapl:1/energy_uj",
+            "class/powercap/intel-rapl:1:0/energy_uj",
+        ],
+        power: false,
+    },
+    Rig {
+        source: super::powercap::SOURCE,
+        machine: "intel-tpmi",
+        files: &["class/powercap/intel-rapl:0/energy_uj", "class/powercap/intel-rapl:0:0/energy_uj"],
+        power: false,
+    },
+    Rig {
+        source: super::hwmon::SOURCE,
+        machine: "amd-energy",
+        files: &["class/hwmon/hwmon1/energy5_input", "class/hwmon/hwmon1/energy6_input"],
+        power: false,
+    },
+    Rig {
+        source: super::hwmon::SOURCE,
+        machine: "power9",
+        files: &["class/hwmon/hwmon0/energy2_input", "class/hwmon/hwmon0/energy5_input"],
+        power: false,
+    },
+    Rig {
+        source: super::hwmon::SOURCE,
+        machine: "ampere-altra",
+        files: &[
+            "class/hwmon/hwmon0/power2_input",
+            "class/hwmon/hwmon0/power3_input",
+            "class/hwmon/hwmon1/power5_input",
+            "class/hwmon/hwmon1/power4_input",
+        ],
+        power: true,
+    },
+    Rig {
+        source: super::hwmon::SOURCE,
+        machine: "acpi-meter",
+        files: &["class/hwmon/hwmon0/device/power1_average"],
+        power: true,
+    },
+];
+
+/// A rig at work: its counters go on by a joule a second unless told otherwise.
+struct Bench {
+    _directory: tempfile::TempDir,
+    root: SysRoot,
+    files: Vec<PathBuf>,
+    power: bool,
+    meter: Box<dyn Meter>,
+    name: String,
+    second: u64,
+}
+
+impl Bench {
+    fn of(rig: &Rig) -> Self {
+        let (directory, root) = fixture_copy(rig.machine);
+        let found = open(rig.source, &root);
+        let meter = found.meter.unwrap_or_else(|| panic!("{}: {:?}", rig.machine, found.findings));
+        let files = rig.files.iter().map(|file| root.sys.join(file)).collect();
+        let name = format!("{} on {}", rig.source.name, rig.machine);
+        Self { _directory: directory, root, files, power: rig.power, meter, name, second: 0 }
+    }
+
+    /// An edge a second after the last, before which the counters of all domains but `held` go on.
+    fn edge(&mut self, held: Option<usize>) -> Vec<Result<Reading, MeterError>> {
+        for (place, file) in self.files.iter().enumerate() {
+            if Some(place) != held && !self.power {
+                let uj: u64 = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+                fs::write(file, format!("{}\n", uj + 1_000_000)).unwrap();
+            }
+        }
+        self.second += 1;
+        let edge = Edge { monotonic_ns: self.second * 1_000_000_000, busy: &[] };
+        self.meter.ask(&edge, clock::monotonic_ns() + 10_000_000_000);
+        self.meter.read(&edge)
+    }
+}
+
+fn open(source: Source, root: &SysRoot) -> Found {
+    let (topology, power) = (Topology::read(root).unwrap(), CpuPower::read(root));
+    (source.open)(&Ground { root, topology: &topology, power: &power })
+}
+
+fn benches() -> impl Iterator<Item = Bench> {
+    RIGS.iter().map(Bench::of)
+}
+
+#[test]
+fn names_are_whole_and_no_domain_is_there_twice() {
+    for (rig, mut bench) in RIGS.iter().zip(benches()) {
+        let found = open(rig.source, &bench.root);
+        assert_eq!(found.findings[0].name, rig.source.name, "the first finding is the meter's own");
+        assert!(found.present && found.findings[0].chosen);
+        assert!(found.findings.iter().all(|it| !it.reason.is_empty()), "{}", bench.name);
+        assert_eq!(bench.meter.domains().len(), bench.files.len(), "{}", bench.name);
+        let mut seen = BTreeSet::new();
+        for domain in bench.meter.domains() {
+            assert!(domain.source.starts_with(rig.source.name), "{}: {}", bench.name, domain.source);
+            assert!(
+                !domain.device.is_empty() && domain.quality > Quality::Modelled && domain.bounds.is_none()
+            );
+            assert!(seen.insert((domain.kind, domain.device.clone())), "{}: {domain:?}", bench.name);
+            assert_eq!(domain.idle_watts.is_some(), domain.kind != DomainKind::Dram, "{}", bench.name);
+            assert!(domain.idle_watts.is_none_or(|Watts(watts)| watts > 0.0));
+        }
+        let kinds: BTreeSet<_> = bench.meter.domains().iter().map(|domain| domain.kind).collect();
+        assert!(
+            !kinds.contains(&DomainKind::Platform) || kinds.len() == 1,
+            "{}: the machine contains its parts",
+            bench.name
+        );
+        assert_eq!(bench.edge(None).len(), bench.files.len());
+    }
+}
+
+#[test]
+fn totals_begin_at_nothing_and_never_fall() {
+    for mut bench in benches() {
+        let mut last = vec![0; bench.files.len()];
+        for second in 0..5 {
+            for (last, reading) in last.iter_mut().zip(bench.edge(None)) {
+                let reading = reading.unwrap_or_else(|error| panic!("{}: {error}", bench.name));
+                assert!(reading.total.0 >= *last && !reading.gap, "{}: {reading:?}", bench.name);
+                if !bench.power {
+                    assert_eq!(reading.total.0, second * 1_000_000, "{}", bench.name);
+                }
+                *last = reading.total.0;
+            }
+        }
+    }
+}
+
+/// Each fault of one domain: the others go on, it is told apart, and afterwards all energy is there.
+#[test]
+fn a_fault_is_its_own_domains_and_passes() {
+    for mut bench in benches() {
+        let faults: [(&str, Option<&str>, ErrorKind); 6] = [
+            ("empty", Some(""), ErrorKind::Retry),
+            ("garbage", Some("n/a\n"), ErrorKind::Retry),
+            ("negative", Some("-1\n"), ErrorKind::Retry),
+            ("too large", Some("99999999999999999999999\n"), ErrorKind::Retry),
+            ("not text", Some("\u{fffd}\u{0}"), ErrorKind::Retry),
+            ("missing", None, ErrorKind::Gone),
+        ];
+        let first = bench.edge(None);
+        assert!(first.iter().all(Result::is_ok));
+        for (what, content, kind) in faults {
+            for place in 0..bench.files.len() {
+                let file = bench.files[place].clone();
+                let before = fs::read_to_string(&file).unwrap();
+                match content {
+                    Some(content) => fs::write(&file, content).unwrap(),
+                    None => fs::remove_file(&file).unwrap(),
+                }
+                let readings = bench.edge(Some(place));
+                let error = readings[place].as_ref().unwrap_err();
+                assert_eq!(error.kind, kind, "{}, {what}: {error}", bench.name);
+                assert!(error.message.contains(file.to_str().unwrap()), "{error}");
+                let others = readings.iter().enumerate().filter(|(at, _)| *at != place);
+                assert!(
+                    { others }.all(|(_, reading)| reading.is_ok()),
+                    "{}, {what}: {readings:?}",
+                    bench.name
+                );
+                fs::write(&file, before).unwrap();
+                // What has gone is tried again after a pause.
+                let back = (0..3).find_map(|_| bench.edge(None).remove(place).ok());
+                let back = back.unwrap_or_else(|| panic!("{}, {what}: it does not come back", bench.name));
+                assert!(!back.gap || bench.power, "{}, {what}", bench.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_counter_that_is_reset_or_jumps_loses_its_own_window_only() {
+    for mut bench in benches().filter(|bench| !bench.power) {
+        bench.edge(None);
+        let before: Vec<u64> = bench.edge(None).into_iter().map(|reading| reading.unwrap().total.0).collect();
+        for (at, value) in ["1000", "12345678901234567", "1000"].into_iter().enumerate() {
+            fs::write(&bench.files[0], value).unwrap();
+            let readings = bench.edge(None);
+            let reading = readings[0].as_ref().unwrap();
+            assert!(
+                reading.gap && reading.total.0 == before[0] + at as u64 * 1_000_000,
+                "{}: {reading:?}",
+                bench.name
+            );
+            let next = bench.edge(None).remove(0).unwrap();
+            assert!(!next.gap && next.total.0 == reading.total.0 + 1_000_000, "{}: {next:?}", bench.name);
+        }
+        for (before, reading) in before.iter().zip(bench.edge(None)).skip(1) {
+            assert_eq!(reading.unwrap().total.0, before + 7_000_000, "{}", bench.name);
+        }
+    }
+}
+
+#[test]
+fn a_counter_that_stands_still_or_shows_zero_gives_no_sample() {
+    for mut bench in benches().filter(|bench| !bench.power) {
+        bench.edge(None);
+        let before = bench.edge(None)[0].as_ref().unwrap().total.0;
+        let stuck: Vec<_> = (0..4).map(|_| bench.edge(Some(0)).remove(0)).collect();
+        assert!(stuck.last().unwrap().is_err(), "{}: {stuck:?}", bench.name);
+        let held = fs::read_to_string(&bench.files[0]).unwrap();
+        fs::write(&bench.files[0], "0\n").unwrap();
+        assert_eq!(bench.edge(Some(0))[0].as_ref().unwrap_err().kind, ErrorKind::Retry, "{}", bench.name);
+        fs::write(&bench.files[0], held).unwrap();
+        let back = bench.edge(None).remove(0).unwrap();
+        assert_eq!((back.total.0, back.gap), (before + 1_000_000, false), "{}", bench.name);
+    }
+}
+
+/// The fixtures' own counters: one in the model's place would be a number without a source.
+#[test]
+fn what_is_not_there_is_no_meter() {
+    for rig in RIGS {
+        let (_directory, root) = fixture_copy("vm");
+        let found = open(rig.source, &root);
+        assert!(found.meter.is_none() && !found.present && !found.findings[0].reason.is_empty());
+    }
+}

@@ -1,0 +1,155 @@
+//! Sensors of energy and power in the kernel's hwmon class: those of processors that have no RAPL, and of boards.
+//!
+//! Counters of energy are read as they are; power is sampled by a thread of its own and added up, which is less than a
+//! counter and marked as sampled. Which sensors count is in `chips.rs`.
+
+mod chips;
+
+use super::counter::Counter;
+use super::file::{Failure, FileProbe, describe, read_number};
+use super::integral::Integral;
+use super::lane::{Lane, Probe, Raws};
+use super::lanes::{LaneMeter, Track};
+use super::registry::{Found, Ground, Role, Source};
+use super::{MeterError, MeterFinding};
+use crate::clock;
+use crate::units::{Quality, Watts};
+use crate::window::{Domain, DomainKind};
+use chips::{CLASS, Part, Sensors, discover};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+const NAME: &str = "hwmon";
+
+/// The entry of the registry.
+pub(super) const SOURCE: Source = Source { name: NAME, role: Role::Processor, open };
+
+/// More than a package draws, or a whole machine with all that is in it.
+const PACKAGE_WATTS_MAX: Watts = Watts(1000.0);
+const PLATFORM_WATTS_MAX: Watts = Watts(20_000.0);
+
+/// `amd_energy` adds up every few seconds by itself and at each read; others move faster.
+const MOVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Sensors of power that are added up together.
+#[derive(Debug)]
+struct PowerProbe {
+    files: Vec<PathBuf>,
+    period: Duration,
+    integral: Integral,
+}
+
+impl Probe for PowerProbe {
+    fn read(&mut self, at_edge: bool) -> Raws {
+        let mut sum_uw: u64 = 0;
+        for file in &self.files {
+            match read_number(file) {
+                Ok(uw) => sum_uw = sum_uw.saturating_add(uw),
+                Err(error) => return vec![Err(MeterError::from(Failure::of(file, &error)))],
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "2^53 uW are 9 GW")]
+        let power = Watts(sum_uw as f64 / 1e6);
+        vec![Ok(self.integral.take(power, clock::monotonic_ns(), at_edge))]
+    }
+
+    fn period(&self) -> Option<Duration> {
+        Some(self.period)
+    }
+}
+
+fn open(ground: &Ground<'_>) -> Found {
+    let (parts, mut findings) = match discover(ground) {
+        Ok(found) => found,
+        Err(error) => {
+            let class = ground.root.sys.join(CLASS);
+            let reason = format!("cannot read {}: {}", class.display(), describe(&error));
+            return Found::absent(finding(NAME, false, Quality::Sampled, reason));
+        }
+    };
+    let present = !parts.is_empty();
+    let mut lanes = Vec::new();
+    let mut denied = None;
+    let dies = |part: &Part| {
+        parts.iter().filter(|it| it.kind == DomainKind::Package && it.package == part.package).count()
+    };
+    for part in &parts {
+        let (quality, proven) = prove(part);
+        let label = format!("{NAME} {}", part.label);
+        let usable = match proven {
+            Ok((lane, raws)) if raws.iter().all(Result::is_ok) => Ok(lane),
+            Ok((_, raws)) => {
+                Err(raws.into_iter().find_map(Result::err).map_or_else(String::new, |error| error.message))
+            }
+            Err(error) => Err(error.message),
+        };
+        match usable {
+            Ok(lane) => {
+                findings.push(finding(&label, true, quality, part.reason()));
+                lanes.push((lane, vec![track(ground, part, quality, dies(part))]));
+            }
+            Err(reason) => {
+                denied.get_or_insert_with(|| reason.clone());
+                findings.push(finding(&label, false, quality, reason));
+            }
+        }
+    }
+    let whole = |kind: DomainKind| kind != DomainKind::Dram;
+    if !lanes.iter().any(|(_, tracks)| tracks.iter().any(|track| whole(track.domain.kind))) {
+        for finding in findings.iter_mut().filter(|finding| finding.chosen) {
+            finding.chosen = false;
+            "it could be read, but no package can".clone_into(&mut finding.reason);
+        }
+        let reason = denied.unwrap_or_else(|| "no sensor of a processor's energy or power".to_owned());
+        findings.insert(0, finding(NAME, false, Quality::Sampled, reason));
+        return Found { meter: None, findings, present };
+    }
+    let lowest = lanes.iter().flat_map(|(_, tracks)| tracks).map(|track| track.domain.quality).min();
+    let names: Vec<String> =
+        lanes.iter().flat_map(|(_, tracks)| tracks).map(|it| it.domain.source.clone()).collect();
+    let reason = format!("reads {}", names.join(", "));
+    findings.insert(0, finding(NAME, true, lowest.unwrap_or(Quality::Sampled), reason));
+    Found { meter: Some(Box::new(LaneMeter::new(NAME, lanes))), findings, present }
+}
+
+fn prove(part: &Part) -> (Quality, Result<(Lane, Raws), MeterError>) {
+    match &part.sensors {
+        Sensors::Energy(file) => {
+            (Quality::Measured, Lane::proven(NAME, FileProbe::new(file.clone(), counter(part).period())))
+        }
+        Sensors::Power(files, period) => {
+            let integral = Integral::new(*period);
+            let probe = PowerProbe { files: files.clone(), period: *period, integral };
+            (Quality::Sampled, Lane::proven(NAME, probe))
+        }
+    }
+}
+
+fn counter(part: &Part) -> Counter {
+    let max = if part.kind == DomainKind::Platform { PLATFORM_WATTS_MAX } else { PACKAGE_WATTS_MAX };
+    match part.sensors {
+        Sensors::Energy(_) => Counter::new(0, max).moving_within(MOVES_WITHIN),
+        Sensors::Power(..) => Counter::new(0, max),
+    }
+}
+
+fn track(ground: &Ground<'_>, part: &Part, quality: Quality, dies: usize) -> Track {
+    let domain = Rc::new(Domain {
+        kind: part.kind,
+        device: part.device.clone(),
+        source: format!("{NAME} {}", part.label),
+        quality,
+        bounds: None,
+        package: part.package,
+        idle_watts: (part.kind != DomainKind::Dram).then(|| ground.idle_of_die(part.package, dies)),
+    });
+    Track { domain, counter: counter(part) }
+}
+
+fn finding(name: &str, chosen: bool, quality: Quality, reason: String) -> MeterFinding {
+    MeterFinding { name: name.to_owned(), chosen, quality, reason, advice: None }
+}
+
+#[cfg(test)]
+mod tests;

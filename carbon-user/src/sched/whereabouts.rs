@@ -1,0 +1,69 @@
+//! In which cgroup a process is now, for what knows processes by their number alone.
+
+use super::cgroup_tree::path_in;
+use super::hierarchy::{Hierarchy, HierarchyChoice};
+use crate::sysroot::SysRoot;
+use crate::units::CgroupId;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// Inode number of the first process-id namespace (kernel, `include/uapi/linux/nsfs.h`).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Where processes are looked up.
+#[derive(Clone, Debug)]
+pub struct Whereabouts {
+    proc: PathBuf,
+    mount: PathBuf,
+    /// The part of the hierarchy that is mounted there.
+    top: String,
+    cpuacct: bool,
+}
+
+impl Whereabouts {
+    /// The tree of cgroups that is followed, seen from here.
+    ///
+    /// # Errors
+    /// In words, where numbers that a driver gives to processes mean nothing here, or no tree is mounted.
+    pub fn open(root: &SysRoot) -> Result<Self, String> {
+        let namespace = fs::read_link(root.proc.join("self/ns/pid"));
+        if namespace.is_ok_and(|link| link.as_os_str() != INITIAL_PID_NAMESPACE) {
+            let advice = "start the container with the host's pid namespace";
+            return Err(format!(
+                "carbon is in a pid namespace of its own, where processes have other numbers; {advice}"
+            ));
+        }
+        let hierarchy = Hierarchy::choose(root, HierarchyChoice::Auto).map_err(|error| error.to_string())?;
+        let cpuacct = hierarchy.is_cpuacct();
+        let top = hierarchy.mount.root.trim_matches('/').to_owned();
+        Ok(Self { proc: root.proc.clone(), mount: hierarchy.mount.path, top, cpuacct })
+    }
+
+    /// The cgroup of a process; `None` where it has gone, or is outside of what is mounted here.
+    pub fn of(&self, pid: u32) -> Option<CgroupId> {
+        let bytes = fs::read(self.proc.join(pid.to_string()).join("cgroup")).ok()?;
+        let path = path_in(&String::from_utf8_lossy(&bytes), self.cpuacct)?;
+        let below = path.strip_prefix(&self.top)?.trim_start_matches('/');
+        Some(CgroupId(fs::metadata(self.mount.join(below)).ok()?.ino()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_found_and_one_that_is_not_there_is_not() {
+        let root = SysRoot::default();
+        let whereabouts = match Whereabouts::open(&root) {
+            Ok(whereabouts) => whereabouts,
+            Err(why) => return println!("SKIPPED: {why}"),
+        };
+        let found = whereabouts.of(std::process::id());
+        assert!(found.is_some_and(|cgroup| cgroup.0 > 0));
+        assert_eq!(whereabouts.of(u32::MAX), None);
+        let elsewhere = Whereabouts { top: "not/mounted/here".into(), ..whereabouts };
+        assert_eq!(elsewhere.of(std::process::id()), None);
+    }
+}
