@@ -107,7 +107,8 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
             found.iter().all(|path| path.starts_with("ledger/") || path.starts_with("cli/")),
             "{found:?}"
         );
-        assert!(!found.contains(&"cli/engine.rs".to_owned()), "{waits}: the window loop waits for no disk");
+        let engine = found.iter().any(|path| path.starts_with("cli/engine"));
+        assert!(!engine, "{waits}: the window loop waits for no disk");
     }
 }
 

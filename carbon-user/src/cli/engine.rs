@@ -1,19 +1,20 @@
 //! What the commands measure with: the one place where scheduler time, meters, attribution and carbon are put
 //! together.
 
+mod command;
 mod files;
+mod findings;
+mod machine;
 
-use super::args::{Format, RunFormat};
-use super::doctor::{Findings, RungFinding};
+pub use command::{CommandMeter, open_run};
+pub use findings::findings;
+pub use machine::{Machine, open_top};
+
 use super::error::CliError;
 use super::learning::{self, Beginning, Keeper};
-use super::options::{Measuring, RunOptions, TopOptions};
+use super::options::Measuring;
 use super::output::Layout;
-use super::process::{Attendant, BeforeExec, Ended};
 use super::recorder::Recorder;
-use super::run::RunMeasurement;
-use super::run_entry;
-use super::top::TopMeasurement;
 use crate::attribution::bank::Calibration;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
@@ -22,39 +23,18 @@ use crate::carbon::Intensity;
 use crate::carbon::series::Series;
 use crate::claims::Claims;
 use crate::clock;
-use crate::ledger::Factor;
-use crate::ledger::rows::RunEnd;
-use crate::meters::{Edge, MeterChoice, MeterFinding, Meters};
-use crate::report::run::{Execution, Run};
-use crate::report::table::{self, Style};
+use crate::meters::Meters;
+use crate::report::Context;
+use crate::report::table::Style;
 use crate::report::top::Top;
-use crate::report::{Context, csv};
 use crate::sampler::Sampler;
-use crate::sampler::governor::{Action, Governor};
-use crate::sched::{
-    self, Accounting, Census, Counters, Enrolment, Limits, Opened, Rung, SchedError, Skipped,
-};
-use crate::sysroot::SysRoot;
+use crate::sched::{self, Accounting, Census, Counters, Limits, Opened, Rung, SchedError, Skipped};
 use crate::topology::Topology;
-use crate::units::{Pue, Quality, RunId};
+use crate::units::{Pue, Quality};
 use crate::window::counts::{CounterKind, Counts};
 use crate::window::{Domain, DomainKind, Window};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::time::Duration;
-
-/// RAPL's counters move once in about a millisecond (Intel SDM 3B, 17.9.3), so a shorter window is mostly its edges.
-const SHORT_WINDOW: Duration = Duration::from_millis(50);
-
-/// How long the last look waits for the finals of a run's tasks: the kernel frees them a moment after their end.
-const SETTLING_MAX: Duration = Duration::from_millis(300);
-const SETTLING_STEP: Duration = Duration::from_millis(5);
-
-/// How long doctor compares two meters of the same.
-const COMPARING: Duration = Duration::from_millis(1100);
-
-/// How often `--wait-all` looks whether the tree has gone.
-const TREE_STEP: Duration = Duration::from_millis(20);
 
 /// Below this part of the time that they were to count, counters took turns.
 const TURNS_RATIO: f64 = 0.999;
@@ -356,251 +336,6 @@ pub(super) fn cannot_account(error: SchedError) -> CliError {
     CliError::measuring(error, advice)
 }
 
-/// One command and all that it starts.
-#[derive(Debug)]
-pub struct CommandMeter {
-    engine: Engine,
-    run: RunId,
-    enrolment: Option<Enrolment>,
-    failed_windows: u64,
-    /// Once it is made.
-    report: Option<Run>,
-}
-
-/// For `carbon run`: opens a run, and takes the first edge.
-pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
-    let run = run_id();
-    let wanted = Wanted { runs: true, ..Wanted::default() };
-    let (mut engine, enrolment) =
-        Engine::open(&options.measuring, wanted, |accounting| accounting.runs().open(run))?;
-    engine.sampler.follow_run(run);
-    Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0, report: None })
-}
-
-/// Not that of any other run on this machine: two programs with the same id do not run at the same time.
-fn run_id() -> RunId {
-    let milliseconds = clock::boottime_ns() / 1_000_000;
-    RunId(u64::from(std::process::id()) << 32 | (milliseconds & u64::from(u32::MAX)))
-}
-
-impl Attendant for CommandMeter {
-    fn started(&mut self, pid: u32) {
-        self.engine.sampler.accounting().runs().started(self.run, pid);
-    }
-
-    fn tick(&mut self) {
-        // The next good window covers the time of a failed one.
-        if let Err(error) = self.engine.window() {
-            self.failed_windows += 1;
-            log::warn!("{error}; {}", error.advice());
-        }
-    }
-
-    async fn tree_gone(&mut self) {
-        loop {
-            match self.engine.sampler.accounting().runs().alive(self.run) {
-                Ok(0) => return,
-                // Where forks are not followed, processes are known by being looked at.
-                Ok(_) => drop(self.engine.sampler.accounting().drain()),
-                Err(error) => {
-                    log::warn!("cannot tell whether the command's processes have gone: {error}");
-                    return;
-                }
-            }
-            tokio::time::sleep(TREE_STEP).await;
-        }
-    }
-}
-
-impl RunMeasurement for CommandMeter {
-    fn begin(&mut self) -> Result<Option<BeforeExec>, CliError> {
-        Ok(self.enrolment.take().map(|enrolment| -> BeforeExec { Box::new(move || enrolment.enter()) }))
-    }
-
-    fn adopts_orphans(&self) -> bool {
-        self.engine.sampler.rung() == Rung::Proc
-    }
-
-    fn report(&mut self, ended: &Ended, options: &RunOptions, layout: Layout) -> Result<String, CliError> {
-        self.settle();
-        self.engine.window().map_err(cannot_account)?;
-        let Self { engine, run, .. } = self;
-        let duration = Duration::from_nanos(ended.end_ns.saturating_sub(ended.start_ns));
-        if duration < SHORT_WINDOW {
-            engine.notes.push(format!(
-                "the command ran for less than {} ms: a meter that is updated once a millisecond, and what else \
-                 the machine did just then, are a large part of so little energy",
-                SHORT_WINDOW.as_millis()
-            ));
-        }
-        engine.notes.extend(options.entry.notes.iter().cloned());
-        if let Some(series) = &options.entry.series {
-            engine.rate(series);
-        }
-        let processes = engine.sampler.accounting().runs().processes(*run);
-        let total = engine.totals.sum_of(|key| key.run == Some(*run));
-        let command = options.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let execution = Execution {
-            project: options.project.clone(),
-            command,
-            exit_status: i32::from(ended.outcome.status()),
-            duration,
-        };
-        let report = Run::new(&engine.context(), execution, &engine.totals, &total, &processes);
-        let text = match options.format {
-            RunFormat::Table => Ok(table::run(&report, style(layout, None))),
-            RunFormat::Json => json(&report),
-        };
-        self.report = Some(report);
-        text
-    }
-
-    fn record(&mut self, ended: &Ended) -> Option<RunEnd> {
-        let outlived_by = self.engine.sampler.accounting().runs().alive(self.run).unwrap_or(0);
-        let factor = Factor::new(self.engine.intensity.clone(), self.engine.pue);
-        let report = self.report.as_ref()?;
-        Some(run_entry::run_end(report, ended, &factor, outlived_by))
-    }
-}
-
-impl CommandMeter {
-    /// Waits a moment for the finals of the tasks that have ended; says so where they do not come.
-    fn settle(&mut self) {
-        let begun_ns = clock::monotonic_ns();
-        loop {
-            match self.engine.sampler.accounting().runs().settled(self.run) {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => {
-                    log::warn!("{error}");
-                    break;
-                }
-            }
-            let waited = Duration::from_nanos(clock::monotonic_ns().saturating_sub(begun_ns));
-            if waited > SETTLING_MAX {
-                self.engine.notes.push(
-                    "the kernel did not tell the final CPU time of every task: some are counted up to a tick before \
-                     their end"
-                        .to_owned(),
-                );
-                break;
-            }
-            std::thread::sleep(SETTLING_STEP);
-        }
-        if self.failed_windows > 0 {
-            let failed = self.failed_windows;
-            self.engine.notes.push(format!("{failed} windows could not be read and were joined to the next"));
-        }
-    }
-}
-
-/// The whole machine.
-#[derive(Debug)]
-pub struct Machine {
-    engine: Engine,
-    /// Of the last window.
-    last: Option<Totals>,
-    limit: Option<usize>,
-    governor: Governor,
-    measuring: Measuring,
-    topology: Topology,
-    /// Context switches of the machine when it was last looked.
-    switches: u64,
-}
-
-/// For `carbon top`.
-pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
-    let wanted =
-        Wanted { counters: &options.counters, claims: options.record.is_some(), ..Wanted::default() };
-    let (mut engine, ()) = Engine::open(&options.measuring, wanted, |_| Ok(()))?;
-    let root = &options.measuring.root;
-    let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
-    if let Some(record) = &options.record {
-        engine.record(record)?;
-    }
-    engine.keep(&topology, &options.measuring)?;
-    Ok(Machine {
-        engine,
-        last: None,
-        limit: options.limit,
-        governor: Governor::new(options.max_overhead_ratio, options.measuring.interval),
-        measuring: options.measuring.clone(),
-        topology,
-        switches: sched::context_switches(root),
-    })
-}
-
-impl Machine {
-    /// Acts where measuring costs too much, and says so.
-    fn govern(&mut self, window: &Totals) {
-        let root = &self.measuring.root;
-        let now = sched::context_switches(root);
-        let switched = now.saturating_sub(std::mem::replace(&mut self.switches, now));
-        let rung = self.engine.sampler.rung();
-        let in_kernel_ns = switched.saturating_mul(rung.switch_cost_ns());
-        let cost = Duration::from_nanos(window.accounts().own_ns.saturating_add(in_kernel_ns));
-        let Some(action) = self.governor.observe(cost, window.duration(), self.topology.cpus_online()) else {
-            return;
-        };
-        let lower = rung.cheaper();
-        let said = match (action, lower) {
-            (Action::Fall, None) => return,
-            (Action::Fall, Some(lower)) => {
-                let opened = sched::open(lower, root, &self.topology, self.engine.limits);
-                let replaced = opened.and_then(|accounting| self.engine.replace_accounting(accounting));
-                if let Err(error) = replaced {
-                    log::warn!("{lower} does not work here: {error}; {rung} goes on");
-                    return;
-                }
-                format!("CPU time by {lower} instead of {rung} from here on")
-            }
-            (action, _) => action.to_string(),
-        };
-        let what = match action {
-            Action::Narrow(_) => "measuring is cheap again",
-            Action::Widen(_) | Action::Fall => "measuring cost more than --max-overhead",
-        };
-        log::warn!("{what}: {said}");
-        // The last one alone: a live table runs for years.
-        self.engine.governed = Some(format!("{what}: {said}"));
-    }
-}
-
-impl TopMeasurement for Machine {
-    fn tick(&mut self) -> Result<Duration, CliError> {
-        let window = self.engine.window().map_err(cannot_account)?;
-        self.govern(&window);
-        let Engine { keeper, state, sampler, .. } = &mut self.engine;
-        if let Some(keeper) = keeper {
-            keeper.tick(state, |cgroup| sampler.cgroup_path(cgroup));
-        }
-        self.last = Some(window);
-        Ok(self.governor.window())
-    }
-
-    fn close(&mut self) -> Vec<String> {
-        self.engine.close()
-    }
-
-    fn live(&self, layout: Layout) -> String {
-        let Some(last) = &self.last else { return "measuring the first window ...\n".to_owned() };
-        let top = self.engine.top(last);
-        // Below the rows: a header, what they sum to, and the notes.
-        let around = 6 + top.domains.len() + top.notes.len();
-        let fitting = layout.rows.map(|rows| usize::from(rows).saturating_sub(around).max(1));
-        table::top(&top, style(layout, self.limit.or(fitting)))
-    }
-
-    fn report(&self, format: Format, layout: Layout) -> Result<String, CliError> {
-        let top = self.engine.top(&self.engine.totals);
-        match format {
-            Format::Table => Ok(table::top(&top, style(layout, self.limit))),
-            Format::Json => json(&top),
-            Format::Csv => csv::top(&top).map_err(|error| unwritten(std::io::Error::other(error))),
-        }
-    }
-}
-
 pub(super) fn style(layout: Layout, rows_max: Option<usize>) -> Style {
     Style { width: layout.columns, color: layout.colours, rows_max }
 }
@@ -613,46 +348,4 @@ pub(super) fn json(report: &impl Serialize) -> Result<String, CliError> {
 
 pub(super) fn unwritten(source: std::io::Error) -> CliError {
     CliError::from_write("memory", source)
-}
-
-/// For `carbon doctor`: what each rung and each meter says of this machine. Each rung is opened, and closed again.
-pub fn findings(root: &SysRoot) -> Findings {
-    let topology = match Topology::read(root) {
-        Ok(topology) => topology,
-        Err(error) => {
-            let reason = format!("cannot read the CPUs below {}: {error}", root.sys.display());
-            let advice = Some("mount sysfs, and name it by --sysfs-root where it is not at /sys".to_owned());
-            let rungs = Rung::ALL.map(|rung| RungFinding {
-                rung,
-                available: false,
-                reason: reason.clone(),
-                advice: advice.clone(),
-            });
-            return Findings { rungs: rungs.into(), meters: Vec::new() };
-        }
-    };
-    let rungs = Rung::ALL.map(|rung| {
-        let (available, reason, advice) = match sched::open(rung, root, &topology, Limits::default()) {
-            Ok(_) => (true, rung.description().to_owned(), None),
-            Err(error) => (false, error.to_string(), Some(error.advice().to_owned())),
-        };
-        RungFinding { rung, available, reason, advice }
-    });
-    let meters = Meters::open(root, &topology, MeterChoice::Auto).map_or_else(|_| Vec::new(), compared);
-    Findings { rungs: rungs.into(), meters }
-}
-
-/// What the meters say of themselves, after two ways to the same counters have been compared, where there are two.
-fn compared(mut meters: Meters) -> Vec<MeterFinding> {
-    if meters.compares() {
-        // More than twice only where a reading fails.
-        for pause in [Duration::ZERO, COMPARING, COMPARING, COMPARING] {
-            std::thread::sleep(pause);
-            meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] });
-            if meters.compared().is_some() {
-                break;
-            }
-        }
-    }
-    meters.findings().iter().chain(meters.compared()).cloned().collect()
 }
