@@ -2,6 +2,7 @@
 
 use crate::sh::{Stopwatch, cargo, cmd, find};
 use crate::source_hash::{OBJECT, RECORD};
+use crate::toolchain::{apt_install, can_apt};
 use crate::{data, ebpf, test, vm, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -91,7 +92,19 @@ fn arm64() -> Result<()> {
         );
         return Ok(());
     }
-    // No code is made, so that neither a linker nor a C library is needed.
+    // SQLite and the cryptography are C, and are compiled even for a check.
+    if find("aarch64-linux-gnu-gcc").is_none()
+        && can_apt()
+        && let Err(error) = apt_install(&["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])
+    {
+        eprintln!("{error:#}");
+    }
+    if find("aarch64-linux-gnu-gcc").is_none() {
+        println!(
+            "SKIPPED: arm64: no C compiler for it (Debian: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross)"
+        );
+        return Ok(());
+    }
     cargo().args(["check", "--target", TARGET, "--package", "carbon-user", "--package", "carbon-ebpf"]).run()
 }
 

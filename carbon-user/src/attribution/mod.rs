@@ -11,7 +11,7 @@
 //!
 //! Static energy is shown on its own or shared ([`StaticPolicy`]); what is shared sums to the domain's, too.
 //!
-//! The energy of an accelerator is split by who used it ([`device`]), by the same equation.
+//! The energy of an accelerator is split by who used it (`device`), by the same equation.
 //!
 //! CPU time that no workload could be given ([`Accounts`]) takes no part in the split: its energy is in the
 //! others' shares.
@@ -118,7 +118,7 @@ pub struct DomainEnergy {
 
 /// What a workload's part of a domain is worth at best. A package's energy follows the CPU time that is counted on it;
 /// memory's follows accesses, of which those that miss the last cache are most, and CPU time is but a model; so it is of a
-/// whole machine, with its fans, disks and losses. An accelerator's has a rule of its own ([`device`]).
+/// whole machine, with its fans, disks and losses. An accelerator's has a rule of its own (`device`).
 fn split_quality(domain: &Domain, method: Method) -> Quality {
     match (domain.kind, method) {
         (DomainKind::Package, _) => domain.quality,

@@ -1,6 +1,6 @@
 //! Which meters there are, which of them are used, and what becomes of their faults.
 //!
-//! A new meter is one file with a [`Source`], and its line in [`SOURCES`]. Of the meters of the processor the first that
+//! A new meter is one file with a [`Source`], and its line in `SOURCES`. Of the meters of the processor the first that
 //! can be read is used and no other, so that no joule counts twice; meters of other devices are used beside it.
 
 use super::cpu_model::CpuModel;
