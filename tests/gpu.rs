@@ -221,6 +221,36 @@ fn assert_reconciles_all(report: &Value) {
     assert!((sum(&report["workloads"], "dynamic_uj") - sum(&report["domains"], "dynamic_uj")).abs() < 0.5);
 }
 
+/// With parts, holders, processes that nobody knows and a time without an answer: the joules of the live report, under each policy
+/// that a replay may be asked for the equation holds.
+#[test]
+fn a_recorded_device_is_attributed_again_to_the_last_bit() {
+    let devices = format!("gpu 0 {UUID} 20000\npart 0 0 MIG-a 3\n");
+    let Some(machine) = Machine::new("a_recorded_device", &[], &devices) else { return };
+    let _alone = alone();
+    let cgroup = TestCgroup::new("gpu-record");
+    let mut child = cgroup.start("exec sleep 30");
+    let file = machine.directory.path().join("windows").display().to_string();
+    let mut top = machine.carbon(&["top", "--once", "--format", "json", "--zone", "FR", "--duration", "3s"]);
+    top.args(["--interval", "200ms", "--max-overhead", "100", "--state", "none", "--record", &file]);
+    let top = top.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    sleep(Duration::from_millis(1200));
+    machine.set(&format!("{devices}proc 0 {} 0 70000 0\n", child.id()));
+    let (live, _) = finish(top);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(number(&workload(&live, &cgroup)["gpu_uj"]) > 0.0);
+    for policy in ["separate", "proportional", "equal", "requests"] {
+        let mut replay = machine.carbon(&["replay", &file, "--format", "json", "--static", policy]);
+        let (again, _) = finish(replay.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        assert_reconciles(&again);
+        assert!(!again["notes"].to_string().contains("static of GPU"), "{}", again["notes"]);
+        if policy == "separate" {
+            assert_eq!((&again["workloads"], &again["domains"]), (&live["workloads"], &live["domains"]));
+        }
+    }
+}
+
 /// Every fault while running: the processor's domain goes on, nothing jumps, and the device comes back by itself.
 #[test]
 fn faults_of_the_driver_pass_without_a_restart() {

@@ -205,8 +205,10 @@ fn a_state_that_cannot_be_used_is_set_aside_and_never_fatal() {
     let state = folder.text("state.json");
     top(&meter, 2, &state, &[]);
     let good = fs::read_to_string(&state).unwrap();
+    // Not within a number, which would be none then.
+    let half = good[..good.len() / 2].rfind(',').unwrap();
     let cases = [
-        (good[..good.len() / 2].to_owned(), "EOF"),
+        (good[..half].to_owned(), "EOF"),
         ("nonsense".to_owned(), "expected"),
         (good.replacen("carbon.state/1", "carbon.state/0", 1), "its schema is \"carbon.state/0\""),
         (good.replacen("CPUs online", "CPUs offline", 1), "it is of the processor"),
