@@ -168,7 +168,7 @@ fn a_private_cgroup_namespace_does_not_narrow_what_is_measured() {
     let carbon = |accounting: &str, hidden: Option<&Path>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
         command.args(["top", "--once", "--quiet", "--format", "json", "--duration", "1s"]);
-        command.args(["--accounting", accounting]);
+        command.args(["--accounting", accounting]).env("CARBON_STATE", "none");
         // The cgroup that it is in then is the namespace's root.
         let procs = inside.path.join("cgroup.procs");
         let mut procs = std::fs::File::options().write(true).open(procs).unwrap();
@@ -254,7 +254,16 @@ fn a_run_holds_the_runs_inside_it() {
     for rung in exact_rungs(test) {
         let [outer, inner] = ["outer", "inner"].map(|name| folder.path().join(format!("{name}-{rung}")));
         let options = |file: &Path| {
-            let to = ["run", "--quiet", "--format", "json", "--accounting", rung.as_str(), "--output"];
+            let to = [
+                "run",
+                "--quiet",
+                "--no-store",
+                "--format",
+                "json",
+                "--accounting",
+                rung.as_str(),
+                "--output",
+            ];
             to.into_iter().chain([file.to_str().unwrap(), "--"]).map(str::to_owned).collect::<Vec<_>>()
         };
         let status = Command::new(carbon)

@@ -49,6 +49,7 @@ impl Machine {
     fn carbon(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
         command.args(arguments).env("LD_LIBRARY_PATH", self.directory.path());
+        command.env("CARBON_STATE", "none").env("CARBON_STORE", "none");
         command.env("STANDIN_NVML", self.file()).env("CUDA_VISIBLE_DEVICES", "7");
         command
     }

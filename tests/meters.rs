@@ -153,20 +153,10 @@ fn write(files: &[PathBuf; 2], begun: Instant, range_uj: u64, held: bool, origin
 }
 
 /// A report of six seconds, with what was said; `during` is done meanwhile.
-fn top(tree: &Tree, during: impl FnOnce()) -> (Value, String) {
+fn top(tree: &Tree, interval: &str, during: impl FnOnce()) -> (Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-    command.args([
-        "top",
-        "--once",
-        "--format",
-        "json",
-        "--zone",
-        "FR",
-        "--duration",
-        "6s",
-        "--interval",
-        "200ms",
-    ]);
+    command.args(["top", "--once", "--format", "json", "--zone", "FR", "--duration", "6s"]);
+    command.args(["--interval", interval]).env("CARBON_STATE", "none");
     // An unoptimised program costs more than it may: its windows are not to be widened for that.
     command.args(["--max-overhead", "100"]);
     command.arg("--sysfs-root").arg(tree.directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -209,7 +199,7 @@ fn every_fault_of_a_counter_passes_without_a_restart() {
     ];
     for fault in faults {
         let tree = Tree::new(262_143_328_850);
-        let (report, said) = top(&tree, || {
+        let (report, said) = top(&tree, "200ms", || {
             sleep(Duration::from_secs(2));
             tree.begin(fault);
             sleep(Duration::from_millis(1200));
@@ -264,21 +254,7 @@ fn a_counter_that_wraps_within_a_window_loses_nothing() {
     // 40 W wrap 100 J in 2.5 s, 20 J in half of one: more often than windows of a second end.
     for range_uj in [100_000_000, 20_000_000] {
         let tree = Tree::new(range_uj);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-        command.args([
-            "top",
-            "--once",
-            "--format",
-            "json",
-            "--zone",
-            "FR",
-            "--duration",
-            "6s",
-            "--interval",
-            "3s",
-        ]);
-        let output = command.arg("--sysfs-root").arg(tree.directory.path()).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let (report, _) = top(&tree, "3s", || {});
         for (kind, expected) in [("package", 40.0), ("dram", 6.0)] {
             let found = watts(&report, kind);
             assert!((found / expected - 1.0).abs() < 0.06, "{range_uj}, {kind}: {found} W");

@@ -101,7 +101,7 @@ impl SysRoot {
     /// The id that machine-id(5) gives this installation. That of the host where procfs is the host's and names its first
     /// process's root; else what is at /etc.
     pub fn machine_id(&self) -> Option<String> {
-        let of_host = read_trimmed(&self.proc.join("1/root/etc/machine-id"));
+        let of_host = read_trimmed(&self.proc.join("1").join("root").join("etc/machine-id"));
         let id = of_host.or_else(|_| read_trimmed(Path::new("/etc/machine-id"))).ok()?;
         (!id.is_empty()).then_some(id)
     }

@@ -155,7 +155,7 @@ mod tests {
         assert!(year >= 2022);
         let france = intensity(&mix, FactorSet::Ipcc2014).unwrap();
         assert!((20.0..120.0).contains(&france.middle.0), "{france:?}");
-        assert_eq!(of_country("XXX"), None);
+        assert_eq!(of_country("nowhere"), None);
     }
 
     proptest! {

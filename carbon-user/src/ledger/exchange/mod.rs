@@ -92,12 +92,7 @@ impl Ledger {
                 level_s: row.int(0),
                 start_s: row.int(1),
                 node: row.text(2),
-                domain: DomainLine {
-                    domain: row.text(3),
-                    device: row.text(4),
-                    source: row.text(5),
-                    quality: quality_of(row.int(6)).as_str().to_owned(),
-                },
+                domain: domain_of(row, 3),
                 kind: EnergyKind::from_code(row.int(7)).as_str().to_owned(),
                 quality: quality_of(row.int(8)).as_str().to_owned(),
                 energy_uj: row.amount(9),
@@ -123,12 +118,7 @@ impl Ledger {
                 level_s: row.int(0),
                 start_s: row.int(1),
                 node: row.text(2),
-                domain: DomainLine {
-                    domain: row.text(3),
-                    device: row.text(4),
-                    source: row.text(5),
-                    quality: quality_of(row.int(6)).as_str().to_owned(),
-                },
+                domain: domain_of(row, 3),
                 covered_ns: row.amount(7),
                 metered_uj: row.amount(8),
                 attributed_uj: row.amount(9),
@@ -180,6 +170,16 @@ impl Ledger {
             }
             Ok(count)
         })
+    }
+}
+
+/// A domain, whose columns begin at `first`.
+fn domain_of(row: &Row, first: usize) -> DomainLine {
+    DomainLine {
+        domain: row.text(first),
+        device: row.text(first + 1),
+        source: row.text(first + 2),
+        quality: quality_of(row.int(first + 3)).as_str().to_owned(),
     }
 }
 
