@@ -4,6 +4,10 @@
 //! The clock is the scheduler's own: a task's `sum_exec_runtime` when it is switched in, and when it is switched
 //! out. That has cpu.stat's definition, and costs no helper call; one read of the monotonic clock is made where
 //! the CPU becomes idle or stops being so. While the key stays the same, only the CPU's slot is touched.
+//!
+//! The key is read from the task that leaves, not from the one that comes: the kernel has just followed the same pointers
+//! to charge it (`cgroup_account_cputime`, kernel/sched/fair.c), so that they are in the cache. With a thousand cgroups
+//! that is most of the cost.
 
 use crate::{kernel, maps};
 use aya_ebpf::{
@@ -16,19 +20,16 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use carbon_ebpf::{
-    CELLS, Cell, Cells, KEY_IDLE, KEY_KERNEL_THREAD, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek,
+    CELLS, Cell, Cells, KEY_IDLE, KEY_KERNEL_THREAD, KEY_NONE, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek,
     Slot, cell_index,
 };
 use core::sync::atomic::{Ordering, compiler_fence};
 
-/// What a task is booked to.
+/// What a task is booked to; not asked of the idle one.
 #[inline(always)]
 unsafe fn key_of(task: *const u8) -> u64 {
     // SAFETY: `task` is a typed pointer of a tracepoint.
     unsafe {
-        if kernel::typed::<u32>(task, kernel::TASK_PID.load()) == 0 {
-            return KEY_IDLE;
-        }
         let css_set: *const u8 = kernel::typed(task, kernel::TASK_CGROUPS.load());
         let cgroup: *const u8 = if kernel::BY_CPUACCT.load() == 0 {
             kernel::typed(css_set, kernel::CSS_SET_DFL_CGRP.load())
@@ -62,14 +63,20 @@ pub(crate) fn carbon_switch(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: typed pointers of the tracepoint.
     unsafe {
         let prev_ns: u64 = kernel::typed(prev, kernel::TASK_SUM_EXEC.load());
-        if slot.task == prev as u64 {
+        if slot.task != prev as u64 {
+            if slot.task != 0 {
+                missed(slot, prev, prev_ns);
+            }
+        } else if slot.key != KEY_IDLE {
+            let key = key_of(prev);
+            if key != slot.key {
+                turn(slot, kernel::booked_to(key));
+            }
             slot.pending_ns += prev_ns.wrapping_sub(slot.booked_ns);
-        } else if slot.task != 0 {
-            missed(slot, prev, prev_ns);
         }
-        let key = key_of(next);
-        if key != slot.key {
-            turn(slot, if key == KEY_IDLE { key } else { kernel::booked_to(key) });
+        let idle = kernel::typed::<u32>(next, kernel::TASK_PID.load()) == 0;
+        if idle != (slot.key == KEY_IDLE) {
+            turn(slot, if idle { KEY_IDLE } else { KEY_NONE });
         }
         slot.task = next as u64;
         slot.booked_ns = kernel::typed(next, kernel::TASK_SUM_EXEC.load());
@@ -118,11 +125,12 @@ pub(crate) fn carbon_peek(ctx: RawTracePointContext) -> i32 {
     let task = unsafe { (&raw const (*slot).task).read_volatile() };
     // A task that has gone meanwhile gives any number, and then the sequence has changed.
     let exec_ns = kernel::word(task + kernel::TASK_SUM_EXEC.load());
+    let key = classed(kernel::task_cgroup_id(task), kernel::half(task + kernel::TASK_FLAGS.load()));
     // SAFETY: as above.
     let after = unsafe { (&raw const (*slot).sequence).read_volatile() };
     let sequence = if before == after { u64::from(before) } else { 1 };
     // SAFETY: an element of the map, which only this program writes.
-    unsafe { *peeked = Peek { sequence, exec_ns } };
+    unsafe { *peeked = Peek { sequence, exec_ns, key } };
     0
 }
 
@@ -132,7 +140,6 @@ fn turn(slot: &mut Slot, key: u64) {
     if slot.key == KEY_IDLE {
         // SAFETY: the helper has no arguments.
         slot.idle_ns += unsafe { bpf_ktime_get_ns() }.saturating_sub(slot.idle_since_ns);
-        slot.pending_ns = 0;
     } else {
         settle(slot);
     }
@@ -315,14 +322,16 @@ pub(crate) fn carbon_fold(_: RawTracePointContext) -> i32 {
         classed(kernel::task_cgroup_id(task), kernel::half(task + kernel::TASK_FLAGS.load()))
     };
     begin_change(slot);
-    if slot.task == task {
-        slot.pending_ns += exec_ns.wrapping_sub(slot.booked_ns);
-    } else if slot.task != 0 {
+    if slot.task != 0 && slot.task != task {
         missed(slot, task as *const u8, exec_ns);
     }
     if key != slot.key {
         turn(slot, key);
-    } else if !idle {
+    }
+    if !idle {
+        if slot.task == task {
+            slot.pending_ns += exec_ns.wrapping_sub(slot.booked_ns);
+        }
         settle(slot);
     }
     slot.task = task;

@@ -40,6 +40,9 @@ pub const KEY_KERNEL_THREAD: u64 = 1 << 63;
 /// Key of the idle task in a [`Slot`]. No cgroup has it: ids begin at 1.
 pub const KEY_IDLE: u64 = u64::MAX;
 
+/// Key of a [`Slot`] with nothing pending: the task that runs is asked for its key when it leaves.
+pub const KEY_NONE: u64 = 0;
+
 /// A CPU as the programs see it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -236,7 +239,7 @@ pub struct Slot {
     pub task: u64,
     /// Its `sum_exec_runtime` up to which it is booked.
     pub booked_ns: u64,
-    /// What it is booked to.
+    /// What is pending is booked to it: [`KEY_IDLE`] exactly while the CPU is idle, [`KEY_NONE`] where nothing is.
     pub key: u64,
     /// Booked to the key, but not in its cell yet.
     pub pending_ns: u64,
@@ -284,6 +287,8 @@ pub struct Peek {
     pub sequence: u64,
     /// `sum_exec_runtime` of the task.
     pub exec_ns: u64,
+    /// What the task is to be booked to.
+    pub key: u64,
 }
 
 /// CPU time of a key on one CPU.
@@ -354,7 +359,7 @@ const _: () = {
     assert!(size_of::<TaskSum>() == 16);
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Leaving>() == 16);
-    assert!(size_of::<Peek>() == 16);
+    assert!(size_of::<Peek>() == 24);
     assert!(size_of::<Wake>() == 24);
     assert!(size_of::<Cell>() == 16);
     assert!(size_of::<Cells>() == 16 * CELLS);

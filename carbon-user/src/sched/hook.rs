@@ -131,7 +131,11 @@ impl Hook {
             let peek = self.tracer.object.peeked()?;
             let same = peek.sequence == u64::from(slot.sequence);
             let running_ns = if same { peek.exec_ns.saturating_sub(slot.booked_ns) } else { 0 };
-            self.times.add(rows, cpu, slot.key, slot.pending_ns.saturating_add(running_ns));
+            for (key, exec_ns) in [(slot.key, slot.pending_ns), (peek.key, running_ns)] {
+                if exec_ns > 0 {
+                    self.times.add(rows, cpu, key, exec_ns);
+                }
+            }
         }
         Ok(())
     }
