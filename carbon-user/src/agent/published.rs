@@ -142,12 +142,13 @@ pub struct Published {
     pub flushes: u64,
     /// Minutes that wait to be written.
     pub flushes_waiting: u64,
-    /// Minutes given up, as more waited than there is room for.
-    pub flushes_dropped: u64,
-    /// Energy of workloads in the minutes that were given up.
-    pub energy_dropped: Microjoules,
+    /// Minutes that were put together with the next, as more waited than there is room for: no energy is lost, only when
+    /// it was used.
+    pub flushes_merged: u64,
     /// Energy of the time in which the agent did not run that was recovered after a restart.
     pub recovered: Microjoules,
+    /// Why energy of the time before the start is not known; `None` where it is, or there was nothing to go on from.
+    pub unrecovered: Option<String>,
     /// Why the ledger cannot be written now; `None` where it can.
     pub ledger_error: Option<String>,
 }
