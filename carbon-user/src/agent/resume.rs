@@ -25,7 +25,7 @@ const BYTES_MAX: u64 = 64 << 20;
 /// Readings at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EdgeMarks {
-    /// The flush that ends here.
+    /// The flush that ends here; empty where there was nothing to write, so that all before is settled.
     pub flush: String,
     /// By the monotonic clock.
     pub at_ns: u64,
