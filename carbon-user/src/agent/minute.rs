@@ -7,7 +7,7 @@ use crate::ledger::Factor;
 use crate::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::Domain;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Workloads that a minute names; the rest shares one row for each domain, so that the sums stay exact.
 pub const NAMED_MAX: usize = 4_096;
@@ -106,14 +106,14 @@ impl Minute {
 #[must_use]
 pub fn merged(earlier: Flush, later: Flush) -> Flush {
     let mut rows = HashMap::new();
-    let mut named: HashMap<String, ()> = HashMap::new();
+    let mut named: HashSet<String> = HashSet::new();
     let mut balances = later.balances;
     for mut row in later.rows.into_iter().chain(earlier.rows) {
-        let full = named.len() >= NAMED_MAX && !named.contains_key(&row.workload.identity);
+        let full = named.len() >= NAMED_MAX && !named.contains(&row.workload.identity);
         if full {
             row.workload = other();
         }
-        named.insert(row.workload.identity.clone(), ());
+        named.insert(row.workload.identity.clone());
         // A factor that changed meanwhile stays a row of its own.
         let factor = row.factor.hash();
         let rows: &mut HashMap<RowKey, EnergyRow> = rows.entry(factor).or_default();

@@ -202,7 +202,7 @@ pub struct Attributed {
 /// Rows by key, in order of appearance.
 #[derive(Debug, Default)]
 struct Rows {
-    rows: Vec<WorkloadEnergy>,
+    all: Vec<WorkloadEnergy>,
     places: HashMap<WorkloadKey, usize>,
     shares: Vec<Share>,
 }
@@ -210,10 +210,10 @@ struct Rows {
 impl Rows {
     fn update(&mut self, key: WorkloadKey, change: impl FnOnce(&mut WorkloadEnergy)) {
         let place = *self.places.entry(key).or_insert_with(|| {
-            self.rows.push(WorkloadEnergy::new(key));
-            self.rows.len() - 1
+            self.all.push(WorkloadEnergy::new(key));
+            self.all.len() - 1
         });
-        if let Some(row) = self.rows.get_mut(place) {
+        if let Some(row) = self.all.get_mut(place) {
             change(row);
         }
     }
@@ -245,7 +245,7 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
         edge_width: window.edge_width,
         suspended: window.suspended,
         accounts: window.accounts,
-        workloads: rows.rows,
+        workloads: rows.all,
         domains,
         shares: rows.shares,
         sets,

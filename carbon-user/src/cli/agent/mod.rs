@@ -115,8 +115,8 @@ impl Agent {
                 }
             }
         }
-        let (begun_s, begun_ns) = self.begun;
-        let another = clock::wall().as_second().div_euclid(MINUTE_S) != begun_s.div_euclid(MINUTE_S);
+        let (unix_s, begun_ns) = self.begun;
+        let another = clock::wall().as_second().div_euclid(MINUTE_S) != unix_s.div_euclid(MINUTE_S);
         let since_ns = clock::monotonic_ns().saturating_sub(begun_ns);
         if another || u128::from(since_ns) >= self.options.flush.as_nanos() {
             self.flush();
@@ -159,13 +159,13 @@ impl Agent {
         let begun_us = i128::from(begun_us);
         tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(begun_us)]);
         match self.options.again() {
-            Ok(new) => self.take_up(new),
+            Ok(new) => self.take_up(&new),
             Err(error) => log::error!("not reloaded, everything stays as it was: {}", error.message()),
         }
         tell(&[NotifyState::Ready]);
     }
 
-    fn take_up(&mut self, new: AgentOptions) {
+    fn take_up(&mut self, new: &AgentOptions) {
         let (old, measuring) = (&self.options, &new.measuring);
         let fixed = old.measuring.accounting != measuring.accounting
             || old.measuring.hierarchy != measuring.hierarchy

@@ -238,7 +238,7 @@ impl NodeMeter {
     }
 }
 
-/// `resident` of proc_pid_statm(5), in pages.
+/// `resident` of `proc_pid_statm(5)`, in pages.
 fn resident_bytes() -> Option<u64> {
     let text = crate::sysroot::SysRoot::default().read_proc("self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;

@@ -65,11 +65,14 @@ impl AgentOptions {
     }
 }
 
+/// Values with their lines, by key.
+type Values = BTreeMap<String, (String, usize)>;
+
 /// A file, read: the value of each key as an option would have it, and its line.
 #[derive(Debug, Default)]
 struct File {
     path: PathBuf,
-    values: BTreeMap<String, (String, usize)>,
+    values: Values,
 }
 
 /// All of it. Errors of a value that the file has name its line.
@@ -131,7 +134,7 @@ fn read(named: Option<PathBuf>) -> Result<Option<File>, CliError> {
 }
 
 /// Keys with their values and lines; or where it is wrong, as line and column, and why.
-fn values(text: &str) -> Result<BTreeMap<String, (String, usize)>, ((usize, usize), String)> {
+fn values(text: &str) -> Result<Values, ((usize, usize), String)> {
     let table: BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>> =
         toml::from_str(text).map_err(|error| {
             (place(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
