@@ -113,6 +113,13 @@ impl Books {
             series.totals.watts = crate::units::Watts(0.0);
         }
         self.totals.other.watts = crate::units::Watts(0.0);
+        // First of all, so that none that is used now gives its series up to another, and begins anew in the same window.
+        for row in &window.workloads {
+            let name = self.name(row.key, &who);
+            if let Some(series) = self.series.get_mut(&name.identity) {
+                series.used_ns = now_ns;
+            }
+        }
         let mut cpu: HashMap<WorkloadKey, CpuNanos> = HashMap::new();
         for row in &window.workloads {
             let name = self.name(row.key, &who);
