@@ -129,7 +129,7 @@ fn each_microjoule_is_in_the_ledger_however_the_agent_ends() {
     sleep(Duration::from_secs(1));
 
     let child = machine.start(&options);
-    sleep(Duration::from_millis(1_000));
+    sleep(Duration::from_secs(1));
     let (said, status) = end(child, Signal::INT);
     assert_eq!(status, Some(0), "{said}");
     let (all, sampled) = machine.written();
@@ -142,7 +142,7 @@ fn a_ledger_that_cannot_be_written_is_written_later() {
     let machine = Machine::new();
     fs::create_dir(machine.path("ledger.db")).unwrap();
     let child = machine.start(&["--interval", "200ms", "--flush", "500ms"]);
-    sleep(Duration::from_millis(2_000));
+    sleep(Duration::from_secs(2));
     fs::remove_dir(machine.path("ledger.db")).unwrap();
     sleep(Duration::from_millis(1_500));
     let (said, status) = end(child, Signal::TERM);
@@ -166,7 +166,7 @@ fn a_changed_file_is_taken_up_and_a_broken_one_is_not() {
 
     fs::write(&config, "interval = \"200ms\"\nflush = \"1s\"\n").unwrap();
     let child = machine.start(&[&option]);
-    sleep(Duration::from_millis(1_000));
+    sleep(Duration::from_secs(1));
     fs::write(&config, "interval = \"never\"\n").unwrap();
     send(&child, Signal::HUP);
     sleep(Duration::from_millis(500));
