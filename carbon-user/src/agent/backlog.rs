@@ -74,7 +74,10 @@ mod tests {
             workload: Workload { identity: format!("/w{}", number % 70), ..Workload::default() },
             domain: domain.clone(),
             kind: EnergyKind::Dynamic,
-            factor: Factor::new(Intensity::of_unknown_place(), Pue(if number % 2 == 0 { 1.0 } else { 2.0 })),
+            factor: Factor::new(
+                Intensity::of_unknown_place(),
+                Pue(if number.is_multiple_of(2) { 1.0 } else { 2.0 }),
+            ),
             quality: Quality::Measured,
             energy: Microjoules(number * 1_000 + 7),
             cpu: CpuNanos(number),
