@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 21] = [
     "clock",
     "units",
     "sysroot",
@@ -24,6 +24,7 @@ const MODULES: [&str; 20] = [
     "ledger",
     "provider",
     "report",
+    "agent",
     "cli",
 ];
 

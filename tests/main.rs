@@ -12,6 +12,7 @@
 )]
 
 mod accounting;
+mod agent;
 mod architecture;
 mod counters;
 mod doctor;

@@ -2,8 +2,9 @@
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
 //! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
-//! `workload`, `resolver`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `cli`. See `docs/ARCHITECTURE.md`.
+//! `workload`, `resolver`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `agent`, `cli`. See `docs/ARCHITECTURE.md`.
 
+pub mod agent;
 pub mod attribution;
 pub mod carbon;
 pub mod checkpoint;

@@ -15,7 +15,7 @@
 //! *sampled* at best.
 
 use super::uncertainty::{Uncertainty, split_stddev_ratio};
-use super::{DomainEnergy, Method, Rows, share, split_quality};
+use super::{DomainEnergy, Method, Rows, Share, share, split_quality};
 use crate::units::{Microjoules, Quality, Watts};
 use crate::window::{DeviceRow, DeviceUsage, DomainWindow, WorkloadKey};
 use std::rc::Rc;
@@ -106,13 +106,22 @@ pub(super) fn attribute(
         if dynamic > Microjoules::ZERO || held > Microjoules::ZERO {
             split_quality = split_quality.min(quality);
         }
+        let split_uj = dynamic.joules() * 1e6 * ratio;
+        let uncertainty = Uncertainty { split_uj, ..Uncertainty::default() };
+        rows.share(Share {
+            domain: Rc::clone(&window.domain),
+            key,
+            dynamic_energy: dynamic,
+            static_energy: held,
+            uncertainty,
+            quality,
+        });
         rows.update(key, |total| {
             total.dynamic_energy += dynamic;
             total.device_energy += dynamic;
             total.held_energy += held;
-            let split_uj = dynamic.joules() * 1e6 * ratio;
             total.device_split_uj += split_uj;
-            total.uncertainty = total.uncertainty.plus(Uncertainty { split_uj, ..Uncertainty::default() });
+            total.uncertainty = total.uncertainty.plus(uncertainty);
             total.has_energy_of(quality);
         });
     }

@@ -158,6 +158,24 @@ impl SetEnergy {
     }
 }
 
+/// What one domain gave to one workload. Over all shares of a domain the dynamic energies sum to the domain's, and the
+/// static ones to what it shared or had held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// Which domain.
+    pub domain: Rc<Domain>,
+    /// Whose.
+    pub key: WorkloadKey,
+    /// Caused by running.
+    pub dynamic_energy: Microjoules,
+    /// Shared or held idle energy.
+    pub static_energy: Microjoules,
+    /// Of `dynamic_energy`.
+    pub uncertainty: Uncertainty,
+    /// Of the split.
+    pub quality: Quality,
+}
+
 /// A window, attributed.
 #[derive(Clone, Debug, Default)]
 pub struct Attributed {
@@ -173,6 +191,8 @@ pub struct Attributed {
     pub workloads: Vec<WorkloadEnergy>,
     /// Domains that were read at its end.
     pub domains: Vec<DomainEnergy>,
+    /// The same energy by domain and workload; none that is zero.
+    pub shares: Vec<Share>,
     /// Workloads that could not be told apart, per domain.
     pub sets: Vec<SetEnergy>,
     /// Domains that were not, with the reason; their energy comes with their next good reading.
@@ -182,18 +202,25 @@ pub struct Attributed {
 /// Rows by key, in order of appearance.
 #[derive(Debug, Default)]
 struct Rows {
-    rows: Vec<WorkloadEnergy>,
+    all: Vec<WorkloadEnergy>,
     places: HashMap<WorkloadKey, usize>,
+    shares: Vec<Share>,
 }
 
 impl Rows {
     fn update(&mut self, key: WorkloadKey, change: impl FnOnce(&mut WorkloadEnergy)) {
         let place = *self.places.entry(key).or_insert_with(|| {
-            self.rows.push(WorkloadEnergy::new(key));
-            self.rows.len() - 1
+            self.all.push(WorkloadEnergy::new(key));
+            self.all.len() - 1
         });
-        if let Some(row) = self.rows.get_mut(place) {
+        if let Some(row) = self.all.get_mut(place) {
             change(row);
+        }
+    }
+
+    fn share(&mut self, share: Share) {
+        if share.dynamic_energy > Microjoules::ZERO || share.static_energy > Microjoules::ZERO {
+            self.shares.push(share);
         }
     }
 }
@@ -218,8 +245,9 @@ pub fn attribute(window: &Window, state: &mut State, policy: StaticPolicy) -> At
         edge_width: window.edge_width,
         suspended: window.suspended,
         accounts: window.accounts,
-        workloads: rows.rows,
+        workloads: rows.all,
         domains,
+        shares: rows.shares,
         sets,
         unread: window.unread.clone(),
     }
@@ -257,6 +285,14 @@ fn attribute_domain(
     let mut shared = Microjoules::ZERO;
     for ((key, _), part) in sharing.weights.iter().zip(share::split(static_energy.0, &sharing.weights)) {
         shared += Microjoules(part);
+        rows.share(Share {
+            domain: Rc::clone(domain),
+            key: *key,
+            dynamic_energy: Microjoules::ZERO,
+            static_energy: Microjoules(part),
+            uncertainty: Uncertainty::default(),
+            quality: domain.quality,
+        });
         rows.update(*key, |row| {
             row.static_energy += Microjoules(part);
             row.has_energy_of(domain.quality);
@@ -273,6 +309,14 @@ fn attribute_domain(
             model_uj: Microjoules(dynamic).joules() * 1e6 * model_ratio,
             meter_uj: part.passing_stddev_uj,
         };
+        rows.share(Share {
+            domain: Rc::clone(domain),
+            key: *key,
+            dynamic_energy: Microjoules(dynamic),
+            static_energy: Microjoules::ZERO,
+            uncertainty,
+            quality: split_quality,
+        });
         rows.update(*key, |row| {
             row.dynamic_energy += Microjoules(dynamic);
             row.uncertainty = row.uncertainty.plus(uncertainty);

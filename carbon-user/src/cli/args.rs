@@ -1,7 +1,7 @@
 //! The command line as it is written. What it means is checked in [`options`](super::options).
 
 use super::ledger_args::{
-    AdviseArgs, EntryArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
+    AdviseArgs, EntryArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs, StoreArgs,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -27,6 +27,9 @@ Exit status:
 
 /// Where what is learned is kept.
 pub const STATE_FILE: &str = "/var/lib/carbon/state.json";
+
+/// Where the agent goes on after a restart.
+pub const RESUME_FILE: &str = "/var/lib/carbon/agent.json";
 
 /// Which container, job or experiment used this energy, and what did it emit?
 #[derive(Debug, Parser)]
@@ -73,6 +76,9 @@ pub enum Command {
     /// Rank the regions of a cloud for the same work.
     #[command(after_help = OTHER_STATUS)]
     Advise(AdviseArgs),
+    /// Measure this machine from now on: minutes to the ledger, sums for others to read.
+    #[command(after_help = OTHER_STATUS)]
+    Agent(Box<AgentArgs>),
     /// Say the carbon intensity of a place, and where it is from.
     #[command(after_help = OTHER_STATUS)]
     Intensity(IntensityArgs),
@@ -172,6 +178,30 @@ pub struct TopArgs {
     /// With --record: bytes that it may take; it ends there [default: 256MiB].
     #[arg(long, value_name = "BYTES", requires = "record")]
     pub record_limit: Option<String>,
+    /// Shared options.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
+/// `carbon agent`.
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// Options in TOML, by the names of these; the environment, as `CARBON_INTERVAL`, and options given here are above it
+    /// [default: /etc/carbon/agent.toml, if it is there].
+    #[arg(long, env = "CARBON_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where minutes are written.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// How often they are, at most 1m; each minute of the clock for itself.
+    #[arg(long, default_value = "1m", value_name = "DURATION", allow_hyphen_values = true)]
+    pub flush: String,
+    /// Where the last readings and the sums are kept, for a restart to go on from, or none.
+    #[arg(long, value_name = "FILE", default_value = RESUME_FILE)]
+    pub resume: PathBuf,
+    /// Workloads with sums of their own; the rest share one.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub series: usize,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,

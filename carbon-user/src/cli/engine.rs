@@ -5,10 +5,12 @@ mod command;
 mod files;
 mod findings;
 mod machine;
+mod node;
 
 pub use command::{CommandMeter, open_run};
 pub use findings::findings;
 pub use machine::{Machine, open_top};
+pub(super) use node::{NodeMeter, Past};
 
 use super::error::CliError;
 use super::learning::{self, Beginning, Keeper};
@@ -74,6 +76,8 @@ pub(super) struct Wanted<'a> {
     runs: bool,
     /// What cgroups hold, whatever the policy: windows are recorded, and may be attributed under another one.
     claims: bool,
+    /// Readings of another program to go on from.
+    past: Option<&'a Past>,
 }
 
 impl Engine {
@@ -116,6 +120,9 @@ impl Engine {
         let mut sampler = Sampler::new(Box::new(clock::now), accounting, meters, &topology)
             .with_census(census)
             .with_counters(counters);
+        if let Some(past) = wanted.past {
+            sampler.resume(&past.edge.counters, past.usage.clone());
+        }
         let start = clock::wall();
         sampler.edge().map_err(cannot_account)?;
         let engine = Self {

@@ -48,6 +48,16 @@ pub enum CliError {
     /// The ledger cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The agent's file of options cannot be used.
+    #[error("{}{}: {reason}", .path.display(), place_of(.line.as_ref()))]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line and column, where it is of one.
+        line: Option<(usize, usize)>,
+        /// Why not, and what to give instead.
+        reason: String,
+    },
     /// The report's file cannot be opened.
     #[error("cannot open {} for the report", .path.display())]
     Output {
@@ -121,6 +131,10 @@ pub enum CliError {
     },
 }
 
+fn place_of(line: Option<&(usize, usize)>) -> String {
+    line.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default()
+}
+
 /// Whose rules the exit status follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invocation {
@@ -170,6 +184,7 @@ impl CliError {
                 Self::CommandLine(_)
                 | Self::Argument { .. }
                 | Self::Zone { .. }
+                | Self::Config { .. }
                 | Self::Ledger(_)
                 | Self::Output { .. }
                 | Self::Recording { .. }
@@ -195,6 +210,7 @@ impl CliError {
             }
             Self::CommandLine(_)
             | Self::Zone { .. }
+            | Self::Config { .. }
             | Self::State { .. }
             | Self::Ledger(_)
             | Self::BrokenPipe => None,

@@ -4,6 +4,7 @@
 //! commands, [`engine`] what they measure with, [`error`] what can fail and the status for it.
 
 mod advise;
+mod agent;
 pub mod args;
 pub mod background;
 pub mod burst;
@@ -41,6 +42,9 @@ use options::Options;
 
 /// Runs a command and gives the status to exit with.
 pub fn execute(options: &Options) -> Result<u8, CliError> {
+    if let Options::Agent(_) = options {
+        warnings::log_lines();
+    }
     warnings::say(match options {
         Options::Run(options) => options.measuring.quiet,
         // A live table has the whole screen: what a warning would say is in its notes.
@@ -49,6 +53,7 @@ pub fn execute(options: &Options) -> Result<u8, CliError> {
         _ => false,
     });
     match options {
+        Options::Agent(options) => agent::agent(options).map(|()| 0),
         Options::Run(options) => run_entry::run(options),
         Options::Top(options) => on_this_thread(top::top(options, engine::open_top)).map(|()| 0),
         Options::Model(options) => model::model(options),

@@ -1,7 +1,9 @@
 //! Checked options: everything that can be wrong with a command line is found here, before anything is opened.
 
+mod agent;
 mod learned;
 
+pub use agent::AgentOptions;
 pub use learned::{CalibrateOptions, ModelOptions, RecordOptions, ReplayOptions};
 
 use super::args::{
@@ -60,6 +62,8 @@ pub enum Options {
     Explain(ExplainArgs),
     /// `carbon advise`; checked where it is done.
     Advise(AdviseArgs),
+    /// `carbon agent`.
+    Agent(Box<AgentOptions>),
     /// `carbon intensity`.
     Intensity(IntensityArgs),
     /// Help or the version was asked for and has been printed.
@@ -158,6 +162,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
         Ok(Cli { command: Command::Ledger(args) }) => Ok(Options::Ledger(args)),
         Ok(Cli { command: Command::Explain(args) }) => Ok(Options::Explain(args)),
         Ok(Cli { command: Command::Advise(args) }) => Ok(Options::Advise(args)),
+        Ok(Cli { command: Command::Agent(_) }) => {
+            agent::agent(arguments).map(|it| Options::Agent(Box::new(it)))
+        }
         Ok(Cli { command: Command::Intensity(args) }) => Ok(Options::Intensity(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;

@@ -118,7 +118,7 @@ fn say(options: &TopOptions, all: &[String]) {
 }
 
 /// The edge after the one that was due at `due`: a late one does not make the next window short.
-fn after(due: Instant, window: Duration) -> Instant {
+pub(super) fn after(due: Instant, window: Duration) -> Instant {
     let now = Instant::now();
     let next = due + window;
     if next > now + window / 2 { next } else { now + window }
@@ -153,7 +153,7 @@ impl Ends {
     }
 }
 
-fn handle(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
+pub(super) fn handle(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
     signal(kind).map_err(|source| CliError::Start { action: "handle signals", source })
 }
 

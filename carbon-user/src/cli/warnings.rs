@@ -1,6 +1,7 @@
 //! Warnings of the library and of the kernel programs, as lines on stderr.
 
 use super::error::warn;
+use super::output::Output;
 use log::{LevelFilter, Log, Metadata, Record};
 
 #[derive(Debug)]
@@ -18,6 +19,35 @@ impl Log for Stderr {
     }
 
     fn flush(&self) {}
+}
+
+/// A line for each event, for journals and collectors: `level=info msg="..."`.
+#[derive(Debug)]
+struct Lines;
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Of its own only: what libraries tell of their connections is not of the agent.
+        metadata.level() <= log::max_level() && metadata.target().starts_with("carbon")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let level = record.level().as_str().to_lowercase();
+            let line = format!("level={level} msg={:?}\n", record.args().to_string());
+            // Nobody is left to be told where this fails.
+            drop(Output::Stderr.write(&line));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Events are told as lines from here on.
+pub(super) fn log_lines() {
+    if log::set_logger(&Lines).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
 }
 
 /// Warnings are said from here on, unless `quiet`.

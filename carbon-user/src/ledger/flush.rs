@@ -41,6 +41,15 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Whether a flush of this name has been written for a machine.
+    pub fn has_flush(&mut self, node: &str, name: &str) -> Result<bool, LedgerError> {
+        let sql = "SELECT flush.start_s FROM flush JOIN node ON node.id = flush.node WHERE node.name = $1 AND \
+                   flush.name = $2";
+        Ok(!self.database.query(sql, &[node.into(), name.into()])?.is_empty())
+    }
+}
+
 /// Whether it was new.
 fn write(database: &mut dyn Database, names: &mut Names, flush: &Flush) -> Result<bool, LedgerError> {
     let node = names.node(database, &flush.node)?;

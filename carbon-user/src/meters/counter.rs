@@ -42,10 +42,23 @@ pub struct Counter {
     max: Watts,
     /// It moves in less time than this, whatever is measured draws something.
     moves_within: Option<Duration>,
+    /// It goes on counting while nobody reads it, from one program to the next.
+    lasting: bool,
     last: Option<Sample>,
     /// When it last showed zero, since `last`: it may have been reset then.
     zero_ns: Option<u64>,
     total: Microjoules,
+}
+
+/// A counter's last good value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// As it was read.
+    pub raw_uj: u64,
+    /// Where it wraps; 0: not known.
+    pub range_uj: u64,
+    /// When, by the monotonic clock of its boot.
+    pub at_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +75,43 @@ impl Counter {
     ///
     /// The hardware's own period is longer by its unit (61 uJ in 262 kJ on Intel), which sysfs does not show.
     pub fn new(range_uj: u64, max: Watts) -> Self {
-        Self { range_uj, max, moves_within: None, last: None, zero_ns: None, total: Microjoules::ZERO }
+        Self {
+            range_uj,
+            max,
+            moves_within: None,
+            lasting: false,
+            last: None,
+            zero_ns: None,
+            total: Microjoules::ZERO,
+        }
     }
 
     /// One that has stood still for `within` is broken: powered silicon always draws something.
     #[must_use]
     pub fn moving_within(self, within: Duration) -> Self {
         Self { moves_within: Some(within), ..self }
+    }
+
+    /// One that goes on counting while nobody reads it, so that its value says what was used between two programs.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
+    }
+
+    /// Where the next reading starts from, in words that another program can go on from.
+    pub fn mark(&self) -> Option<Mark> {
+        let last = self.last.filter(|_| self.lasting)?;
+        Some(Mark { raw_uj: last.raw_uj, range_uj: self.range_uj, at_ns: last.read_ns })
+    }
+
+    /// Goes on from where another program of the same boot stopped: the next reading has the energy since then. False
+    /// where that cannot be.
+    pub fn resume(&mut self, mark: Mark) -> bool {
+        let fits = self.lasting && self.last.is_none() && self.range_uj == mark.range_uj;
+        if fits {
+            self.last = Some(Sample { raw_uj: mark.raw_uj, read_ns: mark.at_ns, changed_ns: mark.at_ns });
+        }
+        fits
     }
 
     /// Takes a value that was read, unless it is none: a zero, or the same for too long.

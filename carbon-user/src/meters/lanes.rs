@@ -3,7 +3,7 @@
 
 use super::counter::Counter;
 use super::lane::{Lane, Raws};
-use super::{DeviceUse, Edge, ErrorKind, Meter, MeterError, Reading};
+use super::{DeviceUse, Edge, ErrorKind, Mark, Meter, MeterError, Reading};
 use crate::window::Domain;
 use std::rc::Rc;
 use std::time::Duration;
@@ -83,6 +83,15 @@ impl Meter for LaneMeter {
 
     fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
         self.groups.iter_mut().flat_map(|group| group.read(edge, self.until_ns)).collect()
+    }
+
+    fn marks(&self) -> Vec<Option<Mark>> {
+        self.groups.iter().flat_map(|group| &group.tracks).map(|track| track.counter.mark()).collect()
+    }
+
+    fn resume(&mut self, domain: usize, mark: Mark) -> bool {
+        let mut tracks = self.groups.iter_mut().flat_map(|group| group.tracks.iter_mut());
+        tracks.nth(domain).is_some_and(|track| track.counter.resume(mark))
     }
 
     fn take_use(&mut self, domain: usize) -> Option<DeviceUse> {

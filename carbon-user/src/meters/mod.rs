@@ -20,6 +20,7 @@ mod perf;
 mod powercap;
 pub mod registry;
 
+pub use counter::Mark;
 pub use device::{DeviceUse, Holder, Instance};
 pub use faults::DomainFaults;
 pub use lane::{Probe, Raw, Raws};
@@ -92,6 +93,16 @@ pub trait Meter: fmt::Debug {
 
     /// One result per domain, in the order of [`domains`](Self::domains), taken as close together as can be.
     fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>>;
+
+    /// Where another program could go on, by domain: nothing where the counter ends with this one.
+    fn marks(&self) -> Vec<Option<Mark>> {
+        vec![None; self.domains().len()]
+    }
+
+    /// Has a domain go on from where another program stopped, before it is first read. Whether it can.
+    fn resume(&mut self, _domain: usize, _mark: Mark) -> bool {
+        false
+    }
 
     /// Who used the device of a domain, by its place in [`domains`](Self::domains), since this was last taken: for
     /// devices whose energy is not split by CPU time.

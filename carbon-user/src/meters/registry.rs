@@ -8,7 +8,7 @@ use super::cpu_power::CpuPower;
 use super::crosscheck::CrossCheck;
 use super::faults::DomainFaults;
 use super::lane::{PATIENCE, deadline_ns};
-use super::{DeviceUse, Edge, Meter, MeterError, MeterFinding, Reading};
+use super::{DeviceUse, Edge, Mark, Meter, MeterError, MeterFinding, Reading};
 use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
@@ -253,6 +253,24 @@ impl Meters {
             check.read(edge, &readings);
         }
         readings
+    }
+
+    /// Where another program could go on, by domain.
+    pub fn marks(&self) -> Vec<Option<Mark>> {
+        self.opened.iter().flat_map(|meter| meter.marks()).collect()
+    }
+
+    /// Has a domain go on from where another program stopped, before the first reading. Whether it can.
+    pub fn resume(&mut self, domain: usize, mark: Mark) -> bool {
+        let mut place = domain;
+        for meter in &mut self.opened {
+            let count = meter.domains().len();
+            if place < count {
+                return meter.resume(place, mark);
+            }
+            place -= count;
+        }
+        false
     }
 
     /// Who used the device of a domain, by its place in [`domains`](Self::domains), since this was last taken.

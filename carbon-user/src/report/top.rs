@@ -292,7 +292,7 @@ fn sets(totals: &Totals, rows: &[WorkloadRow]) -> Vec<SetRow> {
     sets
 }
 
-pub(super) fn kind_and_name(
+pub(crate) fn kind_and_name(
     key: WorkloadKey,
     path: Option<&str>,
     located: Option<&Located<'_>>,

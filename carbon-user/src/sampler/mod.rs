@@ -6,7 +6,7 @@
 
 use crate::claims::Claims;
 use crate::clock::Reading;
-use crate::meters::{self, Edge, ErrorKind, MeterError, Meters};
+use crate::meters::{self, Edge, ErrorKind, Mark, MeterError, Meters};
 use crate::sched::{Accounting, Rung, SchedError};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, Microjoules, RunId};
@@ -79,6 +79,8 @@ pub struct Sampler {
     /// CPU time since edges that are older than the latest, for the domains that still start there.
     pending: BTreeMap<u64, Rc<Usage>>,
     faults: Faults,
+    /// Energy since another program's last reading, until it is taken.
+    recovered: Vec<DomainWindow>,
     /// Whose processes on devices are told from others of their cgroup.
     runs: Vec<RunId>,
 }
@@ -115,8 +117,43 @@ impl Sampler {
             baselines,
             pending: BTreeMap::new(),
             faults: Faults::default(),
+            recovered: Vec::new(),
             runs: Vec::new(),
         }
+    }
+
+    /// Goes on from the last readings of another program of the same boot, before the first edge. `usage` is the CPU
+    /// time since then. Gives the domains whose energy since then will be known.
+    pub fn resume(&mut self, marks: &[(DomainKind, String, Mark)], usage: Usage) -> Vec<Rc<Domain>> {
+        let mut resumed = Vec::new();
+        let domains: Vec<Rc<Domain>> = self.meters.domains().to_vec();
+        for (place, (domain, baseline)) in domains.iter().zip(&mut self.baselines).enumerate() {
+            let same = |mark: &&(DomainKind, String, Mark)| mark.0 == domain.kind && mark.1 == domain.device;
+            let Some((.., mark)) = marks.iter().find(same) else { continue };
+            if self.meters.resume(place, *mark) {
+                let start = Baseline { total: Microjoules::ZERO, awake: None, at_ns: mark.at_ns, edge: 0 };
+                *baseline = Some(start);
+                resumed.push(Rc::clone(domain));
+            }
+        }
+        self.pending.insert(0, Rc::new(usage));
+        resumed
+    }
+
+    /// Energy between the last readings of another program and the first edge, once.
+    pub fn take_recovered(&mut self) -> Vec<DomainWindow> {
+        std::mem::take(&mut self.recovered)
+    }
+
+    /// Where another program could go on, by domain.
+    pub fn marks(&self) -> Vec<(Rc<Domain>, Option<Mark>)> {
+        self.meters.domains().iter().cloned().zip(self.meters.marks()).collect()
+    }
+
+    /// Times that each domain's meter failed.
+    pub fn meter_faults(&self) -> Vec<(Rc<Domain>, u64)> {
+        let faults = self.meters.faults().iter().map(|faults| faults.faults);
+        self.meters.domains().iter().cloned().zip(faults).collect()
     }
 
     /// Puts what `census` sees at both edges into each window from the next edge on.
@@ -174,7 +211,10 @@ impl Sampler {
         // No counter: it need not be of the same instant to a microsecond, and takes longer than all the rest.
         let claims = self.census.as_mut().map(|census| census()).unwrap_or_default();
         self.edges += 1;
-        let (domains, unread) = self.join(at_ns, &usage, &books.awake, readings);
+        let (mut domains, unread) = self.join(at_ns, &usage, &books.awake, readings);
+        if latest.is_none() {
+            self.recovered = std::mem::take(&mut domains);
+        }
         let window = latest.map(|latest| {
             if at_ns <= latest.at_ns {
                 self.faults.empty_windows += 1;

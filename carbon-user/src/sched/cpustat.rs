@@ -76,6 +76,27 @@ impl CpuStat {
         Ok(this)
     }
 
+    /// Goes on from what another program of the same boot read: the first snapshot has the time since then. A cgroup that
+    /// was made since then has all of its time in it; that of a removed one is its parent's. The split by package is that
+    /// of the machine since it booted.
+    pub fn since(
+        root: &SysRoot,
+        topology: &Topology,
+        limits: Limits,
+        earlier: &[(CgroupId, u64)],
+    ) -> Result<Self, SchedError> {
+        let mut this = Self::open(root, topology, limits)?;
+        let seen = |(cgroup, usec): &(CgroupId, u64)| (*cgroup, Seen { usec: *usec, ..Seen::default() });
+        this.seen = earlier.iter().map(seen).collect();
+        this.last = ProcStat::default();
+        Ok(this)
+    }
+
+    /// Every cgroup's time with that of those below it, in microseconds since it was made, for [`since`](Self::since).
+    pub fn totals(&mut self) -> Result<Vec<(CgroupId, u64)>, SchedError> {
+        Ok(self.read()?.into_iter().map(|(cgroup, file)| (cgroup, file.usec)).collect())
+    }
+
     /// Every cgroup's time with that of those below it.
     fn read(&mut self) -> Result<HashMap<CgroupId, FileUsage>, SchedError> {
         let mut files = HashMap::new();

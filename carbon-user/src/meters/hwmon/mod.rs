@@ -129,7 +129,7 @@ fn prove(part: &Part) -> (Quality, Result<(Lane, Raws), MeterError>) {
 fn counter(part: &Part) -> Counter {
     let max = if part.kind == DomainKind::Platform { PLATFORM_WATTS_MAX } else { PACKAGE_WATTS_MAX };
     match part.sensors {
-        Sensors::Energy(_) => Counter::new(0, max).moving_within(MOVES_WITHIN),
+        Sensors::Energy(_) => Counter::new(0, max).moving_within(MOVES_WITHIN).lasting(),
         Sensors::Power(..) => Counter::new(0, max),
     }
 }

@@ -108,7 +108,7 @@ fn meter(ground: &Ground<'_>, usable: Vec<(Zone, PackageId, Lane)>) -> impl Mete
 }
 
 fn counter(zone: &Zone) -> Counter {
-    Counter::new(zone.range_uj, zone.max).moving_within(MOVES_WITHIN)
+    Counter::new(zone.range_uj, zone.max).moving_within(MOVES_WITHIN).lasting()
 }
 
 const LOAD_DRIVER: &str =

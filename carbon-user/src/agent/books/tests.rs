@@ -1,0 +1,139 @@
+use super::*;
+use crate::attribution::static_policy::StaticPolicy;
+use crate::attribution::{State, attribute};
+use crate::carbon::Intensity;
+use crate::ledger::rows::EnergyKind;
+use crate::units::{PackageId, Pue, Quality, Watts};
+use crate::window::{DomainKind, DomainWindow, Usage, Window};
+use proptest::prelude::*;
+use std::rc::Rc;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn window(number: u64, metered: &[u64], used: &[(u64, u64)]) -> Window {
+    let mut usage = Usage::new(1);
+    for (cgroup, nanos) in used {
+        usage.push(WorkloadKey::cgroup(CgroupId(*cgroup)), &[CpuNanos(*nanos)]);
+    }
+    let usage = Rc::new(usage);
+    let domain = |(place, uj): (usize, &u64)| DomainWindow {
+        domain: Rc::new(Domain {
+            kind: if place == 0 { DomainKind::Package } else { DomainKind::Dram },
+            device: "package-0".into(),
+            source: "a test".into(),
+            quality: Quality::Measured,
+            bounds: None,
+            package: PackageId(0),
+            idle_watts: (place == 0).then_some(Watts(3.0)),
+        }),
+        metered: Microjoules(*uj),
+        duration: Duration::from_secs(1),
+        gap: false,
+        usage: Rc::clone(&usage),
+        wake_ratio: None,
+    };
+    Window {
+        start_ns: number * SECOND,
+        duration: Duration::from_secs(1),
+        edge_width: Duration::ZERO,
+        suspended: Duration::ZERO,
+        usage: Rc::clone(&usage),
+        counts: Rc::default(),
+        claims: Rc::default(),
+        accounts: Accounts::default(),
+        domains: metered.iter().enumerate().map(domain).collect(),
+        unread: Vec::new(),
+    }
+}
+
+fn books(series_max: usize) -> Books {
+    Books::new("n", Factor::new(Intensity::of_unknown_place(), Pue(1.0)), series_max)
+}
+
+fn named(key: WorkloadKey) -> Who {
+    who(key, Some(&format!("/w{}", key.cgroup.0)))
+}
+
+fn energy(totals: &WorkloadTotals) -> (u64, u64) {
+    totals.domains.iter().fold((0, 0), |sum, own| (sum.0 + own.dynamic_energy.0, sum.1 + own.static_energy.0))
+}
+
+proptest! {
+    /// Whoever comes and goes, with few series or many: what is published and what is to be written both sum to what was
+    /// metered, and no sum falls while its series is there.
+    #[test]
+    fn published_and_written_sum_to_what_was_metered(
+        series_max in 1_usize..6,
+        windows in prop::collection::vec(
+            (0_u64..60_000_000, 0_u64..9_000_000, prop::collection::btree_map(2_u64..12, 1_u64..SECOND, 0..5), 1_u64..200),
+            1..40,
+        ),
+        policy in prop::sample::select(vec![StaticPolicy::Separate, StaticPolicy::Proportional]),
+    ) {
+        let mut books = books(series_max);
+        let mut state = State::default();
+        let mut now_ns = 0;
+        let (mut metered, mut written) = (0, 0);
+        let mut before = books.published();
+        for (number, (package, dram, used, pause)) in windows.iter().enumerate() {
+            now_ns += pause * SECOND;
+            let used: Vec<(u64, u64)> = used.iter().map(|(cgroup, nanos)| (*cgroup, *nanos)).collect();
+            let window = window(number as u64, &[*package, *dram], &used);
+            books.add(&attribute(&window, &mut state, policy), now_ns, named);
+            metered += package + dram;
+            let now = books.published();
+            prop_assert!(now.workloads.len() <= series_max);
+            for totals in &now.workloads {
+                let then = before.workloads.iter().find(|then| then.who == totals.who);
+                prop_assert!(then.is_none_or(|then| energy(then) <= energy(totals) && then.cpu <= totals.cpu));
+            }
+            for (then, now) in [(&before.other, &now.other), (&before.ended, &now.ended)] {
+                prop_assert!(energy(then).0 <= energy(now).0 && energy(then).1 <= energy(now).1);
+            }
+            before = now;
+            if number % 3 == 0 {
+                let Some(flush) = books.take_minute(number.to_string(), 0) else { continue };
+                for balance in &flush.balances {
+                    let own = flush.rows.iter().filter(|row| row.domain == balance.domain);
+                    let of_rows: u64 =
+                        own.filter(|row| row.kind == EnergyKind::Dynamic).map(|row| row.energy.0).sum();
+                    prop_assert_eq!(of_rows, balance.attributed.0);
+                    written += balance.metered.0;
+                }
+            }
+        }
+        written += books.take_minute("last".into(), 0).map_or(0, |flush| flush.balances.iter().map(|row| row.metered.0).sum());
+        prop_assert_eq!(written, metered);
+        let published = books.published();
+        let all = published.workloads.iter().chain([&published.other, &published.ended]).map(energy);
+        let (dynamic, fixed) = all.fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
+        let of_domains = |of: fn(&DomainTotals) -> Microjoules| -> u64 { published.domains.iter().map(of).sum::<Microjoules>().0 };
+        prop_assert_eq!(dynamic, of_domains(|domain| domain.attributed));
+        prop_assert_eq!(fixed, of_domains(|domain| domain.static_shared));
+        prop_assert_eq!(
+            of_domains(|domain| domain.metered),
+            of_domains(|domain| domain.attributed + domain.static_energy + domain.lost)
+        );
+        prop_assert_eq!(of_domains(|domain| domain.metered), metered);
+    }
+}
+
+#[test]
+fn an_ended_workload_stays_for_two_scrapes_and_is_then_summed() {
+    let mut books = books(10);
+    let mut state = State::default();
+    let mut add = |second: u64, used: &[(u64, u64)]| {
+        let window = window(second, &[10_000_000], used);
+        books.add(&attribute(&window, &mut state, StaticPolicy::Separate), second * SECOND, named);
+        books.published()
+    };
+    let first = add(1, &[(5, SECOND)]);
+    assert_eq!(first.workloads[0].who.identity, "/w5");
+    let own = energy(&first.workloads[0]);
+    let later = add(121, &[(6, SECOND)]);
+    let still = later.workloads.iter().find(|totals| totals.who.identity == "/w5").unwrap();
+    assert_eq!((energy(still), still.watts), (own, Watts(0.0)), "two minutes later it is still told");
+    let gone = add(301, &[(6, SECOND)]);
+    assert!(gone.workloads.iter().all(|totals| totals.who.identity != "/w5"));
+    assert_eq!(energy(&gone.ended), own);
+}

@@ -1,0 +1,202 @@
+//! A minute of energies, on its way to the ledger.
+
+use super::published::Who;
+use crate::attribution::uncertainty::Uncertainty;
+use crate::attribution::{DomainEnergy, Share};
+use crate::ledger::Factor;
+use crate::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
+use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::window::Domain;
+use std::collections::{HashMap, HashSet};
+
+/// Workloads that a minute names; the rest shares one row for each domain, so that the sums stay exact.
+pub const NAMED_MAX: usize = 4_096;
+
+/// What tells the rows of a flush apart, beside the factor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RowKey {
+    identity: String,
+    domain: DomainId,
+    kind: EnergyKind,
+    quality: Quality,
+}
+
+/// Energies since the last flush.
+#[derive(Debug)]
+pub struct Minute {
+    node: String,
+    factor: Factor,
+    rows: HashMap<RowKey, EnergyRow>,
+    named: HashMap<String, Workload>,
+    balances: Vec<BalanceRow>,
+}
+
+impl Minute {
+    /// An empty one.
+    pub fn new(node: &str, factor: Factor) -> Self {
+        let node = node.to_owned();
+        Self { node, factor, rows: HashMap::new(), named: HashMap::new(), balances: Vec::new() }
+    }
+
+    /// By which factor from here on.
+    pub fn rate(&mut self, factor: Factor) {
+        self.factor = factor;
+    }
+
+    /// Adds a domain's energy in a window.
+    pub fn domain(&mut self, energy: &DomainEnergy) {
+        let row = BalanceRow {
+            domain: domain_id(&energy.domain),
+            covered_ns: u64::try_from(energy.duration.as_nanos()).unwrap_or(u64::MAX),
+            metered: energy.metered,
+            attributed: energy.dynamic_energy,
+            static_energy: energy.static_energy,
+            lost: energy.lost,
+            gaps: u64::from(energy.gap),
+        };
+        add_balance(&mut self.balances, row);
+    }
+
+    /// Adds a domain's energy of a workload. `cpu` is told once for each workload and window.
+    pub fn share(&mut self, share: &Share, who: &Who, cpu: CpuNanos) {
+        let workload = self.workload(who);
+        let parts = [
+            (EnergyKind::Dynamic, share.dynamic_energy, cpu, share.uncertainty),
+            (EnergyKind::Static, share.static_energy, CpuNanos::ZERO, Uncertainty::default()),
+        ];
+        for (kind, energy, cpu, uncertainty) in parts.into_iter().filter(|part| part.1 > Microjoules::ZERO) {
+            let row = EnergyRow {
+                workload: workload.clone(),
+                domain: domain_id(&share.domain),
+                kind,
+                factor: self.factor.clone(),
+                quality: share.quality,
+                energy,
+                cpu,
+                uncertainty,
+            };
+            add_row(&mut self.rows, row);
+        }
+    }
+
+    fn workload(&mut self, who: &Who) -> Workload {
+        if let Some(known) = self.named.get(&who.identity) {
+            return known.clone();
+        }
+        if self.named.len() >= NAMED_MAX {
+            return other();
+        }
+        let workload = workload(who);
+        self.named.insert(who.identity.clone(), workload.clone());
+        workload
+    }
+
+    /// What there is, to be written; a new minute begins.
+    pub fn take(&mut self, name: String, start_s: i64) -> Option<Flush> {
+        self.named.clear();
+        let rows: Vec<EnergyRow> = self.rows.drain().map(|(_, row)| row).collect();
+        let balances = std::mem::take(&mut self.balances);
+        let flush = Flush { node: self.node.clone(), name, start_s, rows: sorted(rows), balances };
+        (!flush.balances.is_empty()).then_some(flush)
+    }
+}
+
+/// Two flushes as one, at the time of the later: for when there is no room for both. No energy is lost, and workloads
+/// that are too many share a row.
+#[must_use]
+pub fn merged(earlier: Flush, later: Flush) -> Flush {
+    let mut rows = HashMap::new();
+    let mut named: HashSet<String> = HashSet::new();
+    let mut balances = later.balances;
+    for mut row in later.rows.into_iter().chain(earlier.rows) {
+        let full = named.len() >= NAMED_MAX && !named.contains(&row.workload.identity);
+        if full {
+            row.workload = other();
+        }
+        named.insert(row.workload.identity.clone());
+        // A factor that changed meanwhile stays a row of its own.
+        let factor = row.factor.hash();
+        let rows: &mut HashMap<RowKey, EnergyRow> = rows.entry(factor).or_default();
+        add_row(rows, row);
+    }
+    for row in earlier.balances {
+        add_balance(&mut balances, row);
+    }
+    let rows = rows.into_values().flat_map(HashMap::into_values).collect();
+    Flush { node: later.node, name: later.name, start_s: later.start_s, rows: sorted(rows), balances }
+}
+
+fn add_row(rows: &mut HashMap<RowKey, EnergyRow>, row: EnergyRow) {
+    let key = RowKey {
+        identity: row.workload.identity.clone(),
+        domain: row.domain.clone(),
+        kind: row.kind,
+        quality: row.quality,
+    };
+    if let Some(sum) = rows.get_mut(&key) {
+        sum.energy += row.energy;
+        sum.cpu += row.cpu;
+        sum.uncertainty = sum.uncertainty.plus(row.uncertainty);
+    } else {
+        rows.insert(key, row);
+    }
+}
+
+fn add_balance(balances: &mut Vec<BalanceRow>, row: BalanceRow) {
+    if let Some(sum) = balances.iter_mut().find(|known| known.domain == row.domain) {
+        sum.covered_ns = sum.covered_ns.saturating_add(row.covered_ns);
+        sum.metered += row.metered;
+        sum.attributed += row.attributed;
+        sum.static_energy += row.static_energy;
+        sum.lost += row.lost;
+        sum.gaps += row.gaps;
+    } else {
+        balances.push(row);
+    }
+}
+
+/// In one order, so that two flushes of the same energies are the same.
+fn sorted(mut rows: Vec<EnergyRow>) -> Vec<EnergyRow> {
+    rows.sort_by(|one, other| {
+        let of = |row: &EnergyRow| {
+            (row.workload.identity.clone(), row.domain.device.clone(), row.kind, row.quality)
+        };
+        of(one).cmp(&of(other))
+    });
+    rows
+}
+
+fn domain_id(domain: &Domain) -> DomainId {
+    DomainId {
+        domain: domain.kind.as_str().to_owned(),
+        device: domain.device.clone(),
+        source: domain.source.clone(),
+        quality: domain.quality,
+    }
+}
+
+fn other() -> Workload {
+    Workload {
+        identity: "system/other".to_owned(),
+        kind: "other".to_owned(),
+        name: "other".to_owned(),
+        ..Workload::default()
+    }
+}
+
+/// As the ledger keeps it. What only a runtime or an orchestrator knows stays empty, and is filled in when it is known.
+fn workload(who: &Who) -> Workload {
+    let path = &who.path;
+    Workload {
+        identity: who.identity.clone(),
+        kind: who.kind.to_owned(),
+        name: who.name.clone(),
+        container: path.container_id.clone(),
+        pod: path.pod_uid.clone(),
+        namespace: None,
+        unit: path.unit.clone(),
+        job: path.job_id.clone(),
+        owner: path.user_uid.map(|uid| uid.to_string()),
+        project: None,
+    }
+}

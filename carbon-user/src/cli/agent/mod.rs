@@ -1,0 +1,281 @@
+//! `carbon agent`: measures this machine until it is told to end.
+//!
+//! One thread closes windows and waits for nothing but the next; what it publishes is replaced in one step, and minutes are
+//! handed to a thread that writes them.
+
+mod writer;
+
+use super::engine::{NodeMeter, Past};
+use super::error::CliError;
+use super::on_this_thread;
+use super::options::AgentOptions;
+use super::top::{after, handle};
+use crate::agent::Published;
+use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
+use crate::clock;
+use crate::ledger::Ledger;
+use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
+use std::sync::Arc;
+use tokio::signal::unix::SignalKind;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+use writer::{Job, Writer};
+
+const MINUTE_S: i64 = 60;
+
+/// Runs it.
+pub(super) fn agent(options: &AgentOptions) -> Result<(), CliError> {
+    on_this_thread(run(options.clone()))
+}
+
+async fn run(options: AgentOptions) -> Result<(), CliError> {
+    let mut ends = [SignalKind::interrupt(), SignalKind::terminate()].map(handle).into_iter();
+    let (Some(interrupt), Some(terminate)) = (ends.next(), ends.next()) else { return Ok(()) };
+    let (mut interrupt, mut terminate) = (interrupt?, terminate?);
+    let mut hang_up = handle(SignalKind::hangup())?;
+    let mut agent = Agent::open(options)?;
+    // Whoever serves what is published is started here, with `Arc::clone(&agent.published)`.
+    tell(&[NotifyState::Ready, NotifyState::Status("measuring")]);
+    let mut next = Instant::now() + agent.options.measuring.interval;
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => agent.reload(),
+            () = sleep_until(next) => {
+                agent.tick();
+                next = after(next, agent.options.measuring.interval);
+            }
+        }
+    }
+    tell(&[NotifyState::Stopping]);
+    agent.close();
+    Ok(())
+}
+
+/// To the service manager, where there is one.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::warn!("cannot tell the service manager: {error}");
+    }
+}
+
+/// Everything that the loop holds.
+#[derive(Debug)]
+struct Agent {
+    options: AgentOptions,
+    node: NodeMeter,
+    writer: Writer,
+    published: Arc<ArcSwap<Published>>,
+    /// When the minute that is not written began: Unix time in seconds, and the monotonic clock.
+    begun: (i64, u64),
+    failing: bool,
+}
+
+impl Agent {
+    fn open(options: AgentOptions) -> Result<Self, CliError> {
+        let boot_id = options.measuring.root.read_proc("sys/kernel/random/boot_id").unwrap_or_default();
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let before = Before::read(&options, &boot_id, &name);
+        let node = NodeMeter::open(&options, before.past.as_ref(), before.sums)?;
+        for note in node.notes() {
+            log::info!("{note}");
+        }
+        let written = before.past.map(|past| past.edge);
+        let location = options.chosen.location.clone();
+        let writer = Writer::start(location, options.resume.clone(), boot_id, written)?;
+        let mut agent = Self {
+            options,
+            node,
+            writer,
+            published: Arc::new(ArcSwap::from_pointee(Published::default())),
+            begun: (clock::wall().as_second(), clock::monotonic_ns()),
+            failing: false,
+        };
+        if let Some(lost) = before.lost {
+            log::warn!("{lost}");
+            agent.node.also().unrecovered = Some(lost);
+        }
+        // What was recovered is written at once, and a kill from here on is recovered from here.
+        agent.flush();
+        agent.publish();
+        log::info!("measuring {} in windows of {:?}", agent.node.name(), agent.options.measuring.interval);
+        Ok(agent)
+    }
+
+    fn tick(&mut self) {
+        match self.node.tick() {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                // The next window has its time.
+                if !std::mem::replace(&mut self.failing, true) {
+                    log::warn!("{}", error.message());
+                }
+            }
+        }
+        let (unix_s, begun_ns) = self.begun;
+        let another = clock::wall().as_second().div_euclid(MINUTE_S) != unix_s.div_euclid(MINUTE_S);
+        let since_ns = clock::monotonic_ns().saturating_sub(begun_ns);
+        if another || u128::from(since_ns) >= self.options.flush.as_nanos() {
+            self.flush();
+        }
+        self.publish();
+        if sd_notify::watchdog_enabled().is_some() {
+            tell(&[NotifyState::Watchdog]);
+        }
+    }
+
+    /// Hands the minute over. Where the thread has no room, the minute goes on.
+    fn flush(&mut self) {
+        if !self.writer.has_room() {
+            return;
+        }
+        let job = self.job(None);
+        self.writer.offer(job);
+    }
+
+    fn job(&mut self, sums: Option<Sums>) -> Job {
+        let start_s = self.begun.0.div_euclid(MINUTE_S).saturating_mul(MINUTE_S);
+        self.begun = (clock::wall().as_second(), clock::monotonic_ns());
+        let (flush, edge) = self.node.take_minute(Uuid::now_v7().to_string(), start_s);
+        Job { flush, edge, sums }
+    }
+
+    fn publish(&mut self) {
+        let progress = self.writer.progress();
+        let also = self.node.also();
+        also.flushes = progress.flushes;
+        also.flushes_waiting = progress.waiting;
+        also.flushes_merged = progress.merged;
+        also.ledger_error.clone_from(&progress.error);
+        self.published.store(Arc::new(self.node.published()));
+    }
+
+    /// Takes up a changed file. What is wrong with it is told, and everything stays as it was.
+    fn reload(&mut self) {
+        let begun_us = clock::monotonic_ns() / 1_000;
+        let begun_us = i128::from(begun_us);
+        tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(begun_us)]);
+        match self.options.again() {
+            Ok(new) => self.take_up(&new),
+            Err(error) => log::error!("not reloaded, everything stays as it was: {}", error.message()),
+        }
+        tell(&[NotifyState::Ready]);
+    }
+
+    fn take_up(&mut self, new: &AgentOptions) {
+        let (old, measuring) = (&self.options, &new.measuring);
+        let fixed = old.measuring.accounting != measuring.accounting
+            || old.measuring.hierarchy != measuring.hierarchy
+            || old.measuring.meter != measuring.meter
+            || old.measuring.root.sys != measuring.root.sys
+            || old.measuring.static_policy != measuring.static_policy
+            || old.measuring.attribution != measuring.attribution
+            || old.measuring.state != measuring.state
+            || old.chosen != new.chosen
+            || old.resume != new.resume
+            || old.series_max != new.series_max;
+        if fixed {
+            log::warn!("interval, flush, zone and pue are taken up; what else was changed needs a restart");
+        }
+        // What was used so far is of the old place.
+        self.flush();
+        if let Err(error) = self.node.rate(measuring) {
+            log::error!("not reloaded, everything stays as it was: {}", error.message());
+            return;
+        }
+        let AgentOptions { measuring, .. } = &mut self.options;
+        measuring.interval = new.measuring.interval;
+        measuring.zone.clone_from(&new.measuring.zone);
+        measuring.pue = new.measuring.pue;
+        self.options.flush = new.flush;
+        log::info!(
+            "reloaded: windows of {:?}, flushed every {:?}",
+            self.options.measuring.interval,
+            new.flush
+        );
+    }
+
+    /// The last window, everything written.
+    fn close(&mut self) {
+        if let Err(error) = self.node.tick() {
+            log::warn!("{}", error.message());
+        }
+        let Published { domains, workloads, other, ended, .. } = self.node.published();
+        let workloads = workloads.into_iter().chain([other, ended]).collect();
+        let job = self.job(Some(Sums { domains, workloads }));
+        let progress = self.writer.finish(job);
+        for note in self.node.close() {
+            log::warn!("{note}");
+        }
+        if let Some(error) = &progress.error {
+            let waiting = progress.waiting;
+            log::error!(
+                "{waiting} minutes are not written: {error}; the next start recovers their energy as sampled"
+            );
+        }
+        self.publish();
+        log::info!("ended after {} windows, {} flushes", self.published.load().windows, progress.flushes);
+    }
+}
+
+/// What another agent left.
+#[derive(Debug, Default)]
+struct Before {
+    past: Option<Past>,
+    sums: Option<Sums>,
+    /// Why the time since then is not known.
+    lost: Option<String>,
+}
+
+impl Before {
+    fn read(options: &AgentOptions, boot_id: &str, node: &str) -> Self {
+        let lost = |lost: String| Self { lost: Some(lost), ..Self::default() };
+        let resume = match options.resume.as_deref().map(resume::load).transpose() {
+            Ok(resume) => resume.flatten(),
+            Err(error) => return lost(error.to_string()),
+        };
+        let Some(Resume { boot_id: of_boot, mut edges, sums }) = resume else { return Self::default() };
+        let (edge, settled) = match edges.pop() {
+            None => return Self::default(),
+            Some(edge) => match written(options, node, &edge) {
+                Some(false) if !edges.is_empty() => (edges.pop().unwrap_or(edge), false),
+                Some(false) => {
+                    return lost("the first minute of the agent before was not written".to_owned());
+                }
+                Some(true) => (edge, true),
+                None => {
+                    log::warn!(
+                        "the ledger does not say whether the last minute was written: it is taken to be"
+                    );
+                    (edge, true)
+                }
+            },
+        };
+        let sums = sums.filter(|_| settled);
+        if of_boot != boot_id {
+            let lost = "the machine was booted since: energy used in between is not known".to_owned();
+            return Self { past: None, sums, lost: Some(lost) };
+        }
+        match Past::new(edge, &options.measuring) {
+            Ok(past) => Self { past: Some(past), sums, lost: None },
+            Err(error) => Self {
+                past: None,
+                sums,
+                lost: Some(format!("CPU time since the last end is not known: {error}")),
+            },
+        }
+    }
+}
+
+/// Whether the flush that ends with `edge` is in the ledger; `None` where it does not say.
+fn written(options: &AgentOptions, node: &str, edge: &EdgeMarks) -> Option<bool> {
+    if edge.flush.is_empty() {
+        return Some(true);
+    }
+    let Some(location) = &options.chosen.location else { return Some(true) };
+    let mut ledger = Ledger::open_to_read(location).ok()?;
+    ledger.has_flush(node, &edge.flush).ok()
+}

@@ -1,0 +1,162 @@
+//! Minutes on their way to the ledger, on a thread that may wait for a disk or a server.
+
+use crate::agent::backlog::Backlog;
+use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
+use crate::cli::background::Background;
+use crate::cli::error::CliError;
+use crate::ledger::rows::Flush;
+use crate::ledger::{Ledger, LedgerError, Location};
+use arc_swap::ArcSwap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Minutes that may wait for the thread; while there is no room, the loop goes on with the minute that it has.
+const ROOM: u64 = 4;
+
+/// A minute, with the readings at its end.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) flush: Option<Flush>,
+    pub(super) edge: EdgeMarks,
+    /// At the end.
+    pub(super) sums: Option<Sums>,
+}
+
+/// How far the thread has come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    jobs: u64,
+    pub(super) flushes: u64,
+    pub(super) waiting: u64,
+    pub(super) merged: u64,
+    pub(super) error: Option<String>,
+}
+
+/// What the thread works with.
+#[derive(Debug)]
+struct Work {
+    location: Option<Location>,
+    resume: Option<PathBuf>,
+    boot_id: String,
+    backlog: Backlog,
+    /// The end of what is known to be written.
+    written: Option<EdgeMarks>,
+    progress: Progress,
+    shown: Arc<ArcSwap<Progress>>,
+}
+
+/// The loop's end of it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    background: Background<Job>,
+    offered: u64,
+    shown: Arc<ArcSwap<Progress>>,
+}
+
+impl Writer {
+    /// Starts the thread. `written` is where it goes on from.
+    pub(super) fn start(
+        location: Option<Location>,
+        resume: Option<PathBuf>,
+        boot_id: String,
+        written: Option<EdgeMarks>,
+    ) -> Result<Self, CliError> {
+        let shown = Arc::new(ArcSwap::from_pointee(Progress::default()));
+        let mut work = Work {
+            location,
+            resume,
+            boot_id,
+            backlog: Backlog::default(),
+            written,
+            progress: Progress::default(),
+            shown: Arc::clone(&shown),
+        };
+        let room = usize::try_from(ROOM).unwrap_or(1);
+        let background = Background::start("carbon-ledger", room, move |job| {
+            work.job(job);
+            Ok(())
+        })
+        .map_err(|source| CliError::Start { action: "start a thread", source })?;
+        Ok(Self { background, offered: 0, shown })
+    }
+
+    /// Whether a job would be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.offered.saturating_sub(self.shown.load().jobs) < ROOM
+    }
+
+    /// Hands a minute over; never waits.
+    pub(super) fn offer(&mut self, job: Job) {
+        if self.background.offer(job) {
+            self.offered += 1;
+        } else {
+            log::error!("the thread that writes the ledger has gone: a restart recovers what is not written");
+        }
+    }
+
+    /// Hands the last one over and waits.
+    pub(super) fn finish(&mut self, job: Job) -> Arc<Progress> {
+        self.background.finish(Some(job));
+        self.shown.load_full()
+    }
+
+    /// How far it has come.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        self.shown.load_full()
+    }
+}
+
+impl Work {
+    fn job(&mut self, job: Job) {
+        let Job { flush, mut edge, sums } = job;
+        if let Some(flush) = flush.filter(|_| self.location.is_some()) {
+            self.backlog.push(flush);
+        }
+        let nothing = self.backlog.is_empty();
+        if nothing {
+            // No flush that a restart would look for.
+            edge.flush.clear();
+        }
+        // With nothing to write, the time up to here is settled.
+        let edges =
+            if nothing { vec![edge.clone()] } else { self.written.iter().chain([&edge]).cloned().collect() };
+        self.keep(edges, sums);
+        match self.write() {
+            Ok(()) => {
+                if self.progress.error.take().is_some() {
+                    log::info!("the ledger is written again: all minutes that waited are in it");
+                }
+                self.written = Some(edge);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.progress.error.as_ref() != Some(&error) {
+                    log::warn!("minutes wait to be written: {error}");
+                }
+                self.progress.error = Some(error);
+            }
+        }
+        self.progress.jobs += 1;
+        self.progress.waiting = self.backlog.len() as u64;
+        self.progress.merged = self.backlog.merged();
+        self.shown.store(Arc::new(self.progress.clone()));
+    }
+
+    fn keep(&self, edges: Vec<EdgeMarks>, sums: Option<Sums>) {
+        let Some(path) = &self.resume else { return };
+        let resume = Resume { boot_id: self.boot_id.clone(), edges, sums };
+        if let Err(error) = resume::save(path, &resume) {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Opened anew each time: a minute is long, and a file that was replaced or a server that was restarted is found.
+    fn write(&mut self) -> Result<(), LedgerError> {
+        let Some(location) = self.location.as_ref().filter(|_| !self.backlog.is_empty()) else {
+            return Ok(());
+        };
+        Ledger::open(location)?.flush(self.backlog.waiting())?;
+        self.progress.flushes += self.backlog.written() as u64;
+        Ok(())
+    }
+}

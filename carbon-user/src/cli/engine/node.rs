@@ -1,0 +1,246 @@
+//! This machine from now on: what `carbon agent` measures with.
+
+use super::{Engine, Wanted, cannot_account, intensity};
+use crate::agent::books::{Books, who};
+use crate::agent::resume::{EdgeMarks, Sums};
+use crate::agent::{OwnCost, Published};
+use crate::attribution::attribute;
+use crate::cli::error::CliError;
+use crate::cli::options::{AgentOptions, Measuring};
+use crate::clock;
+use crate::ledger::Factor;
+use crate::ledger::rows::Flush;
+use crate::resolver;
+use crate::sched::{self, CpuStat, Limits, SchedError};
+use crate::topology::Topology;
+use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::window::{DomainWindow, Usage, Window};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Readings of another program of this boot, and the CPU time since then.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Past {
+    pub(in crate::cli) edge: EdgeMarks,
+    pub(in crate::cli) usage: Usage,
+}
+
+impl Past {
+    /// Takes up where `edge` ended.
+    pub(in crate::cli) fn new(edge: EdgeMarks, measuring: &Measuring) -> Result<Self, SchedError> {
+        let root = &measuring.root;
+        let topology = Topology::read(root)
+            .map_err(|source| SchedError::Read { path: root.sys.display().to_string(), source })?;
+        let limits = Limits { hierarchy: measuring.hierarchy, ..Limits::default() };
+        let mut files = CpuStat::since(root, &topology, limits, &edge.cgroups)?;
+        let usage = sched::Accounting::snapshot(&mut files)?.usage;
+        Ok(Self { edge, usage })
+    }
+}
+
+/// The machine, and its books.
+#[derive(Debug)]
+pub(in crate::cli) struct NodeMeter {
+    engine: Engine,
+    books: Books,
+    /// For what a restart needs to know; nothing where there are no such files.
+    files: Option<CpuStat>,
+    /// The identity of this process's own cgroup.
+    own: Option<String>,
+    /// Context switches when it was last looked, and what they cost since the start.
+    switches: (u64, u64),
+    /// Dynamic energy and CPU time of the own cgroup at the start.
+    own_before: (Microjoules, CpuNanos),
+}
+
+impl NodeMeter {
+    /// Opens everything and takes the first edge; with `past` the energy since then is in the books.
+    pub(in crate::cli) fn open(
+        options: &AgentOptions,
+        past: Option<&Past>,
+        sums: Option<Sums>,
+    ) -> Result<Self, CliError> {
+        let measuring = &options.measuring;
+        let wanted = Wanted { past, ..Wanted::default() };
+        let (mut engine, ()) = Engine::open(measuring, wanted, |_| Ok(()))?;
+        let root = &measuring.root;
+        let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
+        engine.keep(&topology, measuring)?;
+        let limits = Limits { hierarchy: measuring.hierarchy, ..Limits::default() };
+        let factor = Factor::new(engine.intensity.clone(), engine.pue);
+        let mut books = Books::new(&engine.node, factor, options.series_max);
+        if let Some(Sums { domains, workloads }) = sums {
+            books.resume(domains, workloads, clock::monotonic_ns());
+        }
+        let own = resolver::resolve(root, std::process::id()).ok().map(|resolved| resolved.path);
+        let own_before = own.as_ref().and_then(|own| books.of(own)).unwrap_or_default();
+        let mut node = Self {
+            engine,
+            books,
+            files: CpuStat::open(root, &topology, limits).ok(),
+            own,
+            switches: (sched::context_switches(root), 0),
+            own_before,
+        };
+        if let Some(past) = past {
+            node.recover(past);
+        }
+        Ok(node)
+    }
+
+    /// What this machine is called.
+    pub(in crate::cli) fn name(&self) -> &str {
+        &self.engine.node
+    }
+
+    /// What was said when it was opened.
+    pub(in crate::cli) fn notes(&self) -> &[String] {
+        &self.engine.notes
+    }
+
+    /// Books the energy since the last readings of another program, by CPU time of the same span and by what was learned;
+    /// nothing is learned from it.
+    fn recover(&mut self, past: &Past) {
+        let domains = self.engine.sampler.take_recovered();
+        let marked = past.edge.counters.len();
+        let lost = domains.iter().filter(|window| window.gap).map(|window| window.domain.source.clone());
+        let mut lost: Vec<String> =
+            lost.map(|source| format!("{source} was reset, or may have wrapped more than once")).collect();
+        if domains.len() < marked || marked == 0 {
+            lost.push("some meters do not count while nobody reads them".to_owned());
+        }
+        let Some(duration) = domains.iter().map(|window: &DomainWindow| window.duration).max() else {
+            self.books.also().unrecovered = Some(lost.join("; "));
+            return;
+        };
+        let window = Window {
+            start_ns: past.edge.at_ns,
+            duration,
+            edge_width: Duration::ZERO,
+            suspended: Duration::ZERO,
+            usage: Rc::new(past.usage.clone()),
+            counts: Rc::default(),
+            claims: Rc::default(),
+            accounts: crate::window::Accounts::default(),
+            domains,
+            unread: Vec::new(),
+        };
+        let mut attributed = attribute(&window, &mut self.engine.state.clone(), self.engine.policy);
+        for share in &mut attributed.shares {
+            share.quality = share.quality.min(Quality::Sampled);
+        }
+        let sampler = &self.engine.sampler;
+        self.books.add(&attributed, clock::monotonic_ns(), |key| who(key, sampler.cgroup_path(key.cgroup)));
+        let recovered: Microjoules = attributed.domains.iter().map(|energy| energy.metered).sum();
+        let also = self.books.also();
+        also.recovered += recovered;
+        also.unrecovered = (!lost.is_empty()).then(|| lost.join("; "));
+        log::info!("{recovered} of the {duration:.1?} in which no agent ran are recovered");
+    }
+
+    /// Closes a window; its energy is in the books.
+    pub(in crate::cli) fn tick(&mut self) -> Result<(), CliError> {
+        let window = match self.engine.sampler.edge() {
+            Ok(window) => window,
+            Err(error) => {
+                self.books.also().failed_windows += 1;
+                return Err(cannot_account(error));
+            }
+        };
+        self.engine.end = clock::wall();
+        let Some(window) = window else { return Ok(()) };
+        let attributed = attribute(&window, &mut self.engine.state, self.engine.policy);
+        let Engine { sampler, keeper, state, .. } = &mut self.engine;
+        self.books.add(&attributed, clock::monotonic_ns(), |key| who(key, sampler.cgroup_path(key.cgroup)));
+        if let Some(keeper) = keeper {
+            keeper.tick(state, |cgroup| sampler.cgroup_path(cgroup));
+        }
+        self.describe();
+        Ok(())
+    }
+
+    /// What is published beside the sums.
+    fn describe(&mut self) {
+        let rung = self.engine.sampler.rung();
+        let now = sched::context_switches(&crate::sysroot::SysRoot::default());
+        let (before, cost_ns) = self.switches;
+        let more_ns = now.saturating_sub(before).saturating_mul(rung.switch_cost_ns());
+        self.switches = (now, cost_ns.saturating_add(more_ns));
+        let cpu = CpuNanos(clock::process_cpu_ns());
+        let of_cgroup = self.own.as_ref().and_then(|own| self.books.of(own));
+        let own = OwnCost {
+            cpu,
+            in_kernel: CpuNanos(self.switches.1),
+            resident_bytes: resident_bytes(),
+            energy: of_cgroup.map(|(energy, all)| {
+                let (energy_before, all_before) = self.own_before;
+                let energy = energy.saturating_sub(energy_before);
+                let all = all.saturating_sub(all_before);
+                let ratio = if all > CpuNanos::ZERO { (cpu.seconds() / all.seconds()).min(1.0) } else { 0.0 };
+                Microjoules::from_joules(energy.joules() * ratio)
+            }),
+        };
+        let faults = self.engine.sampler.meter_faults();
+        let also = self.books.also();
+        // A share of what grows may fall a little: what was told stays.
+        let told = also.own.energy;
+        also.own = OwnCost { energy: own.energy.max(told), ..own };
+        also.accounting = rung.as_str();
+        also.static_policy = self.engine.policy.as_str();
+        also.attribution = self.engine.state.method().as_str();
+        also.window_end_us = self.engine.end.as_microsecond();
+        for domain in &mut also.domains {
+            let of = faults
+                .iter()
+                .find(|(known, _)| known.source == domain.source && known.device == domain.device);
+            domain.faults = of.map_or(domain.faults, |(_, faults)| *faults);
+        }
+    }
+
+    /// What else is published.
+    pub(in crate::cli) fn also(&mut self) -> &mut Published {
+        self.books.also()
+    }
+
+    /// All as it stands.
+    pub(in crate::cli) fn published(&self) -> Published {
+        self.books.published()
+    }
+
+    /// The energy since the last one, and the readings that it ends with.
+    pub(in crate::cli) fn take_minute(&mut self, name: String, start_s: i64) -> (Option<Flush>, EdgeMarks) {
+        let counters = self.engine.sampler.marks().into_iter();
+        let counters: Vec<_> =
+            counters.filter_map(|(domain, mark)| Some((domain.kind, domain.device.clone(), mark?))).collect();
+        let at_ns = counters.iter().map(|(.., mark)| mark.at_ns).max().unwrap_or_else(clock::monotonic_ns);
+        let edge = EdgeMarks {
+            flush: name.clone(),
+            at_ns,
+            wall_us: self.engine.end.as_microsecond(),
+            counters,
+            cgroups: self.files.as_mut().and_then(|files| files.totals().ok()).unwrap_or_default(),
+        };
+        (self.books.take_minute(name, start_s), edge)
+    }
+
+    /// Takes up what may change while it measures: by which factor energy becomes grams. The minute must have been taken
+    /// before.
+    pub(in crate::cli) fn rate(&mut self, measuring: &Measuring) -> Result<(), CliError> {
+        self.engine.intensity = intensity(measuring, &mut Vec::new())?;
+        self.engine.pue = measuring.pue;
+        self.books.rate(Factor::new(self.engine.intensity.clone(), self.engine.pue));
+        Ok(())
+    }
+
+    /// Keeps what was learned. Nothing is measured any more.
+    pub(in crate::cli) fn close(&mut self) -> Vec<String> {
+        self.engine.close()
+    }
+}
+
+/// `resident` of `proc_pid_statm(5)`, in pages.
+fn resident_bytes() -> Option<u64> {
+    let text = crate::sysroot::SysRoot::default().read_proc("self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}

@@ -1,0 +1,266 @@
+//! Options of the agent: a file, the environment and the command line, the later above the earlier.
+//!
+//! A key of the file is the name of an option. What a file or the environment says is put behind the command line as the
+//! option itself, unless that option was given there: so that each value is checked in one place, wherever it is from.
+
+use super::{Measuring, check_duration, measuring, state_file};
+use crate::cli::args::{AgentArgs, Cli, Command};
+use crate::cli::error::CliError;
+use crate::cli::store::Chosen;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Read where no file is named, if it is there.
+const CONFIG_FILE: &str = "/etc/carbon/agent.toml";
+/// More than any file of a few lines.
+const BYTES_MAX: u64 = 1 << 20;
+const FLUSH_MIN: Duration = Duration::from_millis(500);
+const FLUSH_MAX: Duration = Duration::from_mins(1);
+const SERIES_MAX: usize = 100_000;
+
+/// What a file may say: all options but those of one call.
+const KEYS: [&str; 13] = [
+    "zone",
+    "pue",
+    "accounting",
+    "hierarchy",
+    "meter",
+    "sysfs-root",
+    "static",
+    "attribution",
+    "state",
+    "interval",
+    "store",
+    "flush",
+    "resume",
+];
+
+/// `carbon agent`, checked.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// How to measure.
+    pub measuring: Measuring,
+    /// How often minutes are written.
+    pub flush: Duration,
+    /// The ledger.
+    pub(in crate::cli) chosen: Chosen,
+    /// Where a restart goes on.
+    pub resume: Option<PathBuf>,
+    /// Workloads with sums of their own.
+    pub series_max: usize,
+    /// The file that was read.
+    pub config: Option<PathBuf>,
+    /// The command line, to be read again with the file.
+    arguments: Vec<OsString>,
+}
+
+impl AgentOptions {
+    /// Reads file, environment and command line again.
+    pub fn again(&self) -> Result<Self, CliError> {
+        agent(&self.arguments)
+    }
+}
+
+/// Values with their lines, by key.
+type Values = BTreeMap<String, (String, usize)>;
+
+/// A file, read: the value of each key as an option would have it, and its line.
+#[derive(Debug, Default)]
+struct File {
+    path: PathBuf,
+    values: Values,
+}
+
+/// All of it. Errors of a value that the file has name its line.
+pub(super) fn agent(arguments: &[OsString]) -> Result<AgentOptions, CliError> {
+    let (given, config) = given(arguments)?;
+    let file = read(config)?;
+    let mut all = arguments.to_vec();
+    let mut from_file = Vec::new();
+    for key in KEYS.into_iter().chain(["series"]).filter(|key| !given.contains(&(*key).to_owned())) {
+        let variable = format!("CARBON_{}", key.to_uppercase().replace('-', "_"));
+        let said = std::env::var(&variable).ok().filter(|text| !text.trim().is_empty());
+        let value = said.or_else(|| {
+            let (value, line) = file.as_ref()?.values.get(key)?;
+            from_file.push((key, *line));
+            Some(value.clone())
+        });
+        all.extend(value.map(|value| format!("--{key}={value}").into()));
+    }
+    let config = file.as_ref().map(|file| file.path.clone());
+    let options = parse(&all).and_then(|args| check(args, config.clone(), arguments));
+    options.map_err(|error| match config {
+        Some(path) => at_line(error, &path, &from_file),
+        None => error,
+    })
+}
+
+/// Options that the command line itself has, and the file that it or the environment names.
+fn given(arguments: &[OsString]) -> Result<(Vec<String>, Option<PathBuf>), CliError> {
+    let command_line = |error: clap::Error| CliError::CommandLine(super::one_line(&error));
+    let matches = Cli::command().try_get_matches_from(arguments).map_err(command_line)?;
+    let Some((_, matches)) = matches.subcommand() else { return Ok((Vec::new(), None)) };
+    let of_line = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    let given = matches.ids().filter(|id| of_line(id)).map(|id| match id.as_str() {
+        "static_policy" => "static".to_owned(),
+        id => id.replace('_', "-"),
+    });
+    let config = matches.get_one::<PathBuf>("config").filter(|path| !path.as_os_str().is_empty());
+    Ok((given.collect(), config.cloned()))
+}
+
+fn read(named: Option<PathBuf>) -> Result<Option<File>, CliError> {
+    let path = match named {
+        Some(path) => path,
+        None if Path::new(CONFIG_FILE).exists() => CONFIG_FILE.into(),
+        None => return Ok(None),
+    };
+    let unread = |reason: String| CliError::Config { path: path.clone(), line: None, reason };
+    let length = std::fs::metadata(&path).map_err(|error| unread(error.to_string()))?.len();
+    if length > BYTES_MAX {
+        return Err(unread(format!("it has {length} bytes, and at most {BYTES_MAX} are read")));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| unread(error.to_string()))?;
+    let values = values(&text).map_err(|(place, reason)| CliError::Config {
+        path: path.clone(),
+        line: Some(place),
+        reason,
+    })?;
+    Ok(Some(File { path, values }))
+}
+
+/// Keys with their values and lines; or where it is wrong, as line and column, and why.
+fn values(text: &str) -> Result<Values, ((usize, usize), String)> {
+    let table: BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>> =
+        toml::from_str(text).map_err(|error| {
+            (place(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
+        })?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let at = place(text, key.span().start);
+        let name = key.into_inner();
+        if !KEYS.contains(&name.as_str()) && name != "series" {
+            return Err((at, format!("unknown key {name:?}; known are {}, series", KEYS.join(", "))));
+        }
+        let value_at = place(text, value.span().start);
+        let value = match value.into_inner() {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            other => {
+                return Err((value_at, format!("{name} is a string or a number, not {}", other.type_str())));
+            }
+        };
+        values.insert(name, (value, at.0));
+    }
+    Ok(values)
+}
+
+/// Line and column of a byte, both from 1.
+fn place(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line, column)
+}
+
+fn parse(arguments: &[OsString]) -> Result<AgentArgs, CliError> {
+    let command_line = |error: clap::Error| CliError::CommandLine(super::one_line(&error));
+    let matches = Cli::command().try_get_matches_from(arguments).map_err(command_line)?;
+    match Cli::from_arg_matches(&matches).map_err(command_line)?.command {
+        Command::Agent(args) => Ok(*args),
+        _ => Err(CliError::CommandLine("not the agent's command line".into())),
+    }
+}
+
+fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Result<AgentOptions, CliError> {
+    let AgentArgs { config: _, store, flush, resume, series, shared } = args;
+    if let Some(path) = &shared.output {
+        return Err(CliError::Argument {
+            option: "--output",
+            value: path.display().to_string(),
+            reason: "the agent writes no report".into(),
+            advice: "leave it out, and ask carbon report".into(),
+        });
+    }
+    if !(1..=SERIES_MAX).contains(&series) {
+        return Err(CliError::Argument {
+            option: "--series",
+            value: series.to_string(),
+            reason: "out of range".into(),
+            advice: format!("give 1 to {SERIES_MAX}"),
+        });
+    }
+    let measuring = measuring(shared)?;
+    if let Some(zone) = measuring.zone.as_deref() {
+        crate::carbon::Intensity::of(zone).map_err(|source| CliError::Zone { source })?;
+    }
+    Ok(AgentOptions {
+        measuring,
+        flush: check_duration("--flush", &flush, FLUSH_MIN, FLUSH_MAX)?,
+        chosen: store.choose()?,
+        resume: state_file(resume),
+        series_max: series,
+        config,
+        arguments: arguments.to_vec(),
+    })
+}
+
+/// An error of a value that the file has, with its line.
+fn at_line(error: CliError, path: &Path, from_file: &[(&str, usize)]) -> CliError {
+    let message = error.message();
+    let reason = message.strip_prefix("carbon: ").unwrap_or(&message);
+    let names = |key: &str| {
+        let option = format!("--{key}");
+        reason.split([' ', '\'', ':', '=']).any(|word| word == option)
+    };
+    match from_file.iter().find(|(key, _)| names(key)) {
+        Some((_, line)) => {
+            CliError::Config { path: path.into(), line: Some((*line, 1)), reason: reason.to_owned() }
+        }
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_where_it_is_wrong() {
+        let wrong = |text: &str| values(text).unwrap_err();
+        assert_eq!(wrong("zone = \"FR\"\n  zon = \"DE\"\n").0, (2, 3));
+        assert!(wrong("zon = 1").1.starts_with("unknown key \"zon\"; known are zone"));
+        assert_eq!(wrong("a = 1\n\nzone = [1]\n").0, (1, 1));
+        let (at, why) = wrong("zone = [1]\n");
+        assert_eq!((at, why.as_str()), ((1, 8), "zone is a string or a number, not array"));
+        assert_eq!(wrong("zone = \"FR\"\nzone = \n").0.0, 2);
+        let values = values("pue = 1.25\nseries = 7\n# c\nzone = 'FR'\n").unwrap();
+        assert_eq!(values["pue"], ("1.25".to_owned(), 1));
+        assert_eq!((values["series"].0.as_str(), values["zone"].1), ("7", 4));
+    }
+
+    #[test]
+    fn the_command_line_is_above_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, "flush = \"2s\"\ninterval = \"300ms\"\nstore = \"none\"\n").unwrap();
+        let words = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
+        let line = format!("carbon agent --config {} --flush 5s", path.display());
+        let options = agent(&words(&line)).unwrap();
+        assert_eq!(options.flush, Duration::from_secs(5));
+        assert_eq!(options.measuring.interval, Duration::from_millis(300));
+        std::fs::write(&path, "\nflush = \"2h\"\n").unwrap();
+        let message =
+            agent(&words(&format!("carbon agent --config {}", path.display()))).unwrap_err().message();
+        assert!(message.contains("agent.toml:2:1: --flush 2h: too long"), "{message}");
+        std::fs::write(&path, "static = \"some\"\n").unwrap();
+        let message =
+            agent(&words(&format!("carbon agent --config {}", path.display()))).unwrap_err().message();
+        assert!(message.contains("agent.toml:1:1: ") && message.contains("some"), "{message}");
+    }
+}

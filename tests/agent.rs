@@ -1,0 +1,183 @@
+//! `carbon agent` on a meter whose counter is known: each microjoule of it is in the ledger, however the agent ends.
+
+#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
+
+use carbon_user::ledger::{Ledger, Location};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, sleep};
+use std::time::Duration;
+
+/// Microjoules that the counter moves by, every 20 ms.
+const STEP_UJ: u64 = 400_000;
+
+/// A sysfs with one package, whose counter moves until it is dropped.
+struct Machine {
+    folder: tempfile::TempDir,
+    stop: Arc<AtomicBool>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sys = folder.path().join("sys");
+        let zone = sys.join("class/powercap/intel-rapl:0");
+        fs::create_dir_all(&zone).unwrap();
+        for shared in ["devices", "kernel", "fs"] {
+            symlink(Path::new("/sys").join(shared), sys.join(shared)).unwrap();
+        }
+        fs::write(zone.join("name"), "package-0").unwrap();
+        fs::write(zone.join("max_energy_range_uj"), "262143328850").unwrap();
+        fs::write(zone.join("energy_uj"), "5000000").unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let own = Arc::clone(&stop);
+        let writer = std::thread::spawn(move || {
+            let mut uj = 5_000_000;
+            while !own.load(Ordering::Acquire) {
+                uj += STEP_UJ;
+                fs::write(zone.join("next"), uj.to_string()).unwrap();
+                fs::rename(zone.join("next"), zone.join("energy_uj")).unwrap();
+                sleep(Duration::from_millis(20));
+            }
+        });
+        Self { folder, stop, writer: Some(writer) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn start(&self, more: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+        command.args(["agent", "--meter", "powercap", "--accounting", "cpustat", "--state", "none"]);
+        command.arg("--sysfs-root").arg(self.path("sys")).arg("--resume").arg(self.path("agent.json"));
+        command.arg("--store").arg(self.path("ledger.db")).args(more);
+        command.env("CARBON_ZONE", "FR").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Metered energy in the ledger, and how much of it is sampled; whether all of it balances.
+    fn written(&self) -> (u64, u64) {
+        let mut ledger = Ledger::open(&Location::File(self.path("ledger.db"))).unwrap();
+        let segments = ledger.segments(0, 4_000_000_000 / 86_400 * 86_400).unwrap();
+        let (mut metered, mut attributed) = (0, 0);
+        for (_, balance) in ledger.balances(&segments).unwrap() {
+            assert!(balance.holds());
+            metered += balance.metered_uj;
+            attributed += balance.attributed_uj;
+        }
+        let sums = ledger.sums(&segments).unwrap();
+        assert_eq!(sums.iter().map(|sum| sum.energy_uj).sum::<u64>(), attributed);
+        let sampled = sums.iter().filter(|sum| sum.quality == carbon_user::units::Quality::Sampled);
+        (metered, sampled.map(|sum| sum.energy_uj).sum())
+    }
+
+    /// The counter where the agent last read it.
+    fn marked(&self) -> u64 {
+        let text = fs::read_to_string(self.path("agent.json")).unwrap();
+        let resume: serde_json::Value = serde_json::from_str(&text).unwrap();
+        resume["edges"].as_array().unwrap().last().unwrap()["counters"][0]["raw_uj"].as_u64().unwrap()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
+    }
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// What it said, and its status.
+fn end(mut child: Child, signal: Signal) -> (String, Option<i32>) {
+    send(&child, signal);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (said, child.wait().unwrap().code())
+}
+
+#[test]
+fn each_microjoule_is_in_the_ledger_however_the_agent_ends() {
+    let machine = Machine::new();
+    let options = ["--interval", "200ms", "--flush", "500ms"];
+    let child = machine.start(&options);
+    sleep(Duration::from_millis(2_500));
+    // The first reading is where the file of a restart begins; it is not known from outside before it has ended.
+    let (said, status) = end(child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    let (first, sampled) = machine.written();
+    let origin = machine.marked() - first;
+    assert!(first > 10 * STEP_UJ && sampled == 0, "{first}: {said}");
+    assert_eq!((origin - 5_000_000) % STEP_UJ, 0, "it begins with a reading");
+
+    let child = machine.start(&options);
+    sleep(Duration::from_millis(1_500));
+    let (said, status) = end(child, Signal::KILL);
+    assert_eq!(status, None);
+    assert!(said.contains("in which no agent ran are recovered"), "{said}");
+    sleep(Duration::from_secs(1));
+
+    let child = machine.start(&options);
+    sleep(Duration::from_secs(1));
+    let (said, status) = end(child, Signal::INT);
+    assert_eq!(status, Some(0), "{said}");
+    let (all, sampled) = machine.written();
+    assert_eq!(all, machine.marked() - origin, "no microjoule twice or never: {said}");
+    assert!(sampled > 20 * STEP_UJ && sampled < all, "{sampled} of {all}");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_is_written_later() {
+    let machine = Machine::new();
+    fs::create_dir(machine.path("ledger.db")).unwrap();
+    let child = machine.start(&["--interval", "200ms", "--flush", "500ms"]);
+    sleep(Duration::from_secs(2));
+    fs::remove_dir(machine.path("ledger.db")).unwrap();
+    sleep(Duration::from_millis(1_500));
+    let (said, status) = end(child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("minutes wait to be written") && said.contains("written again"), "{said}");
+    let (written, _) = machine.written();
+    // From its first reading on, within half a second of its start.
+    assert!(machine.marked() - 5_000_000 - written < 60 * STEP_UJ, "{written}: {said}");
+}
+
+#[test]
+fn a_changed_file_is_taken_up_and_a_broken_one_is_not() {
+    let machine = Machine::new();
+    let config = machine.path("agent.toml");
+    let option = format!("--config={}", config.display());
+    fs::write(&config, "interval = \"200ms\"\n\nflsh = \"1s\"\n").unwrap();
+    let output = machine.start(&[&option]).wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("agent.toml:3:1: unknown key \"flsh\""), "{said}");
+
+    fs::write(&config, "interval = \"200ms\"\nflush = \"1s\"\n").unwrap();
+    let child = machine.start(&[&option]);
+    sleep(Duration::from_secs(1));
+    fs::write(&config, "interval = \"never\"\n").unwrap();
+    send(&child, Signal::HUP);
+    sleep(Duration::from_millis(500));
+    fs::write(&config, "interval = \"100ms\"\nflush = \"2s\"\n").unwrap();
+    send(&child, Signal::HUP);
+    sleep(Duration::from_millis(500));
+    let (said, status) = end(child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.contains("everything stays as it was") && said.contains("agent.toml:1:1: --interval never"),
+        "{said}"
+    );
+    assert!(said.contains("reloaded: windows of 100ms, flushed every 2s"), "{said}");
+}
