@@ -5,6 +5,7 @@ mod command;
 mod files;
 mod findings;
 mod machine;
+mod naming;
 
 pub use command::{CommandMeter, open_run};
 pub use findings::findings;
@@ -34,6 +35,7 @@ use crate::units::{Pue, Quality};
 use crate::window::counts::{CounterKind, Counts};
 use crate::window::{Domain, DomainKind, Window};
 use jiff::Timestamp;
+use naming::Naming;
 use serde::Serialize;
 
 /// Below this part of the time that they were to count, counters took turns.
@@ -63,6 +65,7 @@ pub(super) struct Engine {
     beginning: Beginning,
     recorder: Option<Recorder>,
     keeper: Option<Keeper>,
+    naming: Option<Naming>,
 }
 
 /// What is wanted beside CPU time and energy.
@@ -135,6 +138,7 @@ impl Engine {
             beginning,
             recorder: None,
             keeper: None,
+            naming: None,
         };
         Ok((engine, outcome))
     }
@@ -221,12 +225,18 @@ impl Engine {
             state: &self.state,
             intensity: self.intensity.clone(),
             pue: self.pue,
-            notes: self.notes.iter().chain(&self.governed).cloned().chain(self.kept_notes()).collect(),
+            notes: {
+                let naming = self.naming.iter().flat_map(Naming::notes);
+                let all = self.notes.iter().chain(&self.governed).cloned();
+                all.chain(self.kept_notes()).chain(naming).collect()
+            },
         }
     }
 
     fn top(&self, totals: &Totals) -> Top {
-        Top::new(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup))
+        let told =
+            |cgroup, path: &str| self.naming.as_ref().map(|it| it.told(cgroup, path)).unwrap_or_default();
+        Top::with_names(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup), told)
     }
 }
 

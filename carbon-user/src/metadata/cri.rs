@@ -139,8 +139,7 @@ impl Cri {
             let image = container.image.clone().unwrap_or_default();
             let known = Known {
                 source: self.name,
-                container: of_pod("container.name")
-                    .or_else(|| text(&container.metadata.as_ref()?.name)),
+                container: of_pod("container.name").or_else(|| text(&container.metadata.as_ref()?.name)),
                 image: text(&image.user_specified_image).or_else(|| text(&image.image)),
                 namespace: of_pod("pod.namespace"),
                 pod: of_pod("pod.name"),

@@ -11,6 +11,8 @@ pub(super) const KNOWN_MAX: usize = 16_384;
 pub(super) const PENDING_MAX: usize = 4_096;
 /// Questions in one round, so that a slow engine does not keep the others from being asked.
 const ROUND_MAX: usize = 256;
+/// Tries after which a question is given up where room is short: after some five minutes.
+const TRIES_MAX: u32 = 10;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Longest pause after failures, and between questions for what nobody knows.
 const PAUSE_MAX_NS: u64 = 60 * SECOND_NS;
@@ -48,10 +50,8 @@ fn pause_ns(failures: u32) -> u64 {
 
 impl Desk {
     pub(super) fn new(sources: Vec<Box<dyn Source>>, now_ns: u64) -> Self {
-        let sources = sources
-            .into_iter()
-            .map(|source| Asked { source, failures: 0, not_before_ns: 0 })
-            .collect();
+        let sources =
+            sources.into_iter().map(|source| Asked { source, failures: 0, not_before_ns: 0 }).collect();
         Self {
             sources,
             pending: HashMap::new(),
@@ -69,13 +69,8 @@ impl Desk {
             return;
         }
         if self.pending.len() >= PENDING_MAX {
-            // What has been asked for most often in vain makes room; else the new one is not taken.
-            let worst = self.pending.iter().max_by_key(|(_, pending)| pending.tries);
             self.dropped += 1;
-            match worst.filter(|(_, pending)| pending.tries > 0).map(|(key, _)| key.clone()) {
-                Some(worst) => self.pending.remove(&worst),
-                None => return,
-            };
+            return;
         }
         self.pending.insert(key, Pending { tries: 0, due_ns: now_ns });
     }
@@ -126,6 +121,10 @@ impl Desk {
                     }
                 }
             }
+        }
+        // What has been asked for in vain for minutes makes room where room is short.
+        if self.pending.len() > PENDING_MAX / 2 {
+            self.pending.retain(|_, pending| pending.tries < TRIES_MAX);
         }
         for key in &due {
             if let Some(pending) = self.pending.get_mut(key) {

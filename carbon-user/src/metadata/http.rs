@@ -120,7 +120,8 @@ impl Transport for Stream {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.stream.set_read_timeout(timeout.not_zero().map(|it| *it))?;
-        let amount = self.stream.read(self.buffers.input_append_buf()).map_err(|error| timed(error, timeout))?;
+        let amount =
+            self.stream.read(self.buffers.input_append_buf()).map_err(|error| timed(error, timeout))?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }

@@ -50,8 +50,9 @@ impl Pods {
             if certificates.is_empty() {
                 return Err(SourceError::Failed(format!("{} holds no certificate", path.display())));
             }
-            config = config
-                .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build());
+            config = config.tls_config(
+                TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build(),
+            );
         }
         Ok(config.build().into())
     }
@@ -145,7 +146,8 @@ fn of_pod(pod: Pod, labels: &Labels) -> Vec<(Key, Known)> {
     for container in lists.into_iter().flatten().flatten() {
         // `containerd://ID`
         let Some((_, id)) = container.container_id.split_once("://") else { continue };
-        let known = Known { container: text(&container.name), image: text(&container.image), ..about.clone() };
+        let known =
+            Known { container: text(&container.name), image: text(&container.image), ..about.clone() };
         all.push((Key::Container(id.to_owned()), known));
     }
     all

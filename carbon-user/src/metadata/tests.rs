@@ -20,7 +20,10 @@ fn serve(mut stream: impl Read + Write, answer: &str) -> String {
 }
 
 fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn container() -> Key {
@@ -37,17 +40,18 @@ fn an_engine_is_asked_by_id_and_its_socket_may_go_and_come_back() {
     let listener = UnixListener::bind(&path).unwrap();
     // As Docker 27 answers, chunked, and less what is not read.
     let body = r#"{"Id":"3f6b","Created":"2026-01-01T00:00:00Z","Name":"/web-1","Config":{"Hostname":"h","Image":"nginx:1.27","Labels":{"team":"a\u001bb","secret":"x"}},"State":{"Pid":7}}"#;
-    let chunked =
-        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
     let answers = [
         chunked,
         "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}".to_owned(),
         ok("{\"Name\": 3"),
         "garbage\r\n\r\n".to_owned(),
     ];
-    let thread = std::thread::spawn(move || {
-        answers.map(|answer| serve(listener.accept().unwrap().0, &answer))
-    });
+    let thread =
+        std::thread::spawn(move || answers.map(|answer| serve(listener.accept().unwrap().0, &answer)));
     let found = engine.ask(&[container(), Key::Pod("p".into()), Key::Container("../x".into())]).unwrap();
     let [(key, known)] = &found[..] else { panic!("{found:?}") };
     assert_eq!((key, known.label().as_deref()), (&container(), Some("web-1")));
@@ -136,6 +140,8 @@ fn a_source_that_fails_is_left_alone_for_longer_each_time() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     #[test]
     fn what_is_known_and_asked_for_is_bounded(count in 1_usize..3 * PENDING_MAX, rounds in 0_u64..90) {
         let mut desk = Desk::new(vec![Box::new(Stub { failures: 0, asked: Default::default() })], 0);
