@@ -130,3 +130,64 @@ fn wait_for(path: &Path) -> bool {
         path.exists()
     })
 }
+
+/// Ends with the test.
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// It has no container, as one needs an image: what is held here is that it understands what it is asked.
+#[test]
+fn containerd_is_asked_in_its_own_words() {
+    let test = "containerd_is_asked_in_its_own_words";
+    if !rustix::process::geteuid().is_root() {
+        return println!("SKIPPED: {test}: not root");
+    }
+    if Command::new("containerd").arg("--version").output().is_err() {
+        return println!("SKIPPED: {test}: there is no containerd");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let config = format!(
+        "version = 2\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n\
+         [plugins.\"io.containerd.grpc.v1.cri\"]\ndisable_apparmor = true\nrestrict_oom_score_adj = true\n",
+        at("root"),
+        at("state"),
+        at("socket"),
+    );
+    fs::write(at("config.toml"), config).unwrap();
+    let log = fs::File::create(at("log")).unwrap();
+    let mut command = Command::new("containerd");
+    let _service = Service(
+        command
+            .arg("-c")
+            .arg(at("config.toml"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap(),
+    );
+    let log = || fs::read_to_string(at("log")).unwrap();
+    let booted = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        log().contains("successfully booted")
+    });
+    if !booted || !log().contains("Start subscribing containerd event") {
+        return println!("SKIPPED: {test}: containerd or its CRI plugin does not start: {}", log());
+    }
+    let options = Options { cri: vec![("containerd", at("socket").into())], ..Options::default() };
+    let metadata = Metadata::start(options, &SysRoot::default()).unwrap();
+    let path = format!("/kubepods/besteffort/pod98210229-0000-4000-8000-000000000001/{}", "1".repeat(64));
+    assert_eq!(metadata.lookup(&identify(&path)), None);
+    let told = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        metadata.counts().unresolved == 1
+    });
+    assert!(told, "{:?}", metadata.counts());
+    assert_eq!(metadata.counts().errors, 0, "{}", log());
+}

@@ -114,7 +114,7 @@ impl Cri {
         answer.map(tonic::Response::into_inner).map_err(|status| self.failed(status))
     }
 
-    fn known(
+    pub(super) fn known(
         &self,
         containers: ListContainersResponse,
         sandboxes: ListSandboxesResponse,

@@ -102,6 +102,47 @@ fn a_kubelet_tells_pods_and_says_why_not() {
     assert!(asked.iter().all(|asked| asked.to_lowercase().contains("authorization: bearer abc\r\n")));
 }
 
+/// A field of protocol buffers whose value has a length.
+fn field(number: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
+    let (tag, value) = (u16::from(number) << 3 | 2, value.as_ref());
+    let mut bytes = if tag < 128 { vec![tag as u8] } else { vec![tag as u8 | 128, (tag >> 7) as u8] };
+    assert!(value.len() < 16_384);
+    bytes.extend([(value.len() & 127) as u8 | 128, (value.len() >> 7) as u8]);
+    bytes.extend(value);
+    bytes
+}
+
+/// Bytes as `api.proto` of runtime.v1 numbers the fields, with some that are passed over.
+#[test]
+fn lists_of_the_runtime_interface_are_read() {
+    use prost::Message as _;
+    let label = |number, key: &str, value: &str| field(number, [field(1, key), field(2, value)].concat());
+    let one = [
+        field(1, ID),
+        field(2, "sandbox"),
+        field(3, field(1, "nginx")),
+        field(4, [field(1, "sha256:77"), field(18, "nginx:1.27")].concat()),
+        field(5, "sha256:77"),
+        label(8, "io.kubernetes.container.name", "nginx"),
+        label(8, "io.kubernetes.pod.name", "web-0"),
+        label(8, "io.kubernetes.pod.namespace", "shop"),
+    ];
+    let sandbox = [
+        field(1, "5a"),
+        field(2, [field(1, "web-0"), field(2, "98210229"), field(3, "shop")].concat()),
+        label(5, "app", "web"),
+    ];
+    let containers = cri::ListContainersResponse::decode(&field(1, one.concat())[..]).unwrap();
+    let sandboxes = cri::ListSandboxesResponse::decode(&field(1, sandbox.concat())[..]).unwrap();
+    let cri = cri::Cri::new("containerd", "/none".into(), Labels(vec!["app".into()]));
+    let known: HashMap<Key, Known> = cri.known(containers, sandboxes).into_iter().collect();
+    assert_eq!(known[&self::container()].label().as_deref(), Some("shop/web-0/nginx"));
+    assert_eq!(known[&self::container()].image.as_deref(), Some("nginx:1.27"));
+    assert_eq!(known[&Key::Pod("98210229".into())].label().as_deref(), Some("shop/web-0"));
+    assert_eq!(known[&Key::Container("5a".into())].labels["app"], "web");
+    assert!(cri::ListContainersResponse::decode(&b"\x0a\xffgarbage"[..]).is_err());
+}
+
 /// Fails as often as it is told, then knows everything.
 struct Stub {
     failures: usize,
