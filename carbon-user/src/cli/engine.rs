@@ -226,7 +226,7 @@ impl Engine {
             intensity: self.intensity.clone(),
             pue: self.pue,
             notes: {
-                let naming = self.naming.iter().flat_map(Naming::notes);
+                let naming = self.naming.iter().filter_map(Naming::notes);
                 let all = self.notes.iter().chain(&self.governed).cloned();
                 all.chain(self.kept_notes()).chain(naming).collect()
             },

@@ -139,18 +139,16 @@ impl Desk {
     fn learn(&mut self, key: Key, known: Known) -> bool {
         self.pending.remove(&key);
         let known = Arc::new(known);
-        match self.known.insert(key.clone(), Arc::clone(&known)) {
-            Some(before) => before != known,
-            None => {
-                self.order.push_back(key);
-                if self.order.len() > KNOWN_MAX
-                    && let Some(oldest) = self.order.pop_front()
-                {
-                    self.known.remove(&oldest);
-                }
-                true
-            }
+        if let Some(before) = self.known.insert(key.clone(), Arc::clone(&known)) {
+            return before != known;
         }
+        self.order.push_back(key);
+        if self.order.len() > KNOWN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
     }
 
     /// All that is known.

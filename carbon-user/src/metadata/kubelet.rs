@@ -90,11 +90,13 @@ struct About {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
 struct Status {
-    container_statuses: Option<Vec<Container>>,
-    init_container_statuses: Option<Vec<Container>>,
-    ephemeral_container_statuses: Option<Vec<Container>>,
+    #[serde(rename = "containerStatuses")]
+    containers: Option<Vec<Container>>,
+    #[serde(rename = "initContainerStatuses")]
+    init: Option<Vec<Container>>,
+    #[serde(rename = "ephemeralContainerStatuses")]
+    ephemeral: Option<Vec<Container>>,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +106,7 @@ struct Container {
     #[serde(default)]
     image: String,
     #[serde(default, rename = "containerID")]
-    container_id: String,
+    id: String,
 }
 
 impl Source for Pods {
@@ -141,11 +143,10 @@ fn of_pod(pod: Pod, labels: &Labels) -> Vec<(Key, Known)> {
         all.push((Key::Pod(hash.clone()), about.clone()));
     }
     let status = pod.status.unwrap_or_default();
-    let lists =
-        [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
+    let lists = [status.containers, status.init, status.ephemeral];
     for container in lists.into_iter().flatten().flatten() {
         // `containerd://ID`
-        let Some((_, id)) = container.container_id.split_once("://") else { continue };
+        let Some((_, id)) = container.id.split_once("://") else { continue };
         let known =
             Known { container: text(&container.name), image: text(&container.image), ..about.clone() };
         all.push((Key::Container(id.to_owned()), known));

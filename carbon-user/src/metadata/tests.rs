@@ -104,10 +104,10 @@ fn a_kubelet_tells_pods_and_says_why_not() {
 
 /// A field of protocol buffers whose value has a length.
 fn field(number: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
-    let (tag, value) = (u16::from(number) << 3 | 2, value.as_ref());
-    let mut bytes = if tag < 128 { vec![tag as u8] } else { vec![tag as u8 | 128, (tag >> 7) as u8] };
-    assert!(value.len() < 16_384);
-    bytes.extend([(value.len() & 127) as u8 | 128, (value.len() >> 7) as u8]);
+    let value = value.as_ref();
+    let mut bytes = Vec::new();
+    prost::encoding::encode_varint(u64::from(number) << 3 | 2, &mut bytes);
+    prost::encoding::encode_varint(value.len() as u64, &mut bytes);
     bytes.extend(value);
     bytes
 }
@@ -136,8 +136,8 @@ fn lists_of_the_runtime_interface_are_read() {
     let sandboxes = cri::ListSandboxesResponse::decode(&field(1, sandbox.concat())[..]).unwrap();
     let cri = cri::Cri::new("containerd", "/none".into(), Labels(vec!["app".into()]));
     let known: HashMap<Key, Known> = cri.known(containers, sandboxes).into_iter().collect();
-    assert_eq!(known[&self::container()].label().as_deref(), Some("shop/web-0/nginx"));
-    assert_eq!(known[&self::container()].image.as_deref(), Some("nginx:1.27"));
+    assert_eq!(known[&container()].label().as_deref(), Some("shop/web-0/nginx"));
+    assert_eq!(known[&container()].image.as_deref(), Some("nginx:1.27"));
     assert_eq!(known[&Key::Pod("98210229".into())].label().as_deref(), Some("shop/web-0"));
     assert_eq!(known[&Key::Container("5a".into())].labels["app"], "web");
     assert!(cri::ListContainersResponse::decode(&b"\x0a\xffgarbage"[..]).is_err());
@@ -167,7 +167,7 @@ impl Source for Stub {
 #[test]
 fn a_source_that_fails_is_left_alone_for_longer_each_time() {
     let asked = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
-    let mut desk = Desk::new(vec![Box::new(Stub { failures: 5, asked: asked.clone() })], 0);
+    let mut desk = Desk::new(vec![Box::new(Stub { failures: 5, asked: std::sync::Arc::clone(&asked) })], 0);
     desk.want(container(), 0);
     let mut known_at = None;
     for tenth in 0..600 {
@@ -184,16 +184,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn what_is_known_and_asked_for_is_bounded(count in 1_usize..3 * PENDING_MAX, rounds in 0_u64..90) {
-        let mut desk = Desk::new(vec![Box::new(Stub { failures: 0, asked: Default::default() })], 0);
+    fn what_is_known_and_asked_for_is_bounded(count in 1_usize..3 * PENDING_MAX, rounds in 0_usize..90) {
+        let mut desk = Desk::new(vec![Box::new(Stub { failures: 0, asked: std::sync::Arc::default() })], 0);
         for id in 0..count {
             desk.want(Key::Container(format!("{id}")), 0);
         }
         prop_assert_eq!(desk.dropped, count.saturating_sub(PENDING_MAX) as u64);
         for round in 0..rounds {
-            desk.round(round);
+            desk.round(round as u64);
         }
-        prop_assert_eq!(desk.known().len(), count.min(PENDING_MAX).min(256 * rounds as usize));
+        prop_assert_eq!(desk.known().len(), count.min(PENDING_MAX).min(256 * rounds));
         prop_assert!(desk.known().len() <= KNOWN_MAX);
     }
 }

@@ -1,6 +1,6 @@
 use super::run::{Execution, Run};
 use super::table::{self, Style};
-use super::top::Top;
+use super::top::{Told, Top};
 use super::*;
 use crate::attribution::bank::Calibration;
 use crate::attribution::totals::Totals;
@@ -452,9 +452,9 @@ fn what_an_engine_says_is_the_name() {
         ..crate::metadata::Known::default()
     };
     let known = std::sync::Arc::new(known);
-    let told = |cgroup: CgroupId, _: &str| super::top::Told {
-        known: (cgroup.0 == 20).then(|| known.clone()),
-        ..super::top::Told::default()
+    let told = |cgroup: CgroupId, _: &str| Told {
+        known: (cgroup.0 == 20).then(|| std::sync::Arc::clone(&known)),
+        ..Told::default()
     };
     let top = Top::with_names(&context(&state, StaticPolicy::Separate), &totals, path_of, told);
     assert_eq!(errors("top-1.schema.json", &json(&top)), [""; 0]);
