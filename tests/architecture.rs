@@ -19,6 +19,7 @@ const MODULES: [&str; 21] = [
     "carbon",
     "workload",
     "resolver",
+    "metadata",
     "checkpoint",
     "recording",
     "ledger",
@@ -97,10 +98,16 @@ fn holding(words: &[&str]) -> Vec<String> {
 #[test]
 fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["process::Command", "Command::new"]), ["cli/process.rs"]);
-    assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]), [""; 0]);
+    assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "tokio::net"]), [""; 0]);
+    // Container engines and the kubelet of this machine are asked by a thread of its own.
+    assert_eq!(holding(&["UnixStream"]), ["metadata/http.rs"]);
+    assert_eq!(holding(&["tonic::", "tonic_prost"]), ["metadata/cri.rs"]);
     // A server is asked only where the user names one, and never by what closes windows.
     assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs"]);
-    assert_eq!(holding(&["ureq"]), ["provider/http.rs"]);
+    assert_eq!(
+        holding(&["ureq"]),
+        ["metadata/engine.rs", "metadata/http.rs", "metadata/kubelet.rs", "provider/http.rs"]
+    );
     assert_eq!(holding(&["crate::provider"]), ["cli/intensity.rs"]);
     for waits in ["rusqlite", "Ledger::"] {
         let found = holding(&[waits]);
@@ -119,10 +126,13 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
 fn drivers_are_read_by_lanes_and_nothing_locks() {
     assert_eq!(
         holding(&["thread::Builder", "thread::spawn", "thread::scope"]),
-        ["cli/background.rs", "cli/burst.rs", "ledger/postgres.rs", "meters/lane.rs"]
+        ["cli/background.rs", "cli/burst.rs", "ledger/postgres.rs", "metadata/worker.rs", "meters/lane.rs"]
     );
     assert_eq!(holding(&["Mutex", "RwLock", "Condvar", "mpsc::channel", "unbounded"]), [""; 0]);
-    assert_eq!(holding(&["mpsc"]), ["cli/background.rs", "ledger/postgres.rs", "meters/lane.rs"]);
+    assert_eq!(
+        holding(&["mpsc"]),
+        ["cli/background.rs", "ledger/postgres.rs", "metadata/worker.rs", "meters/lane.rs"]
+    );
     // The window loop's end of a mailbox waits until a deadline; without one only the threads themselves wait.
     let lane = sources().into_iter().find(|source| source.path == "meters/lane.rs").unwrap();
     let (window_loop, thread) = lane.code.split_once("fn serve").unwrap();

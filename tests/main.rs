@@ -21,6 +21,7 @@ mod gpu;
 mod ledger;
 mod live;
 mod measuring;
+mod metadata;
 mod meters;
 mod model;
 mod postgres;

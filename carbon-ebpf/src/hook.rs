@@ -20,8 +20,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use carbon_ebpf::{
-    CELLS, Cell, Cells, KEY_IDLE, KEY_KERNEL_THREAD, KEY_NONE, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD, Peek,
-    Slot, cell_index,
+    CELLS, Cell, Cells, KEY_IDLE, KEY_KERNEL_THREAD, KEY_NONE, Leaving, MAX_RT_PRIO, PF_EXITING, PF_KTHREAD,
+    Peek, Slot, cell_index,
 };
 use core::sync::atomic::{Ordering, compiler_fence};
 

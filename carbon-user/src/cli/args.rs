@@ -172,6 +172,10 @@ pub struct TopArgs {
     /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
     #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
     pub max_overhead: String,
+    /// Whether engines on this machine (Docker, Podman, containerd, CRI-O) are asked for names of containers, by their
+    /// local sockets.
+    #[arg(long, value_enum, default_value_t = MetadataArg::Auto, value_name = "WHETHER")]
+    pub metadata: MetadataArg,
     /// Write all windows to this file too, for carbon replay.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -366,6 +370,15 @@ pub enum CounterArg {
     LlcMisses,
     /// Page faults.
     PageFaults,
+}
+
+/// `--metadata`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetadataArg {
+    /// Those that are there and may be asked.
+    Auto,
+    /// Nobody: names are told from paths alone.
+    Off,
 }
 
 /// `--attribution`.

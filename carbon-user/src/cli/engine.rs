@@ -5,6 +5,7 @@ mod command;
 mod files;
 mod findings;
 mod machine;
+mod naming;
 mod node;
 
 pub use command::{CommandMeter, open_run};
@@ -36,6 +37,7 @@ use crate::units::{Pue, Quality};
 use crate::window::counts::{CounterKind, Counts};
 use crate::window::{Domain, DomainKind, Window};
 use jiff::Timestamp;
+use naming::Naming;
 use serde::Serialize;
 
 /// Below this part of the time that they were to count, counters took turns.
@@ -65,6 +67,7 @@ pub(super) struct Engine {
     beginning: Beginning,
     recorder: Option<Recorder>,
     keeper: Option<Keeper>,
+    naming: Option<Naming>,
 }
 
 /// What is wanted beside CPU time and energy.
@@ -142,6 +145,7 @@ impl Engine {
             beginning,
             recorder: None,
             keeper: None,
+            naming: None,
         };
         Ok((engine, outcome))
     }
@@ -228,12 +232,18 @@ impl Engine {
             state: &self.state,
             intensity: self.intensity.clone(),
             pue: self.pue,
-            notes: self.notes.iter().chain(&self.governed).cloned().chain(self.kept_notes()).collect(),
+            notes: {
+                let naming = self.naming.iter().filter_map(Naming::notes);
+                let all = self.notes.iter().chain(&self.governed).cloned();
+                all.chain(self.kept_notes()).chain(naming).collect()
+            },
         }
     }
 
     fn top(&self, totals: &Totals) -> Top {
-        Top::new(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup))
+        let told =
+            |cgroup, path: &str| self.naming.as_ref().map(|it| it.told(cgroup, path)).unwrap_or_default();
+        Top::with_names(&self.context(), totals, |cgroup| self.sampler.cgroup_path(cgroup), told)
     }
 }
 

@@ -7,8 +7,8 @@ pub use agent::AgentOptions;
 pub use learned::{CalibrateOptions, ModelOptions, RecordOptions, ReplayOptions};
 
 use super::args::{
-    AccountingArg, AttributionArg, Cli, Command, CounterArg, DoctorArgs, Format, HierarchyArg, MeterArg,
-    RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs,
+    AccountingArg, AttributionArg, Cli, Command, CounterArg, DoctorArgs, Format, HierarchyArg, MetadataArg,
+    MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs,
 };
 use super::error::CliError;
 use super::ledger_args::{AdviseArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs};
@@ -133,6 +133,8 @@ pub struct TopOptions {
     pub max_overhead_ratio: f64,
     /// Events to count.
     pub counters: Vec<CounterKind>,
+    /// Whether engines are asked for names.
+    pub metadata: bool,
     /// Where windows are written down.
     pub record: Option<RecordOptions>,
 }
@@ -197,8 +199,18 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
-    let TopArgs { once, duration, format, limit, counters, max_overhead, record, record_limit, shared } =
-        args;
+    let TopArgs {
+        once,
+        duration,
+        format,
+        limit,
+        counters,
+        max_overhead,
+        metadata,
+        record,
+        record_limit,
+        shared,
+    } = args;
     let needs_once = |option, value: String| CliError::Argument {
         option,
         value,
@@ -227,7 +239,8 @@ fn top(args: TopArgs) -> Result<TopOptions, CliError> {
     let record = record.map(|file| RecordOptions { file, bytes_max });
     let counters = check_counters(&counters)?;
     let once = once.then_some(duration);
-    Ok(TopOptions { measuring, once, format, output, limit, max_overhead_ratio, counters, record })
+    let metadata = metadata == MetadataArg::Auto;
+    Ok(TopOptions { measuring, once, format, output, limit, max_overhead_ratio, counters, metadata, record })
 }
 
 fn check_counters(given: &[CounterArg]) -> Result<Vec<CounterKind>, CliError> {

@@ -3,7 +3,7 @@
 use super::figures::printable;
 use super::top::Top;
 
-const HEADER: [&str; 18] = [
+const HEADER: [&str; 30] = [
     "name",
     "kind",
     "cgroup",
@@ -22,6 +22,18 @@ const HEADER: [&str; 18] = [
     "watts_per_cpu_high",
     "gpu_uj",
     "held_uj",
+    "runtime",
+    "container_id",
+    "pod_uid",
+    "unit",
+    "job_id",
+    "job_step",
+    "vm_name",
+    "user_uid",
+    "container",
+    "image",
+    "namespace",
+    "pod",
 ];
 
 /// The workloads of `top`, most energy first, with a header.
@@ -32,7 +44,9 @@ pub fn top(top: &Top) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(HEADER)?;
     let maybe = |watts: Option<f64>| watts.map(|watts| watts.to_string()).unwrap_or_default();
+    let word = |word: Option<&String>| word.map(|word| printable(word)).unwrap_or_default();
     for row in &top.workloads {
+        let (workload, known) = (row.workload.as_ref(), row.known.as_ref());
         writer.write_record([
             &printable(&row.name),
             row.kind,
@@ -52,6 +66,18 @@ pub fn top(top: &Top) -> Result<String, csv::Error> {
             &maybe(row.watts_per_cpu_high),
             &row.gpu_uj.map(|uj| uj.to_string()).unwrap_or_default(),
             &row.held_uj.map(|uj| uj.to_string()).unwrap_or_default(),
+            workload.and_then(|it| it.runtime).unwrap_or_default(),
+            &word(workload.and_then(|it| it.container_id.as_ref())),
+            &word(workload.and_then(|it| it.pod_uid.as_ref())),
+            &word(workload.and_then(|it| it.unit.as_ref())),
+            &word(workload.and_then(|it| it.job_id.as_ref())),
+            &word(workload.and_then(|it| it.job_step.as_ref())),
+            &word(workload.and_then(|it| it.vm_name.as_ref())),
+            &workload.and_then(|it| it.user_uid).map(|uid| uid.to_string()).unwrap_or_default(),
+            &word(known.and_then(|it| it.container.as_ref())),
+            &word(known.and_then(|it| it.image.as_ref())),
+            &word(known.and_then(|it| it.namespace.as_ref())),
+            &word(known.and_then(|it| it.pod.as_ref())),
         ])?;
     }
     let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;

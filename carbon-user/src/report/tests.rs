@@ -1,6 +1,6 @@
 use super::run::{Execution, Run};
 use super::table::{self, Style};
-use super::top::Top;
+use super::top::{Told, Top};
 use super::*;
 use crate::attribution::bank::Calibration;
 use crate::attribution::totals::Totals;
@@ -436,4 +436,31 @@ fn workloads_have_names_of_their_own() {
     );
     let job = top.workloads[3].workload.as_ref().unwrap();
     assert_eq!((job.kind, job.job_id.as_deref(), job.job_step.as_deref()), ("job", Some("4"), Some("0")));
+}
+
+/// What an engine says is the name, in every form; a helper is told apart from what it serves.
+#[test]
+fn what_an_engine_says_is_the_name() {
+    let mut state = State::default();
+    let totals = totals(false, StaticPolicy::Separate, &mut state);
+    let known = crate::metadata::Known {
+        source: "kubelet",
+        container: Some("nginx".into()),
+        image: Some("nginx:1.27".into()),
+        namespace: Some("shop".into()),
+        pod: Some("web-0".into()),
+        ..crate::metadata::Known::default()
+    };
+    let known = std::sync::Arc::new(known);
+    let told = |cgroup: CgroupId, _: &str| Told {
+        known: (cgroup.0 == 20).then(|| std::sync::Arc::clone(&known)),
+        ..Told::default()
+    };
+    let top = Top::with_names(&context(&state, StaticPolicy::Separate), &totals, path_of, told);
+    assert_eq!(errors("top-1.schema.json", &json(&top)), [""; 0]);
+    assert!(table::top(&top, LONG).contains("shop/web-0/nginx "));
+    let csv = csv::top(&top).unwrap();
+    let line = csv.lines().find(|line| line.starts_with("shop/web-0/nginx,unit,")).unwrap();
+    assert!(line.ends_with(",systemd,,,ssh.service,,,,,nginx,nginx:1.27,shop,web-0"), "{line}");
+    assert_eq!(top.workloads.iter().filter(|row| row.known.is_some()).count(), 1);
 }

@@ -4,13 +4,15 @@ use super::figures::interval;
 use super::{AccountsRow, Context, DomainRow, Intensity};
 use super::{domain_rows, grams_of, has_devices, nanoseconds, notes_of, quality_of, stddev_uj};
 use crate::attribution::totals::{Totals, WorkloadTotal};
+use crate::metadata::Known;
 use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Class, WorkloadKey};
 use crate::workload::{Identity, Located, Qos, Runtime, locate};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Name and version of the schema.
 pub const SCHEMA: &str = "carbon.top/1";
@@ -111,6 +113,42 @@ pub struct WorkloadRow {
     pub quality: &'static str,
     /// What the path says; `null` where the path is not known, and of kernel threads.
     pub workload: Option<IdentityRow>,
+    /// What an engine or the kubelet says; only where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<KnownRow>,
+}
+
+/// What an engine or the kubelet says of a workload.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KnownRow {
+    /// Which.
+    pub source: &'static str,
+    /// Name of the container.
+    pub container: Option<String>,
+    /// What it was made from.
+    pub image: Option<String>,
+    /// Of Kubernetes.
+    pub namespace: Option<String>,
+    /// Name of the pod.
+    pub pod: Option<String>,
+    /// Those that were asked for.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl From<&Known> for KnownRow {
+    fn from(known: &Known) -> Self {
+        let Known { source, container, image, namespace, pod, labels } = known.clone();
+        Self { source, container, image, namespace, pod, labels }
+    }
+}
+
+/// What is known of a cgroup beside its path.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// What another of its processes' paths says, where that is more.
+    pub identity: Option<Arc<Identity>>,
+    /// What an engine or the kubelet says.
+    pub known: Option<Arc<Known>>,
 }
 
 /// What a cgroup's path says of its workload; `null` where it says nothing.
@@ -184,10 +222,24 @@ impl Top {
         totals: &Totals,
         path_of: impl Fn(CgroupId) -> Option<&'p str>,
     ) -> Self {
+        Self::with_names(context, totals, path_of, |_, _| Told::default())
+    }
+
+    /// As [`new`](Self::new); `told` says what else is known of a cgroup with a path.
+    pub fn with_names<'p>(
+        context: &Context<'_>,
+        totals: &Totals,
+        path_of: impl Fn(CgroupId) -> Option<&'p str>,
+        told: impl Fn(CgroupId, &str) -> Told,
+    ) -> Self {
         let devices = has_devices(totals);
         let mut workloads: Vec<WorkloadRow> = totals
             .workloads()
-            .map(|(key, total)| row(context, key, total, path_of(key.cgroup).map(str::to_owned), devices))
+            .map(|(key, total)| {
+                let path = path_of(key.cgroup);
+                let told = path.filter(|_| key.class == Class::Tasks).map(|path| told(key.cgroup, path));
+                row(context, key, total, path.map(str::to_owned), &told.unwrap_or_default(), devices)
+            })
             .collect();
         tell_apart(&mut workloads);
         let sets = sets(totals, &workloads);
@@ -224,10 +276,18 @@ fn row(
     key: WorkloadKey,
     total: &WorkloadTotal,
     path: Option<String>,
+    told: &Told,
     devices: bool,
 ) -> WorkloadRow {
-    let located = path.as_deref().map(locate);
-    let (kind, name) = kind_and_name(key, path.as_deref(), located.as_ref());
+    let mut located = path.as_deref().map(locate);
+    if let (Some(located), Some(identity)) = (&mut located, &told.identity) {
+        located.identity = Identity::clone(identity);
+    }
+    let (kind, mut name) = kind_and_name(key, path.as_deref(), located.as_ref());
+    let helper = located.as_ref().and_then(|located| located.identity.helper);
+    if let Some(label) = told.known.as_ref().and_then(|known| known.label()).filter(|_| key.run.is_none()) {
+        name = helper.map_or_else(|| label.clone(), |helper| format!("{label} ({helper})"));
+    }
     let kernel = key.class == Class::KernelThreads;
     let workload = located.filter(|_| !kernel).map(|located| located.identity.into());
     let overflow = key == WorkloadKey::OVERFLOW;
@@ -268,6 +328,7 @@ fn row(
         grams: grams_of(total.energy(), context).0,
         quality,
         workload,
+        known: told.known.as_deref().map(Into::into),
     }
 }
 

@@ -38,6 +38,9 @@ pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
         engine.record(record)?;
     }
     engine.keep(&topology, &options.measuring)?;
+    if options.metadata {
+        engine.naming = super::Naming::start(root);
+    }
     Ok(Machine {
         engine,
         last: None,
@@ -89,9 +92,12 @@ impl TopMeasurement for Machine {
     fn tick(&mut self) -> Result<Duration, CliError> {
         let window = self.engine.window().map_err(cannot_account)?;
         self.govern(&window);
-        let Engine { keeper, state, sampler, .. } = &mut self.engine;
+        let Engine { keeper, state, sampler, naming, .. } = &mut self.engine;
         if let Some(keeper) = keeper {
             keeper.tick(state, |cgroup| sampler.cgroup_path(cgroup));
+        }
+        if let Some(naming) = naming {
+            naming.look(&window, |cgroup| sampler.cgroup_path(cgroup));
         }
         self.last = Some(window);
         Ok(self.governor.window())

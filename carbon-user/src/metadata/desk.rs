@@ -1,0 +1,163 @@
+//! What is known, what is still asked for, and when to ask again: no clock and no thread of its own, so that it can be
+//! tested.
+
+use super::{Key, Known, Source, SourceError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Workloads whose names are kept; the oldest go first.
+pub(super) const KNOWN_MAX: usize = 16_384;
+/// Workloads that are asked for at one time.
+pub(super) const PENDING_MAX: usize = 4_096;
+/// Questions in one round, so that a slow engine does not keep the others from being asked.
+const ROUND_MAX: usize = 256;
+/// Tries after which a question is given up where room is short: after some five minutes.
+const TRIES_MAX: u32 = 10;
+const SECOND_NS: u64 = 1_000_000_000;
+/// Longest pause after failures, and between questions for what nobody knows.
+const PAUSE_MAX_NS: u64 = 60 * SECOND_NS;
+/// After this names are asked for again: labels change, and containers are renamed.
+const RESYNC_NS: u64 = 300 * SECOND_NS;
+
+/// A source, and when it may be asked again.
+struct Asked {
+    source: Box<dyn Source>,
+    failures: u32,
+    not_before_ns: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    tries: u32,
+    due_ns: u64,
+}
+
+/// The books of questions and answers.
+pub(super) struct Desk {
+    sources: Vec<Asked>,
+    pending: HashMap<Key, Pending>,
+    known: HashMap<Key, Arc<Known>>,
+    order: VecDeque<Key>,
+    resync_ns: u64,
+    pub(super) errors: u64,
+    pub(super) dropped: u64,
+}
+
+/// 1 s, doubled with each failure.
+fn pause_ns(failures: u32) -> u64 {
+    SECOND_NS.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(PAUSE_MAX_NS)
+}
+
+impl Desk {
+    pub(super) fn new(sources: Vec<Box<dyn Source>>, now_ns: u64) -> Self {
+        let sources =
+            sources.into_iter().map(|source| Asked { source, failures: 0, not_before_ns: 0 }).collect();
+        Self {
+            sources,
+            pending: HashMap::new(),
+            known: HashMap::new(),
+            order: VecDeque::new(),
+            resync_ns: now_ns.saturating_add(RESYNC_NS),
+            errors: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Takes a question.
+    pub(super) fn want(&mut self, key: Key, now_ns: u64) {
+        if self.known.contains_key(&key) || self.pending.contains_key(&key) {
+            return;
+        }
+        if self.pending.len() >= PENDING_MAX {
+            self.dropped += 1;
+            return;
+        }
+        self.pending.insert(key, Pending { tries: 0, due_ns: now_ns });
+    }
+
+    /// Asks what is due. Returns whether anything new is known.
+    pub(super) fn round(&mut self, now_ns: u64) -> bool {
+        let resync = now_ns >= self.resync_ns;
+        let mut due: Vec<Key> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.due_ns <= now_ns)
+            .map(|(key, _)| key.clone())
+            .take(ROUND_MAX)
+            .collect();
+        if resync {
+            self.resync_ns = now_ns.saturating_add(RESYNC_NS);
+            // The newest: what has gone long ago would be asked for in vain.
+            due.extend(self.order.iter().rev().take(ROUND_MAX).cloned());
+        }
+        if due.is_empty() {
+            return false;
+        }
+        let mut changed = false;
+        for at in 0..self.sources.len() {
+            let Some(asked) = self.sources.get_mut(at).filter(|asked| asked.not_before_ns <= now_ns) else {
+                continue;
+            };
+            let open: Vec<Key> =
+                due.iter().filter(|key| resync || self.pending.contains_key(key)).cloned().collect();
+            if open.is_empty() {
+                break;
+            }
+            match asked.source.ask(&open) {
+                Ok(answers) => {
+                    asked.failures = 0;
+                    for (key, known) in answers {
+                        changed |= self.learn(key, known);
+                    }
+                }
+                Err(error) => {
+                    asked.failures = asked.failures.saturating_add(1);
+                    asked.not_before_ns = now_ns.saturating_add(pause_ns(asked.failures));
+                    if let SourceError::Failed(why) = error {
+                        self.errors += 1;
+                        if asked.failures == 1 {
+                            log::warn!("{} does not say names of workloads: {why}", asked.source.name());
+                        }
+                    }
+                }
+            }
+        }
+        // What has been asked for in vain for minutes makes room where room is short.
+        if self.pending.len() > PENDING_MAX / 2 {
+            self.pending.retain(|_, pending| pending.tries < TRIES_MAX);
+        }
+        for key in &due {
+            if let Some(pending) = self.pending.get_mut(key) {
+                pending.tries = pending.tries.saturating_add(1);
+                pending.due_ns = now_ns.saturating_add(pause_ns(pending.tries));
+            }
+        }
+        changed
+    }
+
+    /// Keeps an answer. Nothing that was learned is forgotten but for room.
+    fn learn(&mut self, key: Key, known: Known) -> bool {
+        self.pending.remove(&key);
+        let known = Arc::new(known);
+        if let Some(before) = self.known.insert(key.clone(), Arc::clone(&known)) {
+            return before != known;
+        }
+        self.order.push_back(key);
+        if self.order.len() > KNOWN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+
+    /// All that is known.
+    pub(super) fn known(&self) -> &HashMap<Key, Arc<Known>> {
+        &self.known
+    }
+
+    /// Questions without an answer, after at least one try.
+    pub(super) fn unresolved(&self) -> usize {
+        self.pending.values().filter(|pending| pending.tries > 0).count()
+    }
+}

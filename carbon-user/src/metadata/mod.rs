@@ -1,0 +1,153 @@
+//! What container engines and the kubelet say of a workload: its name, image, namespace and pod.
+//!
+//! They are asked by a thread of its own, since a socket may hang; who measures hands over what it wants to know, and
+//! looks at what is known so far, without waiting. All is bounded, and what did not fit is counted. What a container was
+//! called is kept after it has gone.
+
+mod cri;
+mod desk;
+mod engine;
+mod http;
+mod kubelet;
+#[cfg(test)]
+mod tests;
+mod whose;
+mod worker;
+
+pub use kubelet::Kubelet;
+pub use worker::{Counts, Metadata};
+
+use crate::workload::{Identity, Realm};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+/// Characters of a value that are kept.
+const TEXT_MAX: usize = 253;
+/// Labels of a workload that are kept.
+const LABELS_MAX: usize = 16;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// A container by its id.
+    Container(String),
+    /// A pod of Kubernetes by its uid.
+    Pod(String),
+}
+
+impl Key {
+    /// Whom to ask for. Nothing below a user's slice is asked of the node's services, and of what is inside of a container
+    /// only the outer one.
+    pub fn of(identity: &Identity) -> Option<Self> {
+        if identity.realm == Realm::User {
+            return None;
+        }
+        let (container, pod) = match &identity.outer {
+            Some(outer) => (Some(&outer.container_id), outer.pod_uid.as_ref()),
+            None => (identity.container_id.as_ref(), identity.pod_uid.as_ref()),
+        };
+        // It becomes part of a path.
+        let plain = |id: &&String| {
+            (1..=128).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        match container.filter(plain) {
+            Some(id) => Some(Self::Container(id.clone())),
+            None => pod.filter(plain).map(|uid| Self::Pod(uid.clone())),
+        }
+    }
+}
+
+/// What was learned of a workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Who said it, such as `docker`.
+    pub source: &'static str,
+    /// Of the container.
+    pub container: Option<String>,
+    /// What it was made from.
+    pub image: Option<String>,
+    /// Of Kubernetes.
+    pub namespace: Option<String>,
+    /// Name of the pod.
+    pub pod: Option<String>,
+    /// Those that were asked for.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Known {
+    /// A name for people: `namespace/pod/container`, or the container's.
+    pub fn label(&self) -> Option<String> {
+        let parts = [&self.namespace, &self.pod, &self.container];
+        let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+        (!parts.is_empty()).then(|| parts.join("/"))
+    }
+}
+
+/// Which labels are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(pub Vec<String>);
+
+impl Labels {
+    fn keep(&self, all: &HashMap<String, String>) -> BTreeMap<String, String> {
+        let wanted = self.0.iter().take(LABELS_MAX);
+        wanted.filter_map(|name| Some((name.clone(), text(all.get(name)?)?))).collect()
+    }
+}
+
+/// A value of bounded length, without control characters; nothing where nothing is left.
+fn text(value: &str) -> Option<String> {
+    let kept: String = value.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect();
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// Who is asked.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Sockets of Docker, or of Podman, which speaks the same.
+    pub engines: Vec<(&'static str, PathBuf)>,
+    /// Sockets of the container runtime interface of Kubernetes.
+    pub cri: Vec<(&'static str, PathBuf)>,
+    /// The kubelet.
+    pub kubelet: Option<Kubelet>,
+    /// Labels that are kept; none unless named.
+    pub labels: Labels,
+}
+
+impl Options {
+    /// The usual sockets. One that is not there is looked for again later.
+    pub fn usual() -> Self {
+        let path = |(name, path): (&'static str, &str)| (name, PathBuf::from(path));
+        Self {
+            engines: [("docker", "/run/docker.sock"), ("podman", "/run/podman/podman.sock")].map(path).into(),
+            cri: [
+                ("containerd", "/run/containerd/containerd.sock"),
+                ("containerd", "/run/k3s/containerd/containerd.sock"),
+                ("crio", "/run/crio/crio.sock"),
+            ]
+            .map(path)
+            .into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Why a source said nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// It is not installed, or has stopped. Nothing is wrong.
+    #[error("nothing listens at {0}")]
+    Absent(String),
+    /// It refuses or fails.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What knows names of workloads.
+trait Source: Send {
+    /// For people.
+    fn name(&self) -> &'static str;
+
+    /// What it knows of `wanted`; may say more than was asked for. May wait, for seconds at most.
+    fn ask(&mut self, wanted: &[Key]) -> Result<Vec<(Key, Known)>, SourceError>;
+}

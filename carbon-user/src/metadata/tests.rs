@@ -1,0 +1,207 @@
+use super::desk::{Desk, KNOWN_MAX, PENDING_MAX};
+use super::*;
+use proptest::prelude::*;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+
+const SECOND_NS: u64 = 1_000_000_000;
+const ID: &str = "3f6b32aaf0e8c1d2a4b5c6d7e8f90112233445566778899aabbccddeeff00112";
+
+/// Reads one request of a connection and gives `answer`; returns what was asked.
+fn serve(mut stream: impl Read + Write, answer: &str) -> String {
+    let mut asked = Vec::new();
+    let mut byte = [0; 1];
+    while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+        asked.push(byte[0]);
+    }
+    stream.write_all(answer.as_bytes()).ok();
+    String::from_utf8(asked).unwrap()
+}
+
+fn ok(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn container() -> Key {
+    Key::Container(ID.to_owned())
+}
+
+#[test]
+fn an_engine_is_asked_by_id_and_its_socket_may_go_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker.sock");
+    let labels = Labels(vec!["team".into()]);
+    let mut engine = engine::Engine::new("docker", path.clone(), labels);
+    assert!(matches!(engine.ask(&[container()]), Err(SourceError::Absent(_))));
+    let listener = UnixListener::bind(&path).unwrap();
+    // As Docker 27 answers, chunked, and less what is not read.
+    let body = r#"{"Id":"3f6b","Created":"2026-01-01T00:00:00Z","Name":"/web-1","Config":{"Hostname":"h","Image":"nginx:1.27","Labels":{"team":"a\u001bb","secret":"x"}},"State":{"Pid":7}}"#;
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    let answers = [
+        chunked,
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}".to_owned(),
+        ok("{\"Name\": 3"),
+        "garbage\r\n\r\n".to_owned(),
+    ];
+    let thread =
+        std::thread::spawn(move || answers.map(|answer| serve(listener.accept().unwrap().0, &answer)));
+    let found = engine.ask(&[container(), Key::Pod("p".into()), Key::Container("../x".into())]).unwrap();
+    let [(key, known)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((key, known.label().as_deref()), (&container(), Some("web-1")));
+    assert_eq!(known.image.as_deref(), Some("nginx:1.27"));
+    assert_eq!(known.labels, BTreeMap::from([("team".to_owned(), "ab".to_owned())]));
+    assert_eq!(engine.ask(&[container()]).unwrap(), []);
+    assert!(matches!(engine.ask(&[container()]), Err(SourceError::Failed(_))));
+    assert!(matches!(engine.ask(&[container()]), Err(SourceError::Failed(_))));
+    let asked = thread.join().unwrap();
+    assert!(asked[0].starts_with(&format!("GET /containers/{ID}/json HTTP/1.1\r\n")), "{asked:?}");
+    // The listener has gone with its thread, and the file is still there.
+    assert!(matches!(engine.ask(&[container()]), Err(SourceError::Absent(_))));
+}
+
+#[test]
+fn a_kubelet_tells_pods_and_says_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, "abc\n").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let list = format!(
+        r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{}},"items":[{{"metadata":{{"name":"web-0","namespace":"shop","uid":"98210229-0000-4000-8000-000000000001","labels":{{"app":"web"}},"annotations":{{"kubernetes.io/config.hash":"0123456789abcdef0123456789abcdef"}}}},"spec":{{}},"status":{{"phase":"Running","containerStatuses":[{{"name":"nginx","image":"nginx:1.27","containerID":"containerd://{ID}"}},{{"name":"later","image":"x"}}]}}}}]}}"#
+    );
+    let answers = [
+        ok(&list),
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nUnauthorized".to_owned(),
+        "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        ok("[]x"),
+        ok(r#"{"items":null}"#),
+    ];
+    let thread =
+        std::thread::spawn(move || answers.map(|answer| serve(listener.accept().unwrap().0, &answer)));
+    let kubelet = Kubelet { url, token_file: Some(token_file), ca_file: None };
+    let mut pods = kubelet::Pods::new(kubelet, Labels::default());
+    let known: HashMap<Key, Known> = pods.ask(&[]).unwrap().into_iter().collect();
+    assert_eq!(known[&container()].label().as_deref(), Some("shop/web-0/nginx"));
+    for uid in ["98210229-0000-4000-8000-000000000001", "0123456789abcdef0123456789abcdef"] {
+        assert_eq!(known[&Key::Pod(uid.into())].label().as_deref(), Some("shop/web-0"));
+    }
+    assert!(known.values().all(|known| known.labels.is_empty()), "none was asked for");
+    let refused = pods.ask(&[]).unwrap_err().to_string();
+    assert!(refused.contains("401") && refused.contains("token"), "{refused}");
+    assert!(pods.ask(&[]).unwrap_err().to_string().contains("429"));
+    assert!(pods.ask(&[]).unwrap_err().to_string().contains("no list of pods"));
+    assert_eq!(pods.ask(&[]).unwrap(), []);
+    let asked = thread.join().unwrap();
+    assert!(asked.iter().all(|asked| asked.to_lowercase().contains("authorization: bearer abc\r\n")));
+}
+
+/// A field of protocol buffers whose value has a length.
+fn field(number: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
+    let value = value.as_ref();
+    let mut bytes = Vec::new();
+    prost::encoding::encode_varint(u64::from(number) << 3 | 2, &mut bytes);
+    prost::encoding::encode_varint(value.len() as u64, &mut bytes);
+    bytes.extend(value);
+    bytes
+}
+
+/// Bytes as `api.proto` of runtime.v1 numbers the fields, with some that are passed over.
+#[test]
+fn lists_of_the_runtime_interface_are_read() {
+    use prost::Message as _;
+    let label = |number, key: &str, value: &str| field(number, [field(1, key), field(2, value)].concat());
+    let one = [
+        field(1, ID),
+        field(2, "sandbox"),
+        field(3, field(1, "nginx")),
+        field(4, [field(1, "sha256:77"), field(18, "nginx:1.27")].concat()),
+        field(5, "sha256:77"),
+        label(8, "io.kubernetes.container.name", "nginx"),
+        label(8, "io.kubernetes.pod.name", "web-0"),
+        label(8, "io.kubernetes.pod.namespace", "shop"),
+    ];
+    let sandbox = [
+        field(1, "5a"),
+        field(2, [field(1, "web-0"), field(2, "98210229"), field(3, "shop")].concat()),
+        label(5, "app", "web"),
+    ];
+    let containers = cri::ListContainersResponse::decode(&field(1, one.concat())[..]).unwrap();
+    let sandboxes = cri::ListSandboxesResponse::decode(&field(1, sandbox.concat())[..]).unwrap();
+    let cri = cri::Cri::new("containerd", "/none".into(), Labels(vec!["app".into()]));
+    let known: HashMap<Key, Known> = cri.known(containers, sandboxes).into_iter().collect();
+    assert_eq!(known[&container()].label().as_deref(), Some("shop/web-0/nginx"));
+    assert_eq!(known[&container()].image.as_deref(), Some("nginx:1.27"));
+    assert_eq!(known[&Key::Pod("98210229".into())].label().as_deref(), Some("shop/web-0"));
+    assert_eq!(known[&Key::Container("5a".into())].labels["app"], "web");
+    assert!(cri::ListContainersResponse::decode(&b"\x0a\xffgarbage"[..]).is_err());
+}
+
+/// Fails as often as it is told, then knows everything.
+struct Stub {
+    failures: usize,
+    asked: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Source for Stub {
+    fn name(&self) -> &'static str {
+        "stub"
+    }
+
+    fn ask(&mut self, wanted: &[Key]) -> Result<Vec<(Key, Known)>, SourceError> {
+        self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(SourceError::Failed("busy".into()));
+        }
+        Ok(wanted.iter().map(|key| (key.clone(), Known::default())).collect())
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_left_alone_for_longer_each_time() {
+    let asked = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let mut desk = Desk::new(vec![Box::new(Stub { failures: 5, asked: std::sync::Arc::clone(&asked) })], 0);
+    desk.want(container(), 0);
+    let mut known_at = None;
+    for tenth in 0..600 {
+        if desk.round(tenth * SECOND_NS / 10) {
+            known_at = known_at.or(Some(tenth / 10));
+        }
+    }
+    // 1 + 2 + 4 + 8 + 16 s, and the question itself backs off in the same way.
+    assert_eq!((known_at, desk.errors, desk.unresolved()), (Some(31), 5, 0));
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 6);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_known_and_asked_for_is_bounded(count in 1_usize..3 * PENDING_MAX, rounds in 0_usize..90) {
+        let mut desk = Desk::new(vec![Box::new(Stub { failures: 0, asked: std::sync::Arc::default() })], 0);
+        for id in 0..count {
+            desk.want(Key::Container(format!("{id}")), 0);
+        }
+        prop_assert_eq!(desk.dropped, count.saturating_sub(PENDING_MAX) as u64);
+        for round in 0..rounds {
+            desk.round(round as u64);
+        }
+        prop_assert_eq!(desk.known().len(), count.min(PENDING_MAX).min(256 * rounds));
+        prop_assert!(desk.known().len() <= KNOWN_MAX);
+    }
+}
+
+#[test]
+fn what_a_user_could_make_up_is_not_asked_for() {
+    let of = |path: &str| Key::of(&crate::workload::identify(path));
+    assert_eq!(of(&format!("/system.slice/docker-{ID}.scope")), Some(container()));
+    assert_eq!(of(&format!("/user.slice/user-1000.slice/docker-{ID}.scope")), None);
+    assert_eq!(of("/system.slice/ssh.service"), None);
+}
