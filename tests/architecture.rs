@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 22] = [
     "clock",
     "units",
     "sysroot",
@@ -25,6 +25,7 @@ const MODULES: [&str; 21] = [
     "provider",
     "report",
     "agent",
+    "metrics",
     "cli",
 ];
 
@@ -97,7 +98,10 @@ fn holding(words: &[&str]) -> Vec<String> {
 #[test]
 fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["process::Command", "Command::new"]), ["cli/process.rs"]);
-    assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]), [""; 0]);
+    assert_eq!(
+        holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]),
+        ["metrics/listen.rs", "metrics/server.rs"]
+    );
     // A server is asked only where the user names one, and never by what closes windows.
     assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs"]);
     assert_eq!(holding(&["ureq"]), ["provider/http.rs"]);
@@ -119,7 +123,7 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
 fn drivers_are_read_by_lanes_and_nothing_locks() {
     assert_eq!(
         holding(&["thread::Builder", "thread::spawn", "thread::scope"]),
-        ["cli/background.rs", "cli/burst.rs", "ledger/postgres.rs", "meters/lane.rs"]
+        ["cli/background.rs", "cli/burst.rs", "ledger/postgres.rs", "meters/lane.rs", "metrics/server.rs"]
     );
     assert_eq!(holding(&["Mutex", "RwLock", "Condvar", "mpsc::channel", "unbounded"]), [""; 0]);
     assert_eq!(holding(&["mpsc"]), ["cli/background.rs", "ledger/postgres.rs", "meters/lane.rs"]);

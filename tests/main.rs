@@ -22,6 +22,7 @@ mod ledger;
 mod live;
 mod measuring;
 mod meters;
+mod metrics;
 mod model;
 mod postgres;
 mod recorded_runs;
