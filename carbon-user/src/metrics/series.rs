@@ -122,7 +122,7 @@ impl Series {
         let unresolved = unresolved.count();
         let namespaces = self.namespaces.rows(&published);
         let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        View { rows, other, ended, namespaces, unresolved, cpus, published }
+        View { published, rows, other, ended, namespaces, unresolved, cpus }
     }
 
     /// Energy of late, by workload; gives the joules of each.

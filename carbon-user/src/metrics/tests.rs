@@ -228,7 +228,9 @@ proptest! {
             prop_assert!(view.rows.len() <= max);
             let now = shown(&view);
             let mut sum = Sums::default();
-            now.values().for_each(|sums| sum.add(sums));
+            for sums in now.values() {
+                sum.add(sums);
+            }
             let total = super::series::total(&state);
             prop_assert!(same(&sum, &total), "{sum:?} is not {total:?}");
             let falls = |old: &Sums, new: &Sums| {

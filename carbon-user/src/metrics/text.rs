@@ -1,4 +1,4 @@
-//! A view as text: OpenMetrics, and the older format of Prometheus.
+//! A view as text: `OpenMetrics`, and the older format of Prometheus.
 
 use super::samples::{self, Sample};
 use super::series::View;
@@ -8,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// A form of the text.
@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an `Accept` header asks for: OpenMetrics only where it is named.
+    /// What an `Accept` header asks for: `OpenMetrics` only where it is named.
     pub fn accepted(header: &str) -> Self {
         let open = header.split(',').any(|range| {
             let mut parts = range.split(';').map(str::trim);
@@ -95,9 +95,9 @@ fn classic(open: &str) -> String {
                     other => ("", other),
                 };
                 if let Some((_, help)) = help.take() {
-                    text.push_str(&format!("# HELP {name}{suffix} {help}\n"));
+                    let _written = writeln!(text, "# HELP {name}{suffix} {help}");
                 }
-                text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
+                let _written = writeln!(text, "# TYPE {name}{suffix} {kind}");
             }
             (Some("#"), ..) => {}
             _ => {
