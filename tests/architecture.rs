@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 22] = [
+const MODULES: [&str; 23] = [
     "clock",
     "units",
     "sysroot",
@@ -26,6 +26,7 @@ const MODULES: [&str; 22] = [
     "provider",
     "report",
     "agent",
+    "metrics",
     "cli",
 ];
 
@@ -98,7 +99,10 @@ fn holding(words: &[&str]) -> Vec<String> {
 #[test]
 fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["process::Command", "Command::new"]), ["cli/process.rs"]);
-    assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "tokio::net"]), [""; 0]);
+    assert_eq!(
+        holding(&["std::net", "TcpStream", "UdpSocket", "tokio::net"]),
+        ["metrics/listen.rs", "metrics/server.rs"]
+    );
     // Container engines and the kubelet of this machine are asked by a thread of its own.
     assert_eq!(holding(&["UnixStream"]), ["metadata/http.rs"]);
     assert_eq!(holding(&["tonic::", "tonic_prost"]), ["metadata/cri.rs"]);
@@ -126,7 +130,14 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
 fn drivers_are_read_by_lanes_and_nothing_locks() {
     assert_eq!(
         holding(&["thread::Builder", "thread::spawn", "thread::scope"]),
-        ["cli/background.rs", "cli/burst.rs", "ledger/postgres.rs", "metadata/worker.rs", "meters/lane.rs"]
+        [
+            "cli/background.rs",
+            "cli/burst.rs",
+            "ledger/postgres.rs",
+            "metadata/worker.rs",
+            "meters/lane.rs",
+            "metrics/server.rs"
+        ]
     );
     assert_eq!(holding(&["Mutex", "RwLock", "Condvar", "mpsc::channel", "unbounded"]), [""; 0]);
     assert_eq!(

@@ -23,6 +23,7 @@ mod live;
 mod measuring;
 mod metadata;
 mod meters;
+mod metrics;
 mod model;
 mod postgres;
 mod recorded_runs;

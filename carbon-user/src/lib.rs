@@ -2,8 +2,8 @@
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
 //! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
-//! `workload`, `resolver`, `metadata`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `agent`, `cli`. See
-//! `docs/ARCHITECTURE.md`.
+//! `workload`, `resolver`, `metadata`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `agent`, `metrics`,
+//! `cli`. See `docs/ARCHITECTURE.md`.
 
 pub mod agent;
 pub mod attribution;
@@ -15,6 +15,7 @@ pub mod clock;
 pub mod ledger;
 pub mod metadata;
 pub mod meters;
+pub mod metrics;
 pub mod provider;
 pub mod recording;
 pub mod reference;

@@ -3,7 +3,7 @@
 use crate::sh::{Stopwatch, cargo, cmd, find};
 use crate::source_hash::{OBJECT, RECORD};
 use crate::toolchain::{apt_install, can_apt};
-use crate::{data, ebpf, test, vm, workspace};
+use crate::{data, docs, ebpf, test, vm, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 type Step = (&'static str, fn() -> Result<()>);
 
 /// In this order: what fails fast comes first, and the object before all that embeds it.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("fmt", || cargo().args(["fmt", "--all", "--check"]).run()),
     ("committed kernel programs", ebpf::check),
     ("tables", || data::run(true)),
@@ -21,6 +21,7 @@ const STEPS: [Step; 10] = [
     ("arm64", arm64),
     ("deny", deny),
     ("doc", || cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()),
+    ("pages made from the program", || docs::run(true)),
     ("test", test::run),
     ("test in other kernels", vm::run_in_ci),
 ];

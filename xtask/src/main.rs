@@ -1,4 +1,4 @@
-//! What the project does with itself: `cargo xtask ebpf|data|test|demo|bench|ci`.
+//! What the project does with itself: `cargo xtask ebpf|data|docs|test|demo|bench|ci`.
 //!
 //! It depends on no other part of the workspace, so that it builds when they do not. Everything it runs is printed
 //! first, as a line that could be typed.
@@ -16,6 +16,7 @@ mod cgroup;
 mod ci;
 mod data;
 mod demo;
+mod docs;
 mod ebpf;
 mod load;
 mod machine;
@@ -72,6 +73,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Write the pages that are made from what the program holds: docs/metrics.md.
+    Docs {
+        /// Write nothing; fail if a page is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
     /// What CI runs: formatting, lints, licences, documentation, the kernel programs from source, all tests.
     Ci,
     /// The first program's work in an emulated machine.
@@ -114,6 +121,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo => demo::run(),
         Task::Bench { what, arguments } => bench::run(&what, &arguments),
         Task::Data { check } => data::run(check),
+        Task::Docs { check } => docs::run(check),
         Task::Ci => ci::run(),
         Task::Guest => vm::run_guest(),
         Task::Load(load) => load.run(),

@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
     } else {
         eprintln!("xtask test: the kernel part is left out; missing: {}", lacks.join("; "));
     }
-    install_server();
+    install_servers();
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for (name, args) in STEPS {
@@ -72,15 +72,18 @@ pub(crate) fn run() -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-/// The ledger's tests start a PostgreSQL server of their own, for which its programs are enough.
-fn install_server() {
-    let there = Path::new("/usr/lib/postgresql").is_dir() || find("initdb").is_some();
-    if there || !can_apt() {
-        return;
-    }
-    eprintln!("xtask test: installing postgresql, for the ledger's tests");
-    if let Err(error) = apt_install(&["postgresql"]) {
-        eprintln!("xtask test: the tests that need it are left out: {error:#}");
+/// Servers that tests start, each on its own: the ledger's a PostgreSQL, the metrics' a Prometheus. Their programs are enough.
+fn install_servers() {
+    let postgres = Path::new("/usr/lib/postgresql").is_dir() || find("initdb").is_some();
+    let prometheus = find("prometheus").is_some() && find("promtool").is_some();
+    for (there, package) in [(postgres, "postgresql"), (prometheus, "prometheus")] {
+        if there || !can_apt() {
+            continue;
+        }
+        eprintln!("xtask test: installing {package}, for the tests that start it");
+        if let Err(error) = apt_install(&[package]) {
+            eprintln!("xtask test: the tests that need it are left out: {error:#}");
+        }
     }
 }
 

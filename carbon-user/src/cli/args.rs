@@ -206,6 +206,15 @@ pub struct AgentArgs {
     /// Workloads with sums of their own; the rest share one.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub series: usize,
+    /// Where /metrics, /healthz and /readyz are served, or none; what others can reach needs --listen-token.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9488")]
+    pub listen: String,
+    /// A file with the bearer token that readers of /metrics must show.
+    #[arg(long, value_name = "FILE")]
+    pub listen_token: Option<PathBuf>,
+    /// Workloads with series of their own on /metrics; the rest share one.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub metrics_series: usize,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,

@@ -14,6 +14,8 @@ use crate::agent::Published;
 use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
 use crate::clock;
 use crate::ledger::Ledger;
+use crate::metrics::server::Limits;
+use crate::metrics::{Feed, Server};
 use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ async fn run(options: AgentOptions) -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (interrupt?, terminate?);
     let mut hang_up = handle(SignalKind::hangup())?;
     let mut agent = Agent::open(options)?;
-    // Whoever serves what is published is started here, with `Arc::clone(&agent.published)`.
+    let _server = agent.serve();
     tell(&[NotifyState::Ready, NotifyState::Status("measuring")]);
     let mut next = Instant::now() + agent.options.measuring.interval;
     loop {
@@ -103,6 +105,23 @@ impl Agent {
         agent.publish();
         log::info!("measuring {} in windows of {:?}", agent.node.name(), agent.options.measuring.interval);
         Ok(agent)
+    }
+
+    /// Starts the server of the metrics. Without it the agent measures on: that is said.
+    fn serve(&self) -> Option<Server> {
+        let listen = self.options.listen.clone()?;
+        let feed = Feed { published: Arc::clone(&self.published), ..Feed::default() };
+        let limits = Limits { series: self.options.metrics_series, ..Limits::default() };
+        match Server::start(listen, feed, limits) {
+            Ok(server) => {
+                log::info!("metrics are served on http://{}/metrics", server.address());
+                Some(server)
+            }
+            Err(error) => {
+                log::error!("metrics are not served: {error}; give another --listen, or none");
+                None
+            }
+        }
     }
 
     fn tick(&mut self) {
@@ -176,7 +195,9 @@ impl Agent {
             || old.measuring.state != measuring.state
             || old.chosen != new.chosen
             || old.resume != new.resume
-            || old.series_max != new.series_max;
+            || old.series_max != new.series_max
+            || old.listen != new.listen
+            || old.metrics_series != new.metrics_series;
         if fixed {
             log::warn!("interval, flush, zone and pue are taken up; what else was changed needs a restart");
         }

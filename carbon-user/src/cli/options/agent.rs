@@ -7,6 +7,7 @@ use super::{Measuring, check_duration, measuring, state_file};
 use crate::cli::args::{AgentArgs, Cli, Command};
 use crate::cli::error::CliError;
 use crate::cli::store::Chosen;
+use crate::metrics::{Listen, Token};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ const FLUSH_MAX: Duration = Duration::from_mins(1);
 const SERIES_MAX: usize = 100_000;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "zone",
     "pue",
     "accounting",
@@ -37,6 +38,9 @@ const KEYS: [&str; 13] = [
     "store",
     "flush",
     "resume",
+    "listen",
+    "listen-token",
+    "metrics-series",
 ];
 
 /// `carbon agent`, checked.
@@ -52,6 +56,10 @@ pub struct AgentOptions {
     pub resume: Option<PathBuf>,
     /// Workloads with sums of their own.
     pub series_max: usize,
+    /// Where metrics are served.
+    pub listen: Option<Listen>,
+    /// Workloads with series of their own there.
+    pub metrics_series: usize,
     /// The file that was read.
     pub config: Option<PathBuf>,
     /// The command line, to be read again with the file.
@@ -178,7 +186,8 @@ fn parse(arguments: &[OsString]) -> Result<AgentArgs, CliError> {
 }
 
 fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Result<AgentOptions, CliError> {
-    let AgentArgs { config: _, store, flush, resume, series, shared } = args;
+    let AgentArgs { config: _, store, flush, resume, series, listen, listen_token, metrics_series, shared } =
+        args;
     if let Some(path) = &shared.output {
         return Err(CliError::Argument {
             option: "--output",
@@ -205,9 +214,36 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
         chosen: store.choose()?,
         resume: state_file(resume),
         series_max: series,
+        listen: checked_listen(&listen, listen_token.as_deref())?,
+        metrics_series,
         config,
         arguments: arguments.to_vec(),
     })
+}
+
+/// The address and who may read there; `none` serves nothing.
+fn checked_listen(address: &str, token: Option<&Path>) -> Result<Option<Listen>, CliError> {
+    if address == "none" {
+        return Ok(None);
+    }
+    let wrong = |option, value: String, reason: String, advice: &str| CliError::Argument {
+        option,
+        value,
+        reason,
+        advice: advice.into(),
+    };
+    let parsed = address.parse().map_err(|_not_one| {
+        let advice = "give an address and a port, such as 127.0.0.1:9488 or [::1]:9488, or none";
+        wrong("--listen", address.to_owned(), "not an address of a socket".into(), advice)
+    })?;
+    let shown = || token.map(|path| path.display().to_string()).unwrap_or_default();
+    let token = token.map(Token::read).transpose().map_err(|error| {
+        wrong("--listen-token", shown(), error.to_string(), "name a file that this user can read")
+    })?;
+    let listen = Listen::new(parsed, token).map_err(|error| {
+        wrong("--listen", address.to_owned(), error.to_string(), "the file is named by --listen-token")
+    })?;
+    Ok(Some(listen))
 }
 
 /// An error of a value that the file has, with its line.
@@ -242,6 +278,16 @@ mod tests {
         let values = values("pue = 1.25\nseries = 7\n# c\nzone = 'FR'\n").unwrap();
         assert_eq!(values["pue"], ("1.25".to_owned(), 1));
         assert_eq!((values["series"].0.as_str(), values["zone"].1), ("7", 4));
+    }
+
+    #[test]
+    fn what_others_can_reach_needs_a_token() {
+        assert!(checked_listen("127.0.0.1:9488", None).unwrap().is_some());
+        assert!(checked_listen("none", None).unwrap().is_none());
+        for (address, says) in [("0.0.0.0:9488", "--listen-token"), ("9488", "give an address and a port")] {
+            let message = checked_listen(address, None).unwrap_err().message();
+            assert!(message.contains(says), "{message}");
+        }
     }
 
     #[test]

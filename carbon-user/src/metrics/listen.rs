@@ -1,0 +1,104 @@
+//! Where the server listens, and who may read: loopback by default, and nothing else without a token.
+//!
+//! Energy at a high rate tells what others compute (PLATYPUS, CVE-2020-8694), so it is not given to the whole network.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
+
+/// Why the server may not listen.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Readable by others, and no token.
+    #[error(
+        "{0} can be reached from other machines: give a file with a bearer token, or listen on 127.0.0.1"
+    )]
+    TokenMissing(SocketAddr),
+    /// The file of the token.
+    #[error("cannot read the bearer token in {path}: {source}")]
+    TokenUnread {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What is in it.
+    #[error("the bearer token in {path} must be one line of {min} or more printable characters without spaces; write one with: openssl rand -hex 32", min = Token::LENGTH_MIN)]
+    TokenUnfit {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The address is taken, or not one of this machine.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The thread or its runtime.
+    #[error("cannot start the thread of the server: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A secret that readers must show; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl Token {
+    /// Shorter ones can be guessed.
+    pub const LENGTH_MIN: usize = 16;
+
+    /// Reads it from a file.
+    pub fn read(path: &Path) -> Result<Self, ListenError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ListenError::TokenUnread { path: path.to_owned(), source })?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.len() < Self::LENGTH_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ListenError::TokenUnfit { path: path.to_owned() });
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Whether an `Authorization` header shows it. How long that takes tells nothing but whether the length is right.
+    pub fn is_shown(&self, header: Option<&[u8]>) -> bool {
+        let Some((scheme, shown)) = header.and_then(|text| text.split_at_checked(7)) else { return false };
+        if !scheme.eq_ignore_ascii_case(b"bearer ") {
+            return false;
+        }
+        shown.ct_eq(self.0.as_bytes()).into()
+    }
+}
+
+/// An address, and the token where there is one. One that others reach has a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    address: SocketAddr,
+    token: Option<Token>,
+}
+
+impl Listen {
+    /// Where it listens unless told otherwise.
+    pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9488);
+
+    /// Refuses an address that others reach without a token.
+    pub fn new(address: SocketAddr, token: Option<Token>) -> Result<Self, ListenError> {
+        if !address.ip().is_loopback() && token.is_none() {
+            return Err(ListenError::TokenMissing(address));
+        }
+        Ok(Self { address, token })
+    }
+
+    pub(super) fn into_parts(self) -> (SocketAddr, Option<Token>) {
+        (self.address, self.token)
+    }
+}

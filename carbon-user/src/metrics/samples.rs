@@ -1,0 +1,200 @@
+//! The values of each family in a view.
+
+use super::series::{Row, View};
+use super::sums::Sums;
+use super::table::{self, Family};
+use crate::agent::DomainTotals;
+use crate::units::{CpuNanos, Microjoules};
+use crate::workload::Kind;
+
+/// Labels with their values; those without a value are left out.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+/// One value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sample {
+    pub(super) labels: Labels,
+    pub(super) value: f64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the formats know floats only; whole up to 2^53")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn one(value: f64) -> Vec<Sample> {
+    vec![Sample { labels: Vec::new(), value }]
+}
+
+fn labelled(labels: &[(&'static str, &str)], value: f64) -> Sample {
+    let labels = labels.iter().filter(|(_, text)| !text.is_empty());
+    Sample { labels: labels.map(|(name, text)| (*name, (*text).to_owned())).collect(), value }
+}
+
+/// The word for what a workload is, from few.
+fn kind_of(row: &Row) -> &'static str {
+    if row.who.path.kind == Kind::Unknown { row.who.kind } else { row.who.path.kind.as_str() }
+}
+
+fn identity(row: &Row) -> Labels {
+    let path = &row.who.path;
+    let of = |text: &Option<String>| text.clone().unwrap_or_default();
+    let all = [
+        ("kind_of", kind_of(row).to_owned()),
+        ("workload", row.who.identity.clone()),
+        ("namespace", row.names.namespace.clone()),
+        ("pod", row.names.pod.clone()),
+        ("container", row.names.container.clone()),
+        ("unit", of(&path.unit)),
+        ("job", of(&path.job_id)),
+        ("vm", of(&path.vm_name)),
+    ];
+    all.into_iter().filter(|(_, text)| !text.is_empty()).collect()
+}
+
+fn folded(name: &'static str) -> Labels {
+    vec![("kind_of", name.to_owned())]
+}
+
+/// Each domain's energies of one kind that are not zero.
+fn energies(view: &View, labels: &Labels, sums: &Sums, into: &mut Vec<Sample>) {
+    for (energy, domain) in sums.domains.iter().zip(domains(view)) {
+        for (kind, value) in [("dynamic", energy.dynamic_energy), ("static", energy.static_energy)] {
+            if value > Microjoules::ZERO {
+                let mut labels = labels.clone();
+                labels.push(("domain", domain.domain.to_owned()));
+                labels.push(("device", domain.device.clone()));
+                labels.push(("kind", kind.to_owned()));
+                into.push(Sample { labels, value: value.joules() });
+            }
+        }
+    }
+}
+
+fn domains(view: &View) -> impl Iterator<Item = &DomainTotals> {
+    view.published.domains.iter()
+}
+
+fn node(view: &View) -> Vec<Sample> {
+    let of = |domain: &DomainTotals| {
+        let kinds = [("dynamic", domain.attributed), ("static", domain.static_energy), ("lost", domain.lost)];
+        let (name, device, quality) = (domain.domain, domain.device.clone(), domain.quality.as_str());
+        kinds.into_iter().filter(|(_, value)| *value > Microjoules::ZERO).map(move |(kind, value)| {
+            let labels = [("domain", name), ("device", &device), ("kind", kind), ("quality", quality)];
+            labelled(&labels, value.joules())
+        })
+    };
+    domains(view).flat_map(of).collect()
+}
+
+fn workloads(view: &View) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for row in &view.rows {
+        energies(view, &identity(row), &row.sums, &mut samples);
+    }
+    for (name, sums) in [("other", &view.other), ("ended", &view.ended)] {
+        energies(view, &folded(name), sums, &mut samples);
+    }
+    samples
+}
+
+fn cpu(view: &View) -> Vec<Sample> {
+    let rows = view.rows.iter().map(|row| (identity(row), row.sums.cpu));
+    let folded = [(folded("other"), view.other.cpu), (folded("ended"), view.ended.cpu)];
+    rows.chain(folded)
+        .filter(|(_, cpu)| *cpu > CpuNanos::ZERO)
+        .map(|(labels, cpu)| Sample { labels, value: cpu.seconds() })
+        .collect()
+}
+
+fn namespaces(view: &View) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for (namespace, sums) in &view.namespaces {
+        energies(view, &vec![("namespace", namespace.clone())], sums, &mut samples);
+    }
+    samples
+}
+
+fn info(view: &View) -> Vec<Sample> {
+    let of = |row: &Row| {
+        let path = &row.who.path;
+        let user = path.user_uid.map(|uid| uid.to_string()).unwrap_or_default();
+        let labels = [
+            ("workload", row.who.identity.as_str()),
+            ("container_id", path.container_id.as_deref().unwrap_or_default()),
+            ("pod_uid", path.pod_uid.as_deref().unwrap_or_default()),
+            ("image", &row.names.image),
+            ("runtime", path.runtime.map_or("", |of| of.as_str())),
+            ("qos", path.qos.map_or("", |of| of.as_str())),
+            ("job_user", &user),
+        ];
+        labelled(&labels, 1.0)
+    };
+    view.rows.iter().map(of).collect()
+}
+
+fn meters(view: &View, value: impl Fn(&DomainTotals) -> f64) -> Vec<Sample> {
+    let of = |it: &DomainTotals| {
+        labelled(&[("meter", &it.source), ("domain", it.domain), ("device", &it.device)], value(it))
+    };
+    domains(view).map(of).collect()
+}
+
+fn states(view: &View) -> Vec<Sample> {
+    let count = |count: usize| float(u64::try_from(count).unwrap_or(u64::MAX));
+    let states = [
+        ("tracked", count(view.published.workloads.len())),
+        ("exported", count(view.rows.len())),
+        ("unresolved", count(view.unresolved)),
+    ];
+    states.map(|(state, value)| labelled(&[("state", state)], value)).into()
+}
+
+fn build(view: &View) -> Vec<Sample> {
+    let of = &view.published;
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("accounting", of.accounting),
+        ("attribution", of.attribution),
+        ("static_policy", of.static_policy),
+    ];
+    vec![labelled(&labels, 1.0)]
+}
+
+/// Every family with its samples, in the order of the table. Before the first window there is nothing but the build.
+pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
+    let of = &view.published;
+    let build = (table::BUILD_INFO, build(view));
+    if of.windows == 0 {
+        return vec![build];
+    }
+    let lost = [("missed", of.missed), ("overflow", of.overflow)];
+    let lost = lost.map(|(reason, time)| labelled(&[("reason", reason)], time.seconds()));
+    let bool = |is: bool| f64::from(u8::from(is));
+    vec![
+        (table::NODE_ENERGY, node(view)),
+        (table::WORKLOAD_ENERGY, workloads(view)),
+        (table::WORKLOAD_CPU, cpu(view)),
+        (table::NAMESPACE_ENERGY, namespaces(view)),
+        (table::WORKLOAD_INFO, info(view)),
+        (table::WORKLOADS, states(view)),
+        (table::CPU_LOST, lost.into()),
+        (table::EVENTS_LOST, one(float(of.lost_events))),
+        (table::METER_UP, meters(view, |it| bool(it.watts.is_some()))),
+        (table::METER_ERRORS, meters(view, |it| float(it.faults))),
+        (table::METER_GAPS, meters(view, |it| float(it.gaps))),
+        (table::WINDOW, one(CpuNanos(of.window_ns).seconds())),
+        (table::WINDOWS, one(float(of.windows))),
+        (table::WINDOWS_FAILED, one(float(of.failed_windows))),
+        (table::FLUSHES, one(float(of.flushes))),
+        (table::FLUSHES_WAITING, one(float(of.flushes_waiting))),
+        (table::LEDGER_UP, one(bool(of.ledger_error.is_none()))),
+        (table::RECOVERED, one(of.recovered.joules())),
+        (table::NODE_CPUS, one(float(u64::try_from(view.cpus).unwrap_or(0)))),
+        (table::AGENT_ENERGY, of.own.energy.map(|it| one(it.joules())).unwrap_or_default()),
+        (table::AGENT_KERNEL, one(of.own.in_kernel.seconds())),
+        (table::PROCESS_CPU, one(of.own.cpu.seconds())),
+        (table::PROCESS_MEMORY, of.own.resident_bytes.map(|it| one(float(it))).unwrap_or_default()),
+        build,
+    ]
+}

@@ -1,0 +1,247 @@
+//! The HTTP server of `/metrics`, `/healthz` and `/readyz`: a thread with a runtime of its own.
+//!
+//! Whoever reads slowly, or asks without end, costs himself: a connection is for one request and ends after
+//! [`Limits::connection`], so that as many as there is room for are free again by then; others wait in the kernel's queue.
+
+use super::NamesByIdentity;
+use super::listen::{Listen, ListenError, Token};
+use super::series::{Series, View};
+use super::text::{self, Format};
+use crate::agent::Published;
+use crate::clock;
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tower_http::limit::RequestBodyLimitLayer;
+
+/// How often the published sums are looked at: the finest that a reader can see.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// No request has a body; one that comes with more is refused.
+const BODY_MAX_BYTES: usize = 1024;
+
+/// Of all headers together.
+const HEADERS_MAX_BYTES: usize = 16 * 1024;
+
+/// Windows that may be missing before the agent counts as unhealthy, and how long at least.
+const STALE_WINDOWS: u64 = 5;
+const STALE_NS_MIN: u64 = 10_000_000_000;
+
+/// The same before the first window, whose length is not known yet.
+const START_NS_MAX: u64 = 300_000_000_000;
+
+/// What the server reads: cells that others fill.
+#[derive(Clone, Debug, Default)]
+pub struct Feed {
+    /// Replaced after each window.
+    pub published: Arc<ArcSwap<Published>>,
+    /// Names of workloads, as they become known.
+    pub names: Arc<ArcSwap<NamesByIdentity>>,
+}
+
+/// Bounds on what readers may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Workloads with a series of their own.
+    pub series: usize,
+    /// Connections at one time.
+    pub connections: usize,
+    /// Until all headers are there.
+    pub headers: Duration,
+    /// From the first byte to the last.
+    pub connection: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            series: 200,
+            connections: 32,
+            headers: Duration::from_secs(2),
+            connection: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A running server; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    view: ArcSwap<View>,
+    /// When the last window came, by the monotonic clock.
+    window_at_ns: AtomicU64,
+    token: Option<Token>,
+}
+
+impl Server {
+    /// Listens, and answers until it is dropped.
+    pub fn start(listen: Listen, feed: Feed, limits: Limits) -> Result<Self, ListenError> {
+        let (address, token) = listen.into_parts();
+        let bound = |source| ListenError::Bind { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(bound)?;
+        listener.set_nonblocking(true).map_err(bound)?;
+        let address = listener.local_addr().map_err(bound)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ListenError::Thread)?;
+        let (end, ended) = oneshot::channel();
+        let serve = async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    tokio::select! {
+                        () = serve(listener, token, feed, limits) => {}
+                        _dropped = ended => {}
+                    }
+                }
+                Err(error) => log::error!("the metrics are not served: {error}"),
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || runtime.block_on(serve))
+            .map_err(ListenError::Thread)?;
+        Ok(Self { address, end: Some(end), thread: Some(thread) })
+    }
+
+    /// Where it listens; the port is the one that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(Err(_panicked)) = self.thread.take().map(thread::JoinHandle::join) {
+            log::error!("the thread of the metrics ended by a panic");
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, token: Option<Token>, feed: Feed, limits: Limits) {
+    let window_at_ns = AtomicU64::new(clock::monotonic_ns());
+    let shown = Arc::new(Shown { view: ArcSwap::default(), window_at_ns, token });
+    let follow = follow(Arc::clone(&shown), feed, limits.series);
+    let app = router(shown);
+    let accept = async {
+        let room = Arc::new(Semaphore::new(limits.connections));
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let _task = tokio::spawn(connection(stream, app.clone(), limits, permit));
+                }
+                // Out of descriptors, or gone before it was taken: the next may be better.
+                Err(error) => {
+                    log::debug!("cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    tokio::select! { () = follow => {}, () = accept => {} }
+}
+
+/// Keeps the view up to date.
+async fn follow(shown: Arc<Shown>, feed: Feed, series_max: usize) {
+    let mut series = Series::new(series_max);
+    let mut windows = 0;
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        let published = feed.published.load_full();
+        if published.windows != windows {
+            windows = published.windows;
+            shown.view.store(Arc::new(series.observe(published, &feed.names.load())));
+            shown.window_at_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, app: Router, limits: Limits, _permit: OwnedSemaphorePermit) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(HEADERS_MAX_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    match tokio::time::timeout(limits.connection, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::debug!("a reader of the metrics: {error}"),
+        Err(_late) => log::debug!("a reader of the metrics was too slow"),
+    }
+}
+
+fn router(shown: Arc<Shown>) -> Router {
+    let guarded = Router::new()
+        .route("/metrics", get(metrics))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shown), authorize));
+    // What a probe of a container platform asks, which has no token: it tells nothing but whether it runs.
+    let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    guarded
+        .merge(open)
+        .fallback(|| async {
+            (StatusCode::NOT_FOUND, "not found; there are /metrics, /healthz and /readyz\n")
+        })
+        .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n") })
+        .layer(RequestBodyLimitLayer::new(BODY_MAX_BYTES))
+        .with_state(shown)
+}
+
+async fn authorize(State(shown): State<Arc<Shown>>, request: Request, next: Next) -> Response {
+    let sent = request.headers().get(header::AUTHORIZATION).map(|text| text.as_bytes().to_vec());
+    if shown.token.as_ref().is_none_or(|token| token.is_shown(sent.as_deref())) {
+        return next.run(request).await;
+    }
+    let ask = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, ask, "a bearer token is asked for\n").into_response()
+}
+
+async fn metrics(State(shown): State<Arc<Shown>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|text| text.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    match text::render(shown.view.load_full(), format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
+    let age_ns = clock::monotonic_ns().saturating_sub(shown.window_at_ns.load(Ordering::Relaxed));
+    let view = shown.view.load();
+    let window_ns = view.published.window_ns;
+    let usual_ns = window_ns.saturating_mul(STALE_WINDOWS).max(STALE_NS_MIN);
+    if age_ns <= if view.published.windows == 0 { START_NS_MAX } else { usual_ns } {
+        return "ok\n".into_response();
+    }
+    let seconds = age_ns / 1_000_000_000;
+    (StatusCode::SERVICE_UNAVAILABLE, format!("no window for {seconds} s\n")).into_response()
+}
+
+async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
+    if shown.view.load().published.windows == 0 {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no window yet\n").into_response();
+    }
+    healthz(State(shown)).await
+}

@@ -1,0 +1,166 @@
+//! The families: names, types, units and meaning, as data. docs/metrics.md is made from it.
+
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+use std::fmt::Write as _;
+
+/// Type of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Never falls, but for a restart; its series end in `_total`.
+    Counter,
+    /// A present value.
+    Gauge,
+    /// Always 1: its labels are what it says.
+    Info,
+}
+
+/// One family.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Without unit and suffix.
+    pub stem: &'static str,
+    /// Its type.
+    pub kind: Type,
+    /// The last word of the name before `_total`; empty for a plain number.
+    pub unit: &'static str,
+    /// One sentence, with its full stop.
+    pub help: &'static str,
+    /// The labels that a series may have.
+    pub labels: &'static [&'static str],
+}
+
+/// Labels of a workload.
+pub const WORKLOAD: &[&str] = &[
+    "kind_of",
+    "workload",
+    "namespace",
+    "pod",
+    "container",
+    "unit",
+    "job",
+    "vm",
+    "domain",
+    "device",
+    "kind",
+];
+
+const fn counter(
+    stem: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { stem, kind: Type::Counter, unit, help, labels }
+}
+
+const fn gauge(
+    stem: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { stem, kind: Type::Gauge, unit, help, labels }
+}
+
+/// Declares each family under a name, and the list of all in the order of the page.
+macro_rules! families {
+    ($($name:ident = $family:expr;)*) => {
+        $(#[expect(missing_docs, reason = "its help says it")] pub const $name: Family = $family;)*
+        /// All of them, in the order in which they are written.
+        pub const ALL: &[Family] = &[$($name),*];
+    };
+}
+
+families! {
+    NODE_ENERGY = counter("carbon_node_energy", "joules", &["domain", "device", "kind", "quality"],
+        "Energy by domain of the node: dynamic (given to workloads), static (by idle power) and lost (given to nobody); their sum is what the meter showed.");
+    WORKLOAD_ENERGY = counter("carbon_workload_energy", "joules", WORKLOAD,
+        "Energy by workload and domain; kind_of=other are workloads without a series, kind_of=ended what series showed that are no more.");
+    WORKLOAD_CPU = counter("carbon_workload_cpu", "seconds",
+        &["kind_of", "workload", "namespace", "pod", "container", "unit", "job", "vm"],
+        "CPU time by workload, from the scheduler.");
+    NAMESPACE_ENERGY = counter("carbon_namespace_energy", "joules", &["namespace", "domain", "device", "kind"],
+        "Energy of workloads by namespace since the agent was started; the empty one holds all that has none.");
+    WORKLOAD_INFO = Family { stem: "carbon_workload", kind: Type::Info, unit: "",
+        help: "What is known of a workload beside its sums; join by the label workload.",
+        labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user"] };
+    WORKLOADS = gauge("carbon_workloads", "", &["state"],
+        "Workloads: tracked, exported with a series of their own, and unresolved (containers and pods without a known name).");
+    CPU_LOST = counter("carbon_cpu_lost", "seconds", &["reason"],
+        "CPU time that no workload was given: missed, or of workloads that did not fit in a full map (overflow).");
+    EVENTS_LOST = counter("carbon_events_lost", "", &[], "Kernel events that did not fit in their buffer.");
+    METER_UP = gauge("carbon_meter_up", "", &["meter", "domain", "device"],
+        "Whether the domain could be read in the last window.");
+    METER_ERRORS = counter("carbon_meter_errors", "", &["meter", "domain", "device"],
+        "Times that a meter failed, however long each lasted.");
+    METER_GAPS = counter("carbon_meter_gaps", "", &["meter", "domain", "device"],
+        "Windows in which a fault hid energy that nobody knows.");
+    WINDOW = gauge("carbon_window_duration", "seconds", &[], "Length of the last window.");
+    WINDOWS = counter("carbon_windows", "", &[], "Windows closed.");
+    WINDOWS_FAILED = counter("carbon_windows_failed", "", &[],
+        "Windows that could not be closed; their time is in the next.");
+    FLUSHES = counter("carbon_ledger_flushes", "", &[], "Minutes written to the ledger.");
+    FLUSHES_WAITING = gauge("carbon_ledger_flushes_waiting", "", &[], "Minutes that wait to be written.");
+    LEDGER_UP = gauge("carbon_ledger_up", "", &[], "Whether the ledger can be written.");
+    RECOVERED = counter("carbon_energy_recovered", "joules", &[],
+        "Energy of the time in which the agent did not run, given to workloads after a restart.");
+    NODE_CPUS = gauge("carbon_node_cpus", "", &[], "CPUs that the agent sees.");
+    AGENT_ENERGY = counter("carbon_agent_energy", "joules", &[], "Energy of the agent itself.");
+    AGENT_KERNEL = counter("carbon_agent_kernel", "seconds", &[],
+        "CPU time of its kernel programs, in the time of the tasks that they ran in; modelled.");
+    PROCESS_CPU = counter("process_cpu", "seconds", &[], "CPU time of the agent's process.");
+    PROCESS_MEMORY = gauge("process_resident_memory", "bytes", &[], "Resident memory of the agent's process.");
+    BUILD_INFO = Family { stem: "carbon_build", kind: Type::Info, unit: "",
+        help: "The program, and how it accounts.",
+        labels: &["version", "accounting", "attribution", "static_policy"] };
+}
+
+impl Family {
+    /// With its unit and without the suffix that its type gives.
+    pub fn base(&self) -> String {
+        if self.unit.is_empty() { self.stem.to_owned() } else { format!("{}_{}", self.stem, self.unit) }
+    }
+
+    /// As series of it are called.
+    pub fn name(&self) -> String {
+        self.base() + self.suffix()
+    }
+
+    pub(super) fn suffix(&self) -> &'static str {
+        match self.kind {
+            Type::Counter => "_total",
+            Type::Gauge => "",
+            Type::Info => "_info",
+        }
+    }
+
+    pub(super) fn metric_type(&self) -> MetricType {
+        match self.kind {
+            Type::Counter => MetricType::Counter,
+            Type::Gauge => MetricType::Gauge,
+            Type::Info => MetricType::Info,
+        }
+    }
+
+    pub(super) fn open_metrics_unit(&self) -> Option<Unit> {
+        (!self.unit.is_empty()).then(|| Unit::Other(self.unit.to_owned()))
+    }
+}
+
+/// The table of docs/metrics.md.
+pub fn markdown() -> String {
+    let mut page = include_str!("metrics_head.md").to_owned();
+    page.push_str("\n| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for family in ALL {
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = match family.kind {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+            Type::Info => "info",
+        };
+        let _written =
+            writeln!(page, "| `{}` | {kind} | {} | {} |", family.name(), labels.join(" "), family.help);
+    }
+    page
+}

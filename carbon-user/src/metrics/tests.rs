@@ -1,0 +1,277 @@
+use super::text::{Format, render};
+use super::{Names, NamesByIdentity, Series, Sums, Token, View, table};
+use crate::agent::{DomainSums, DomainTotals, OwnCost, Published, Who, WorkloadTotals};
+use crate::units::{CpuNanos, Microjoules, Quality, Watts};
+use crate::workload::identify;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn domain(name: &'static str, metered: u64) -> DomainTotals {
+    DomainTotals {
+        domain: name,
+        device: format!("{name}-0"),
+        source: "powercap".to_owned(),
+        quality: Quality::Measured,
+        metered: Microjoules(metered),
+        attributed: Microjoules(metered / 2),
+        static_energy: Microjoules(metered - metered / 2 - metered / 100),
+        static_shared: Microjoules(0),
+        lost: Microjoules(metered / 100),
+        gaps: 0,
+        unread: 0,
+        faults: 1,
+        watts: Some(Watts(42.0)),
+    }
+}
+
+fn workload(path: &str, energies: &[(u64, u64)], cpu: u64) -> WorkloadTotals {
+    let of = |(dynamic, fixed): &(u64, u64)| DomainSums {
+        dynamic_energy: Microjoules(*dynamic),
+        static_energy: Microjoules(*fixed),
+        quality: Some(Quality::Measured),
+    };
+    let path_says = identify(path);
+    WorkloadTotals {
+        who: Arc::new(Who {
+            identity: path.to_owned(),
+            kind: "cgroup",
+            name: path.to_owned(),
+            path: path_says,
+        }),
+        domains: energies.iter().map(of).collect(),
+        cpu: CpuNanos(cpu),
+        watts: Watts(1.0),
+    }
+}
+
+fn published(windows: u64, workloads: Vec<WorkloadTotals>) -> Published {
+    Published {
+        node: "node-1".to_owned(),
+        accounting: "books",
+        static_policy: "proportional",
+        attribution: "bank",
+        domains: vec![domain("package", 10_000_000), domain("dram", 1_000_000)],
+        workloads,
+        own: OwnCost {
+            cpu: CpuNanos(20_000_000),
+            resident_bytes: Some(20_000_000),
+            energy: Some(Microjoules(1500)),
+            ..OwnCost::default()
+        },
+        windows,
+        window_ns: 1_000_000_000,
+        ..Published::default()
+    }
+}
+
+const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
+
+fn made_up() -> (Published, NamesByIdentity) {
+    let workloads = vec![
+        workload(POD, &[(3_000_001, 1_000_000), (250_000, 0)], 1_500_000_000),
+        workload("/system.slice/nginx.service", &[(1_250_000, 0)], 500_000_000),
+        workload("/odd \"quoted\"\\name\nline", &[(10, 0)], 1_000),
+    ];
+    let mut published = published(7, workloads);
+    published.other = workload("other", &[(700_000, 5)], 9);
+    published.ended = workload("ended", &[(90_000, 0)], 8);
+    let names = Names {
+        namespace: "shop".to_owned(),
+        pod: "cart-0".to_owned(),
+        container: "cart".to_owned(),
+        image: "registry.example/cart:1".to_owned(),
+    };
+    (published, NamesByIdentity::from([(POD.to_owned(), names)]))
+}
+
+#[test]
+fn the_text_is_that_of_the_snapshot() {
+    let (published, names) = made_up();
+    let view = Arc::new(View { cpus: 4, ..Series::new(10).observe(Arc::new(published), &names) });
+    insta::with_settings!({filters => vec![(r#"version="[0-9.]+""#, r#"version="[version]""#)]}, {
+        insta::assert_snapshot!("prometheus", render(Arc::clone(&view), Format::Prometheus).unwrap());
+        insta::assert_snapshot!("open_metrics", render(view, Format::OpenMetrics).unwrap());
+    });
+}
+
+#[test]
+fn open_metrics_is_given_to_who_asks_for_it() {
+    let asked = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+    for (header, format) in [
+        (asked, Format::OpenMetrics),
+        ("", Format::Prometheus),
+        ("*/*", Format::Prometheus),
+        ("text/plain;version=0.0.4", Format::Prometheus),
+        ("application/openmetrics-text;q=0, text/plain", Format::Prometheus),
+    ] {
+        assert_eq!(Format::accepted(header), format, "{header}");
+    }
+}
+
+#[test]
+fn every_series_has_only_labels_of_the_table() {
+    let (published, names) = made_up();
+    let view = Series::new(2).observe(Arc::new(published), &names);
+    let all = super::samples::all(&view);
+    let listed: Vec<String> = table::ALL.iter().map(table::Family::name).collect();
+    assert_eq!(all.iter().map(|(family, _)| family.name()).collect::<Vec<_>>(), listed);
+    for (family, samples) in all {
+        assert!(family.help.ends_with('.') && !family.help.contains(['\n', '\\']), "{}", family.name());
+        let mut seen = std::collections::HashSet::new();
+        for sample in samples {
+            for (label, _) in &sample.labels {
+                assert!(family.labels.contains(label), "{}: {label}", family.name());
+            }
+            assert!(seen.insert(format!("{:?}", sample.labels)), "{}: {:?}", family.name(), sample.labels);
+        }
+    }
+}
+
+/// `cargo xtask docs` sets the variable; without it the page must be the one of the table.
+#[test]
+fn the_page_is_made_from_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    let page = table::markdown();
+    if std::env::var_os("CARBON_WRITE_DOCS").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(there == page, "docs/metrics.md is not that of the table: run cargo xtask docs");
+}
+
+#[test]
+fn a_token_is_right_only_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "0123456789abcdef\n").unwrap();
+    let token = Token::read(&path).unwrap();
+    assert_eq!(format!("{token:?}"), "Token(..)");
+    assert!(token.is_shown(Some(b"Bearer 0123456789abcdef")));
+    assert!(token.is_shown(Some(b"bearer 0123456789abcdef")));
+    for wrong in
+        ["", "Bearer ", "Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Basic 0123456789abcdef"]
+    {
+        assert!(!token.is_shown(Some(wrong.as_bytes())), "{wrong}");
+    }
+    assert!(!token.is_shown(None));
+    for unfit in ["", "short", "0123456789abcdef 0123", "0123456789abcdef\n\nmore"] {
+        std::fs::write(&path, unfit).unwrap();
+        let error = Token::read(&path).unwrap_err().to_string();
+        assert!(error.contains("openssl rand"), "{error}");
+    }
+}
+
+/// What happens to a made-up machine in a window: who uses how much, and who ends.
+#[derive(Clone, Debug)]
+struct Step {
+    used: Vec<(usize, u64, u64)>,
+    other: u64,
+    ends: Vec<usize>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let used = prop::collection::vec((0_usize..12, 0_u64..5_000_000, 0_u64..1000), 0..8);
+    let step = (used, 0_u64..1000, prop::collection::vec(0_usize..12, 0..3));
+    prop::collection::vec(step.prop_map(|(used, other, ends)| Step { used, other, ends }), 1..25)
+}
+
+fn shown(view: &View) -> BTreeMap<String, Sums> {
+    let rows = view.rows.iter().map(|row| (row.who.identity.clone(), row.sums.clone()));
+    rows.chain([("other".to_owned(), view.other.clone()), ("ended".to_owned(), view.ended.clone())]).collect()
+}
+
+fn same(one: &Sums, other: &Sums) -> bool {
+    one.less(other).energy() == Microjoules::ZERO
+        && other.less(one).energy() == Microjoules::ZERO
+        && one.cpu == other.cpu
+}
+
+proptest! {
+    /// For any number of workloads, any N and any churn: all series sum to what was published, namespaces to what was added since
+    /// the start, and no series falls while it lives.
+    #[test]
+    fn series_sum_to_the_totals_and_never_fall(steps in steps(), max in 0_usize..8) {
+        let mut alive: BTreeMap<usize, WorkloadTotals> = BTreeMap::new();
+        let mut state = published(0, Vec::new());
+        let mut series = Series::new(max);
+        let names: NamesByIdentity = (0..12)
+            .map(|i| (format!("w{i}"), Names { namespace: ["", "a", "b"][i % 3].to_owned(), ..Names::default() }))
+            .collect();
+        let mut before: BTreeMap<String, Sums> = BTreeMap::new();
+        let mut spaces: BTreeMap<String, Sums> = BTreeMap::new();
+        let mut begin = None;
+        for step in steps {
+            for &end in &step.ends {
+                if let Some(gone) = alive.remove(&end) {
+                    let mut sums = Sums::from(&state.ended);
+                    sums.add(&Sums::from(&gone));
+                    let of = |it: &super::sums::Energy| (it.dynamic_energy.0, it.static_energy.0);
+                    let energies: Vec<_> = sums.domains.iter().map(of).collect();
+                    state.ended = workload("ended", &energies, sums.cpu.0);
+                }
+            }
+            for (index, dynamic, fixed) in step.used {
+                let one = alive.entry(index).or_insert_with(|| workload(&format!("w{index}"), &[], 0));
+                let mut sums = Sums::from(&*one);
+                sums.add(&Sums::from(&workload("", &[(dynamic, fixed), (fixed, 0)], dynamic)));
+                let of = |it: &super::sums::Energy| (it.dynamic_energy.0, it.static_energy.0);
+                let energies: Vec<_> = sums.domains.iter().map(of).collect();
+                *one = workload(&format!("w{index}"), &energies, sums.cpu.0);
+            }
+            let other = state.other.cpu.0 + step.other;
+            state.other = workload("other", &[(other, 0)], other);
+            state.windows += 1;
+            state.workloads = alive.values().cloned().collect();
+            let view = series.observe(Arc::new(state.clone()), &names);
+
+            prop_assert!(view.rows.len() <= max);
+            let now = shown(&view);
+            let mut sum = Sums::default();
+            for sums in now.values() {
+                sum.add(sums);
+            }
+            let total = super::series::total(&state);
+            prop_assert!(same(&sum, &total), "{sum:?} is not {total:?}");
+            let falls = |old: &Sums, new: &Sums| {
+                let fell = old.less(new);
+                fell.energy() > Microjoules::ZERO || fell.cpu > CpuNanos::ZERO
+            };
+            for (identity, old) in &before {
+                // One that ended and came back under its name in the same window is another workload.
+                if let Some(new) = now.get(identity) && !step.ends.iter().any(|end| *identity == format!("w{end}")) {
+                    prop_assert!(!falls(old, new), "{identity} fell: {old:?} {new:?}");
+                }
+            }
+            let begin = begin.get_or_insert_with(|| total.clone()).clone();
+            let mut sum = Sums::default();
+            for (name, sums) in &view.namespaces {
+                sum.add(sums);
+                if let Some(old) = spaces.insert(name.clone(), sums.clone()) {
+                    prop_assert!(!falls(&old, sums), "{name:?} fell");
+                }
+            }
+            prop_assert!(same(&sum, &total.less(&begin)));
+            before = now;
+        }
+    }
+}
+
+#[test]
+fn a_small_workload_makes_room_for_a_larger_one_and_leaves_what_it_showed() {
+    let mut series = Series::new(1);
+    let names = NamesByIdentity::new();
+    let at = |windows, small, large| {
+        let workloads = vec![workload("small", &[(small, 0)], 0), workload("large", &[(large, 0)], 0)];
+        Arc::new(published(windows, workloads))
+    };
+    let view = series.observe(at(1, 1_000_000, 10), &names);
+    assert_eq!(view.rows[0].who.identity, "small");
+    let view = series.observe(at(2, 1_100_000, 2_000_000), &names);
+    assert_eq!(view.rows[0].who.identity, "small", "less than twice as much");
+    let view = series.observe(at(3, 1_200_000, 9_000_000), &names);
+    assert_eq!(view.rows[0].who.identity, "large");
+    assert_eq!(view.rows[0].sums.energy(), Microjoules::ZERO, "begins at zero");
+    assert_eq!(view.ended.energy(), Microjoules(1_100_000), "what the series of the small one showed last");
+    assert_eq!(view.other.energy(), Microjoules(9_100_000));
+}
