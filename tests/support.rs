@@ -100,10 +100,10 @@ pub(crate) fn load() -> &'static Path {
     path
 }
 
-/// Shell commands by which a shell enters a cgroup. It waits for a child then, since the hook books what runs to the
-/// old cgroup until the next switch: with this CPU to itself that could be any time.
+/// Shell commands by which a shell enters a cgroup: a child of its own moves it while it waits, since the hook books all
+/// that a task ran since the last switch to the cgroup that it is in at the next one.
 pub(crate) fn enter(cgroup: &Path) -> String {
-    format!("echo $$ > {}/cgroup.procs && (:)", cgroup.display())
+    format!("(echo $$ > {}/cgroup.procs)", cgroup.display())
 }
 
 /// A cgroup that goes with its processes and the cgroups directly below it when it is dropped.
