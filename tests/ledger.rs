@@ -190,6 +190,51 @@ fn what_does_not_balance_is_not_written() {
     bad_rows_are_refused(Ledger::open(&Location::Postgres(server.database("bad"))).unwrap());
 }
 
+/// Idle energy of an accelerator that is held is static energy of its domain: a kind of its own for who held it, at every level.
+fn held_energy_is_kept(mut open: impl FnMut() -> Ledger) {
+    let mut ledger = open();
+    let mut flush = minute("n", BEGIN, &[(1, 100), (2, 50)], (40, 5));
+    let dynamic = flush.rows[0].clone();
+    let of = |kind, uj| EnergyRow { kind, energy: Microjoules(uj), ..dynamic.clone() };
+    flush.rows.extend([of(EnergyKind::Static, 10), of(EnergyKind::Held, 31)]);
+    assert!(ledger.flush(&[flush.clone()]).is_err(), "41 uJ are of 40 uJ");
+    flush.rows.pop();
+    flush.rows.push(of(EnergyKind::Held, 30));
+    assert_eq!(ledger.flush(&[flush]).unwrap(), 1);
+    let mut lines = Vec::new();
+    ledger.export(&mut lines).unwrap();
+    let mut other = open();
+    other.import(&mut lines.as_slice()).unwrap();
+    for ledger in [&mut ledger, &mut other] {
+        for length in [MINUTE, HOUR, DAY] {
+            let segments = ledger.segments(BEGIN, BEGIN + length).unwrap();
+            let sums = ledger.sums(&segments).unwrap();
+            let of = |kind| sums.iter().filter(|sum| sum.kind == kind).map(|sum| sum.energy_uj).sum::<u64>();
+            let kinds = [EnergyKind::Dynamic, EnergyKind::Static, EnergyKind::Held].map(of);
+            assert_eq!(kinds, [150, 10, 30], "{length} s");
+            let balance = ledger.balances(&segments).unwrap()[0].1;
+            assert!(balance.holds() && balance.static_uj == 40 && balance.attributed_uj == 150);
+        }
+        assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn held_energy_is_part_of_its_domains_static() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    held_energy_is_kept(|| {
+        number += 1;
+        Ledger::open(&file(directory.path(), &format!("{number}.db"))).unwrap()
+    });
+    let Some(server) = Server::start_or_skip("held_energy_is_part_of_its_domains_static") else { return };
+    let mut number = 0;
+    held_energy_is_kept(|| {
+        number += 1;
+        Ledger::open(&Location::Postgres(server.database(&format!("held{number}")))).unwrap()
+    });
+}
+
 /// Two connections write the same minutes of two nodes at once: every row is there, once.
 fn two_writers_do_not_disturb(location: &Location) {
     drop(Ledger::open(location).unwrap());

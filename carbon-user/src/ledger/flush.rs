@@ -150,22 +150,33 @@ fn check(flush: &Flush) -> Result<(), LedgerError> {
             )));
         }
     }
-    let mut given: HashMap<&_, u128> = HashMap::new();
-    for row in flush.rows.iter().filter(|row| row.kind == EnergyKind::Dynamic) {
-        *given.entry(&row.domain).or_default() += u128::from(row.energy.0);
+    // Of each domain: dynamic energy, which is all shared out; static and held, of which some may be nobody's.
+    let mut given: HashMap<&_, (u128, u128)> = HashMap::new();
+    for row in &flush.rows {
+        let (dynamic, idle) = given.entry(&row.domain).or_default();
+        match row.kind {
+            EnergyKind::Dynamic => *dynamic += u128::from(row.energy.0),
+            EnergyKind::Static | EnergyKind::Held => *idle += u128::from(row.energy.0),
+        }
     }
-    let balances = flush.balances.iter().map(|row| (&row.domain, u128::from(row.attributed.0)));
-    for (domain, attributed) in balances {
-        let of_rows = given.remove(domain).unwrap_or(0);
-        if of_rows != attributed {
+    for row in &flush.balances {
+        let (dynamic, idle) = given.remove(&row.domain).unwrap_or_default();
+        let (device, attributed) = (&row.domain.device, row.attributed.0);
+        if dynamic != u128::from(attributed) {
             return Err(unbalanced(format!(
-                "workloads have {of_rows} uJ of {}, and {attributed} uJ were attributed",
-                domain.device
+                "workloads have {dynamic} uJ of {device}, and {attributed} uJ were attributed"
+            )));
+        }
+        let static_uj = row.static_energy.0;
+        if idle > u128::from(static_uj) {
+            return Err(unbalanced(format!(
+                "workloads have {idle} uJ of idle energy of {device}, which had {static_uj} uJ"
             )));
         }
     }
     match given.into_iter().next() {
-        Some((domain, uj)) => {
+        Some((domain, (dynamic, idle))) => {
+            let uj = dynamic + idle;
             Err(unbalanced(format!("{uj} uJ are of {}, which was not metered", domain.device)))
         }
         None => Ok(()),

@@ -1,0 +1,3 @@
+-- Energies have a third kind: 0 is dynamic, 1 static, 2 held (idle energy of an accelerator, charged to who held it; part
+-- of its domain's static energy, as 1 is). Tables stay as they are. The number keeps programs that know two kinds away,
+-- which would take the third for the second.
