@@ -240,6 +240,8 @@ fn a_report_reconciles_to_the_microjoule_in_every_form() {
         let said = text(&carbon(store, &[&ask[..], &["--format", format]].concat()));
         assert!(said.contains(mark), "{format}: {said}");
     }
+    let parquet = carbon(store, &[&ask[..], &["--format", "parquet"]].concat()).stdout;
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
     let sci = json(store, &[&ask[..], &["--sci", "--per-unit", "request=1000"]].concat());
     let per_request = sci["sci"]["score_g"].as_f64().unwrap();
     let parts = sci["sci"]["operational_g"].as_f64().unwrap() + sci["sci"]["embodied_g"].as_f64().unwrap();

@@ -67,6 +67,8 @@ pub enum ReportFormat {
     Json,
     /// One row per group.
     Csv,
+    /// The same columns, with types; to a file or a pipe.
+    Parquet,
     /// For a page of text.
     Markdown,
     /// A page of its own.

@@ -21,6 +21,7 @@ pub mod live;
 pub mod model;
 pub mod options;
 pub mod output;
+mod parquet;
 pub mod process;
 pub mod progress;
 pub mod recorder;
