@@ -14,6 +14,7 @@ mod flush;
 mod names;
 mod postgres;
 pub mod query;
+pub mod rerate;
 pub mod rows;
 pub mod runs;
 pub mod sql;
