@@ -249,11 +249,11 @@ fn series(zone: &str, kind: Kind, points: &[(i64, i64, f64)]) -> Series {
 }
 
 /// Energies of the interval by intensity and mark.
-fn rated(ledger: &mut Ledger, from: i64, to: i64) -> BTreeMap<(u64, bool), u64> {
+fn rated(ledger: &mut Ledger, from: i64, to: i64) -> BTreeMap<(String, bool), u64> {
     let (segments, factors) = (ledger.segments(from, to).unwrap(), ledger.factors().unwrap());
     let mut rated = BTreeMap::new();
     for sum in ledger.sums(&segments).unwrap() {
-        let g = (100.0 * factors[&sum.factor].intensity.g_per_kwh.0).round() as u64;
+        let g = format!("{:.2}", factors[&sum.factor].intensity.g_per_kwh.0);
         *rated.entry((g, sum.rerated)).or_default() += sum.energy_uj;
     }
     rated
@@ -262,8 +262,8 @@ fn rated(ledger: &mut Ledger, from: i64, to: i64) -> BTreeMap<(u64, bool), u64> 
 /// An hour that is known later is rated again, once, at every level; no energy changes.
 fn hours_are_rated_again(mut open: impl FnMut() -> Ledger) {
     let hourly = Kind { span: Span::Hour, flow: Flow::Unstated, ..Kind::YEARLY };
-    let (of_fr, of_de) = ((41.44_f64 * 100.0).round() as u64, 100.0 * factor("DE").intensity.g_per_kwh.0);
-    let of_de = of_de.round() as u64;
+    let of_de = format!("{:.2}", factor("DE").intensity.g_per_kwh.0);
+    let row = |g: &str, rerated, uj| ((g.to_owned(), rerated), uj);
     let mut ledger = open();
     // Of France in the first half of each hour, of Germany in the second.
     let at = |start: i64, uj| minute("n", BEGIN + start, &[(1, uj), (2, uj)], (5, 1));
@@ -284,10 +284,10 @@ fn hours_are_rated_again(mut open: impl FnMut() -> Ledger) {
     );
     let done = ledger.rerate(&known, "FR").unwrap();
     assert_eq!((done.hours, done.uncovered), (1, 1));
-    let first = BTreeMap::from([((3000, true), 220), ((of_de, false), 14)]);
+    let first = BTreeMap::from([row("30.00", true, 220), row(&of_de, false, 14)]);
     assert_eq!(rated(&mut ledger, BEGIN, BEGIN + 1860), first, "from minutes");
     assert_eq!(rated(&mut ledger, BEGIN, BEGIN + HOUR), first, "from an hour");
-    let day = BTreeMap::from([((3000, true), 220), ((of_de, false), 14), ((of_fr, false), 2000)]);
+    let day = BTreeMap::from([row("30.00", true, 220), row(&of_de, false, 14), row("41.44", false, 2000)]);
     assert_eq!(rated(&mut ledger, BEGIN, BEGIN + DAY), day, "from a day");
     assert_eq!(totals(&mut ledger, BEGIN, BEGIN + 2 * DAY), before);
     // Once: another series changes nothing, and what comes late has the hour's factor.
@@ -301,7 +301,7 @@ fn hours_are_rated_again(mut open: impl FnMut() -> Ledger) {
         assert_eq!(rated(ledger, BEGIN, BEGIN + DAY), day);
         ledger.flush(&[at(120, 1)]).unwrap();
         assert_eq!(ledger.rerate(&other, "FR").unwrap().hours, 1);
-        assert_eq!(rated(ledger, BEGIN, BEGIN + HOUR)[&(3000, true)], 222);
+        assert_eq!(rated(ledger, BEGIN, BEGIN + HOUR)[&("30.00".to_owned(), true)], 222);
         assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
     }
 }

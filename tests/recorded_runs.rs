@@ -252,6 +252,37 @@ fn a_report_reconciles_to_the_microjoule_in_every_form() {
 }
 
 #[test]
+fn an_hour_that_is_known_later_is_rated_again_and_marked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    filled(&path);
+    let store = path.to_str().unwrap();
+    let file = directory.path().join("intensities.csv");
+    let values = "start,end,g_per_kwh,signal,boundary,method\n\
+                  2026-01-01T00:00Z,2026-01-01T01:00Z,100,average,lifecycle,location\n\
+                  2026-01-01T01:00Z,2026-01-01T01:30Z,100,average,lifecycle,location\n";
+    fs::write(&file, values).unwrap();
+    let file = file.to_str().unwrap();
+    let ask = ["report", "--by", "node", "--from", "2026-01-01", "--to", "2026-01-02"];
+    let before = json(store, &ask);
+    let again = ["ledger", "rerate", "--zone", "FR", "--intensity-file", file];
+    assert!(text(&carbon(store, &again)).contains("1 hours of FR rated again; 1 are not covered"));
+    let after = json(store, &ask);
+    assert_eq!((&before["rows"][0]["rerated"], &after["rows"][0]["rerated"]), (&false.into(), &true.into()));
+    assert_eq!(before["reconciliation"], after["reconciliation"]);
+    // One of 24 hours at 100 instead of 41.44 g/kWh: the energy of all is the same.
+    let grams = |report: &Value| report["total"]["grams"].as_f64().unwrap();
+    let ratio = grams(&after) / grams(&before);
+    assert!((ratio - (23.0 + 100.0 / 41.44) / 24.0).abs() < 1e-9, "{ratio}");
+    assert!(after["notes"].to_string().contains("rated again when their intensity became known"));
+    assert!(text(&carbon(store, &again)).contains("0 hours of FR rated again"), "once");
+    let marginal = values.replace("average", "marginal");
+    fs::write(file, marginal).unwrap();
+    let refused = stderr(&carbon(store, &again));
+    assert!(refused.contains("are different things") && refused.contains("nothing was changed"), "{refused}");
+}
+
+#[test]
 fn what_cannot_be_asked_is_said_in_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.db");

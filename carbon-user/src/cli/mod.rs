@@ -18,6 +18,7 @@ pub mod learning;
 pub mod ledger_args;
 mod ledger_command;
 pub mod live;
+mod live_values;
 pub mod model;
 pub mod options;
 pub mod output;

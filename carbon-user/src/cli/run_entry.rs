@@ -4,6 +4,7 @@ use super::args::RunFormat;
 use super::engine;
 use super::error::{CliError, Invocation, warn};
 use super::ledger_args::EntryArgs;
+use super::live_values::LiveOptions;
 use super::on_this_thread;
 use super::options::{RunOptions, check_name};
 use super::output::Output;
@@ -42,6 +43,8 @@ pub struct EntryOptions {
     pub tags: Vec<String>,
     /// Intensities by time.
     pub series: Option<Series>,
+    /// Intensities of a service.
+    pub live: Option<LiveOptions>,
     /// The most that the command may use.
     pub max_energy: Option<Microjoules>,
     /// How many times, at least 1.
@@ -61,6 +64,7 @@ impl EntryOptions {
             name,
             tags,
             intensity_file,
+            live,
             max_energy,
             repeat,
         } = args;
@@ -92,6 +96,7 @@ impl EntryOptions {
             name,
             tags,
             series,
+            live: LiveOptions::check(live)?,
             max_energy,
             repeat,
             notes: Vec::new(),

@@ -44,16 +44,14 @@ impl Ledger {
             for (hour, known) in hours(database, series)? {
                 let (start_s, node, old) = hour;
                 let Some(factor) = yearly.get(&old) else { continue };
-                let rated_by = match known {
-                    // What came late into an hour that was rated before has the same factor as the rest.
-                    Some(rated_by) => rated_by,
-                    None => {
-                        let Some(better) = better(series, start_s, factor) else {
-                            done.uncovered += 1;
-                            continue;
-                        };
-                        names.factor(database, &better)?
-                    }
+                // What came late into an hour that was rated before has the same factor as the rest.
+                let rated_by = if let Some(rated_by) = known {
+                    rated_by
+                } else if let Some(better) = better(series, start_s, factor) {
+                    names.factor(database, &better)?
+                } else {
+                    done.uncovered += 1;
+                    continue;
                 };
                 rate(database, hour, rated_by)?;
                 done.hours += 1;
