@@ -112,7 +112,7 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
         holding(&["ureq"]),
         ["metadata/engine.rs", "metadata/http.rs", "metadata/kubelet.rs", "provider/http.rs"]
     );
-    assert_eq!(holding(&["crate::provider"]), ["cli/intensity.rs"]);
+    assert_eq!(holding(&["crate::provider"]), ["cli/intensity.rs", "cli/live_values.rs"]);
     for waits in ["rusqlite", "Ledger::"] {
         let found = holding(&[waits]);
         assert!(

@@ -4,15 +4,18 @@
 
 use crate::postgres::Server;
 use carbon_user::attribution::uncertainty::Uncertainty;
-use carbon_user::carbon::Intensity;
+use carbon_user::carbon::kind::{Flow, Signal, Span};
+use carbon_user::carbon::series::{Point, Series};
+use carbon_user::carbon::{Intensity, Kind};
 use carbon_user::ledger::query::{Balance, DAY, HOUR, MINUTE};
 use carbon_user::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
 use carbon_user::ledger::sqlite::Sqlite;
 use carbon_user::ledger::{Factor, Ledger, LedgerError, Location};
-use carbon_user::units::{CpuNanos, Microjoules, Pue, Quality};
+use carbon_user::units::{CpuNanos, GramsPerKwh, Microjoules, Pue, Quality};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -188,6 +191,135 @@ fn what_does_not_balance_is_not_written() {
     bad_rows_are_refused(Ledger::open(&file(directory.path(), "a.db")).unwrap());
     let Some(server) = Server::start_or_skip("what_does_not_balance_is_not_written") else { return };
     bad_rows_are_refused(Ledger::open(&Location::Postgres(server.database("bad"))).unwrap());
+}
+
+/// Idle energy of an accelerator that is held is static energy of its domain: a kind of its own for who held it, at every level.
+fn held_energy_is_kept(mut open: impl FnMut() -> Ledger) {
+    let mut ledger = open();
+    let mut flush = minute("n", BEGIN, &[(1, 100), (2, 50)], (40, 5));
+    let dynamic = flush.rows[0].clone();
+    let of = |kind, uj| EnergyRow { kind, energy: Microjoules(uj), ..dynamic.clone() };
+    flush.rows.extend([of(EnergyKind::Static, 10), of(EnergyKind::Held, 31)]);
+    assert!(ledger.flush(&[flush.clone()]).is_err(), "41 uJ are of 40 uJ");
+    flush.rows.pop();
+    flush.rows.push(of(EnergyKind::Held, 30));
+    assert_eq!(ledger.flush(&[flush]).unwrap(), 1);
+    let mut lines = Vec::new();
+    ledger.export(&mut lines).unwrap();
+    let mut other = open();
+    other.import(&mut lines.as_slice()).unwrap();
+    for ledger in [&mut ledger, &mut other] {
+        for length in [MINUTE, HOUR, DAY] {
+            let segments = ledger.segments(BEGIN, BEGIN + length).unwrap();
+            let sums = ledger.sums(&segments).unwrap();
+            let of = |kind| sums.iter().filter(|sum| sum.kind == kind).map(|sum| sum.energy_uj).sum::<u64>();
+            let kinds = [EnergyKind::Dynamic, EnergyKind::Static, EnergyKind::Held].map(of);
+            assert_eq!(kinds, [150, 10, 30], "{length} s");
+            let balance = ledger.balances(&segments).unwrap()[0].1;
+            assert!(balance.holds() && balance.static_uj == 40 && balance.attributed_uj == 150);
+        }
+        assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn held_energy_is_part_of_its_domains_static() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    held_energy_is_kept(|| {
+        number += 1;
+        Ledger::open(&file(directory.path(), &format!("{number}.db"))).unwrap()
+    });
+    let Some(server) = Server::start_or_skip("held_energy_is_part_of_its_domains_static") else { return };
+    let mut number = 0;
+    held_energy_is_kept(|| {
+        number += 1;
+        Ledger::open(&Location::Postgres(server.database(&format!("held{number}")))).unwrap()
+    });
+}
+
+fn series(zone: &str, kind: Kind, points: &[(i64, i64, f64)]) -> Series {
+    let points = points.iter().map(|(start_s, end_s, g)| Point {
+        start_s: *start_s,
+        end_s: *end_s,
+        g_per_kwh: GramsPerKwh(*g),
+        estimated: false,
+    });
+    Series::new(zone, kind, "a test", points.collect()).unwrap()
+}
+
+/// Energies of the interval by intensity and mark.
+fn rated(ledger: &mut Ledger, from: i64, to: i64) -> BTreeMap<(String, bool), u64> {
+    let (segments, factors) = (ledger.segments(from, to).unwrap(), ledger.factors().unwrap());
+    let mut rated = BTreeMap::new();
+    for sum in ledger.sums(&segments).unwrap() {
+        let g = format!("{:.2}", factors[&sum.factor].intensity.g_per_kwh.0);
+        *rated.entry((g, sum.rerated)).or_default() += sum.energy_uj;
+    }
+    rated
+}
+
+/// An hour that is known later is rated again, once, at every level; no energy changes.
+fn hours_are_rated_again(mut open: impl FnMut() -> Ledger) {
+    let hourly = Kind { span: Span::Hour, flow: Flow::Unstated, ..Kind::YEARLY };
+    let of_de = format!("{:.2}", factor("DE").intensity.g_per_kwh.0);
+    let row = |g: &str, rerated, uj| ((g.to_owned(), rerated), uj);
+    let mut ledger = open();
+    // Of France in the first half of each hour, of Germany in the second.
+    let at = |start: i64, uj| minute("n", BEGIN + start, &[(1, uj), (2, uj)], (5, 1));
+    let flushes = [at(0, 100), at(60, 10), at(1800, 7), at(HOUR, 1000), at(DAY, 5)];
+    ledger.flush(&flushes).unwrap();
+    let before = totals(&mut ledger, BEGIN, BEGIN + 2 * DAY);
+    let marginal = series("FR", Kind { signal: Signal::Marginal, ..hourly }, &[(BEGIN, BEGIN + HOUR, 70.0)]);
+    assert!(matches!(ledger.rerate(&marginal, "FR"), Err(LedgerError::Kinds(_))));
+    // The first hour in two parts, half of the second, and nothing of the next day.
+    let known = series(
+        "FR",
+        hourly,
+        &[
+            (BEGIN, BEGIN + 1800, 20.0),
+            (BEGIN + 1800, BEGIN + HOUR, 40.0),
+            (BEGIN + HOUR, BEGIN + HOUR + 1800, 99.0),
+        ],
+    );
+    let done = ledger.rerate(&known, "FR").unwrap();
+    assert_eq!((done.hours, done.uncovered), (1, 1));
+    let first = BTreeMap::from([row("30.00", true, 220), row(&of_de, false, 14)]);
+    assert_eq!(rated(&mut ledger, BEGIN, BEGIN + 1860), first, "from minutes");
+    assert_eq!(rated(&mut ledger, BEGIN, BEGIN + HOUR), first, "from an hour");
+    let day = BTreeMap::from([row("30.00", true, 220), row(&of_de, false, 14), row("41.44", false, 2000)]);
+    assert_eq!(rated(&mut ledger, BEGIN, BEGIN + DAY), day, "from a day");
+    assert_eq!(totals(&mut ledger, BEGIN, BEGIN + 2 * DAY), before);
+    // Once: another series changes nothing, and what comes late has the hour's factor.
+    let other = series("FR", hourly, &[(BEGIN, BEGIN + HOUR, 500.0)]);
+    assert_eq!(ledger.rerate(&other, "FR").unwrap().hours, 0);
+    let mut lines = Vec::new();
+    ledger.export(&mut lines).unwrap();
+    let mut copy = open();
+    copy.import(&mut lines.as_slice()).unwrap();
+    for ledger in [&mut ledger, &mut copy] {
+        assert_eq!(rated(ledger, BEGIN, BEGIN + DAY), day);
+        ledger.flush(&[at(120, 1)]).unwrap();
+        assert_eq!(ledger.rerate(&other, "FR").unwrap().hours, 1);
+        assert_eq!(rated(ledger, BEGIN, BEGIN + HOUR)[&("30.00".to_owned(), true)], 222);
+        assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn hours_are_rated_again_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    hours_are_rated_again(|| {
+        number += 1;
+        Ledger::open(&file(directory.path(), &format!("{number}.db"))).unwrap()
+    });
+    let Some(server) = Server::start_or_skip("hours_are_rated_again_once") else { return };
+    let mut number = 0;
+    hours_are_rated_again(|| {
+        number += 1;
+        Ledger::open(&Location::Postgres(server.database(&format!("again{number}")))).unwrap()
+    });
 }
 
 /// Two connections write the same minutes of two nodes at once: every row is there, once.

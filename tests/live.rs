@@ -159,3 +159,46 @@ fn offline_opens_no_socket() {
     assert_eq!(live["g_per_kwh"], 41.44);
     assert_eq!(stub.heads().len(), 0);
 }
+
+/// The report of a short command by a service's live value, kept in `cache`.
+fn run_live(url: &str, cache: &Path, more: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    command.args(["run", "--accounting", "proc", "--meter=model", "--format", "json", "--zone", "FR"]);
+    command.args(["--live", "electricitymaps", "--live-url", url]).args(more).args(["--", "true"]);
+    command.env_remove("CARBON_ZONE").env_remove("CARBON_OFFLINE").env("CARBON_STORE", "none");
+    command.env("ELECTRICITYMAPS_TOKEN", "t0ken").env("CARBON_LIVE_CACHE", cache);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stderr).unwrap()
+}
+
+#[test]
+fn a_run_has_the_live_intensity_of_its_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = jiff::Timestamp::now().as_second() - 60;
+    let hour = jiff::Timestamp::from_second(now).unwrap().to_string();
+    let body = format!(
+        r#"{{"zone":"FR","carbonIntensity":77,"datetime":"{hour}","emissionFactorType":"lifecycle"}}"#
+    );
+    let stub = Stub::new(move |_| (200, body.clone()));
+    for asked in [1, 1] {
+        let report = run_live(&stub.url, folder.path(), &[]);
+        let intensity = &report["intensity"];
+        assert_eq!((&intensity["g_per_kwh"], &intensity["zone"]), (&77.0.into(), &"FR".into()));
+        assert_eq!(intensity["basis"], "location-based, hourly average, consumption");
+        assert!(intensity["source"].as_str().unwrap().starts_with("Electricity Maps"), "{intensity}");
+        assert_eq!(stub.heads().len(), asked, "what was said for this hour is not asked for again");
+    }
+    let offline = run_live(&stub.url, folder.path(), &["--offline"]);
+    assert_eq!((&offline["intensity"]["g_per_kwh"], stub.heads().len()), (&77.0.into(), 1));
+    // Nothing is kept elsewhere, and a service that refuses is left alone for a minute.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let refuses = Stub::new(|_| (401, String::new()));
+    for said in ["check the token", "is asked again in"] {
+        let report = run_live(&refuses.url, elsewhere.path(), &[]);
+        assert_eq!(report["intensity"]["g_per_kwh"], 41.44);
+        let notes = report["notes"].to_string();
+        assert!(notes.contains(said) && notes.contains("the yearly average holds"), "{notes}");
+    }
+    assert_eq!(refuses.heads().len(), 1);
+}

@@ -240,6 +240,8 @@ fn a_report_reconciles_to_the_microjoule_in_every_form() {
         let said = text(&carbon(store, &[&ask[..], &["--format", format]].concat()));
         assert!(said.contains(mark), "{format}: {said}");
     }
+    let parquet = carbon(store, &[&ask[..], &["--format", "parquet"]].concat()).stdout;
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
     let sci = json(store, &[&ask[..], &["--sci", "--per-unit", "request=1000"]].concat());
     let per_request = sci["sci"]["score_g"].as_f64().unwrap();
     let parts = sci["sci"]["operational_g"].as_f64().unwrap() + sci["sci"]["embodied_g"].as_f64().unwrap();
@@ -247,6 +249,37 @@ fn a_report_reconciles_to_the_microjoule_in_every_form() {
         (per_request - parts / 1000.0).abs() < 1e-9 && parts > 1000.0,
         "two days of a server are some hundred grams"
     );
+}
+
+#[test]
+fn an_hour_that_is_known_later_is_rated_again_and_marked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    filled(&path);
+    let store = path.to_str().unwrap();
+    let file = directory.path().join("intensities.csv");
+    let values = "start,end,g_per_kwh,signal,boundary,method\n\
+                  2026-01-01T00:00Z,2026-01-01T01:00Z,100,average,lifecycle,location\n\
+                  2026-01-01T01:00Z,2026-01-01T01:30Z,100,average,lifecycle,location\n";
+    fs::write(&file, values).unwrap();
+    let file = file.to_str().unwrap();
+    let ask = ["report", "--by", "node", "--from", "2026-01-01", "--to", "2026-01-02"];
+    let before = json(store, &ask);
+    let again = ["ledger", "rerate", "--zone", "FR", "--intensity-file", file];
+    assert!(text(&carbon(store, &again)).contains("1 hours of FR rated again; 1 are not covered"));
+    let after = json(store, &ask);
+    assert_eq!((&before["rows"][0]["rerated"], &after["rows"][0]["rerated"]), (&false.into(), &true.into()));
+    assert_eq!(before["reconciliation"], after["reconciliation"]);
+    // One of 24 hours at 100 instead of 41.44 g/kWh: the energy of all is the same.
+    let grams = |report: &Value| report["total"]["grams"].as_f64().unwrap();
+    let ratio = grams(&after) / grams(&before);
+    assert!((ratio - (23.0 + 100.0 / 41.44) / 24.0).abs() < 1e-9, "{ratio}");
+    assert!(after["notes"].to_string().contains("rated again when their intensity became known"));
+    assert!(text(&carbon(store, &again)).contains("0 hours of FR rated again"), "once");
+    let marginal = values.replace("average", "marginal");
+    fs::write(file, marginal).unwrap();
+    let refused = stderr(&carbon(store, &again));
+    assert!(refused.contains("are different things") && refused.contains("nothing was changed"), "{refused}");
 }
 
 #[test]
@@ -307,6 +340,11 @@ fn a_ledger_that_cannot_be_used_stops_only_who_named_it() {
     assert!(report["notes"].to_string().contains("this run is not recorded"), "{}", report["notes"]);
 }
 
+/// How often it is killed: `CARBON_TEST_KILLS`, else 200.
+fn kills() -> u64 {
+    std::env::var("CARBON_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
 /// Killed at any instant while it writes, a ledger has each line of a file whole or not at all, and its sums hold.
 #[test]
 fn kill_9_loses_nothing_that_was_written() {
@@ -316,7 +354,7 @@ fn kill_9_loses_nothing_that_was_written() {
     drop(Ledger::open(&Location::File(path.clone())).unwrap());
     let source = directory.path().join("source.db");
     let mut written = 0_u64;
-    for kill in 0..40_u64 {
+    for kill in 0..kills() {
         // Thirty minutes of a node of their own: all of them are imported, or none.
         let mut from = Ledger::open(&Location::File(source.clone())).unwrap();
         let node = format!("n{kill}");
@@ -336,7 +374,7 @@ fn kill_9_loses_nothing_that_was_written() {
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(&lines).unwrap();
-        std::thread::sleep(std::time::Duration::from_micros(kill * 1700 % 37_000));
+        std::thread::sleep(std::time::Duration::from_micros(kill * 7_919 % 37_000));
         let _ended = child.kill();
         let said = child.wait_with_output().unwrap();
         let mut ledger = Ledger::open(&Location::File(path.clone())).unwrap();
@@ -349,5 +387,5 @@ fn kill_9_loses_nothing_that_was_written() {
         written = now;
         assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new(), "{kill}");
     }
-    println!("{} of 40 imports were written before the kill", written / 30_000);
+    println!("{} of {} imports were written before the kill", written / 30_000, kills());
 }

@@ -6,7 +6,7 @@ use crate::attribution::{DomainEnergy, Share};
 use crate::ledger::Factor;
 use crate::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
 use crate::units::{CpuNanos, Microjoules, Quality};
-use crate::window::Domain;
+use crate::window::{Domain, DomainKind};
 use std::collections::{HashMap, HashSet};
 
 /// Workloads that a minute names; the rest shares one row for each domain, so that the sums stay exact.
@@ -60,9 +60,11 @@ impl Minute {
     /// Adds a domain's energy of a workload. `cpu` is told once for each workload and window.
     pub fn share(&mut self, share: &Share, who: &Who, cpu: CpuNanos) {
         let workload = self.workload(who);
+        // Idle energy of an accelerator is its holders', by no policy.
+        let idle = if share.domain.kind == DomainKind::Gpu { EnergyKind::Held } else { EnergyKind::Static };
         let parts = [
             (EnergyKind::Dynamic, share.dynamic_energy, cpu, share.uncertainty),
-            (EnergyKind::Static, share.static_energy, CpuNanos::ZERO, Uncertainty::default()),
+            (idle, share.static_energy, CpuNanos::ZERO, Uncertainty::default()),
         ];
         for (kind, energy, cpu, uncertainty) in parts.into_iter().filter(|part| part.1 > Microjoules::ZERO) {
             let row = EnergyRow {

@@ -204,15 +204,14 @@ impl Engine {
     fn rate(&mut self, series: &Series) {
         let (start, end) = (self.start.as_second(), self.end.as_second());
         let Some(mean) = series.mean(start, end) else {
-            self.notes.push(
-                "the file of intensities has no value for this time: the yearly average holds".to_owned(),
-            );
+            self.notes
+                .push("no intensity by time is known for just then: the yearly average holds".to_owned());
             return;
         };
         if mean.covered_ratio < 1.0 {
             let percent = 100.0 * mean.covered_ratio;
             self.notes.push(format!(
-                "the file of intensities covers {percent:.0} % of the time: its mean is of that part"
+                "the intensities by time cover {percent:.0} % of the run: their mean is of that part"
             ));
         }
         if mean.estimated {

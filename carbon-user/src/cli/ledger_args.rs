@@ -1,5 +1,6 @@
 //! The command line of all that reads and writes the ledger, as it is written.
 
+use super::live_values::LiveArgs;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -35,8 +36,11 @@ pub struct EntryArgs {
     pub tags: Vec<String>,
     /// Intensities by time, as CSV: `start,end,g_per_kwh,signal,boundary,method`. Where it has no value, the place's yearly
     /// average holds, and that is said.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "live")]
     pub intensity_file: Option<PathBuf>,
+    /// Live intensities.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Status 1 if the command used more than this, such as 50J, 1.5kJ or 2Wh; of repeats, their mean.
     #[arg(long, value_name = "ENERGY", allow_hyphen_values = true)]
     pub max_energy: Option<String>,
@@ -67,6 +71,8 @@ pub enum ReportFormat {
     Json,
     /// One row per group.
     Csv,
+    /// The same columns, with types; to a file or a pipe.
+    Parquet,
     /// For a page of text.
     Markdown,
     /// A page of its own.
@@ -312,6 +318,21 @@ pub enum LedgerAction {
         /// Keep hours for so many days. Days are kept for good.
         #[arg(long, value_name = "DAYS", default_value_t = 400)]
         hours: u32,
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Rate hours again whose intensity became known after them: once each, marked, with the old factor kept.
+    Rerate {
+        /// The zone whose hours were recorded by its yearly average, as reports name it.
+        #[arg(long, env = "CARBON_ZONE", value_name = "ZONE")]
+        zone: String,
+        /// Intensities by time, as for `carbon run --intensity-file`.
+        #[arg(long, value_name = "FILE", conflicts_with = "live", required_unless_present = "live")]
+        intensity_file: Option<PathBuf>,
+        /// Live intensities.
+        #[command(flatten)]
+        live: LiveArgs,
         /// The ledger.
         #[command(flatten)]
         store: StoreArgs,

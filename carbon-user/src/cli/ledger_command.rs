@@ -1,8 +1,10 @@
 //! `carbon ledger`: verify, compact, export, import.
 
 use super::error::CliError;
-use super::ledger_args::{LedgerAction, LedgerArgs};
+use super::ledger_args::{LedgerAction, LedgerArgs, StoreArgs};
+use super::live_values::{Known, LiveArgs, LiveOptions};
 use super::output::Output;
+use super::series_file;
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::ledger::query::DAY;
@@ -40,6 +42,9 @@ pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
                 .write(&format!("{}: {removed} rows removed; their sums are kept\n", ledger.place()))?;
             Ok(0)
         }
+        LedgerAction::Rerate { zone, intensity_file, live, store } => {
+            rerate(zone, intensity_file.as_deref(), live.clone(), store)
+        }
         LedgerAction::Export { output, store } => {
             let output = Output::open(output.as_deref(), Output::Stdout)?;
             let mut text = Vec::new();
@@ -57,6 +62,29 @@ pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
             Ok(0)
         }
     }
+}
+
+/// By a file or by what a service has said so far.
+fn rerate(zone: &str, file: Option<&Path>, live: LiveArgs, store: &StoreArgs) -> Result<u8, CliError> {
+    let known = match (file, LiveOptions::check(live)?) {
+        (Some(file), _) => Known { series: Some(series_file::read(file)?), notes: Vec::new() },
+        (None, Some(live)) => live.known(Some(zone)),
+        (None, None) => Known::default(),
+    };
+    let mut text = String::new();
+    let mut ledger = store.open()?;
+    if let Some(series) = &known.series {
+        let done = ledger.rerate(series, zone)?;
+        text = format!(
+            "{}: {} hours of {zone} rated again; {} are not covered, and stay as recorded\n",
+            ledger.place(),
+            done.hours,
+            done.uncovered
+        );
+    }
+    text.extend(known.notes.iter().map(|note| format!("note: {note}\n")));
+    Output::Stdout.write(&text)?;
+    Ok(0)
 }
 
 fn open(file: &Path) -> Result<Box<dyn BufRead>, CliError> {

@@ -77,12 +77,17 @@ impl Output {
 
     /// Writes the whole report, once.
     pub fn write(self, text: &str) -> Result<(), CliError> {
-        let all = |stream: &mut dyn Write| stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        self.write_bytes(text.as_bytes())
+    }
+
+    /// As [`Self::write`], of what is no text.
+    pub fn write_bytes(self, bytes: &[u8]) -> Result<(), CliError> {
+        let all = |stream: &mut dyn Write| stream.write_all(bytes).and_then(|()| stream.flush());
         let (name, result) = match self {
             Self::Stdout => ("standard output".into(), all(&mut io::stdout().lock())),
             Self::Stderr => ("standard error".into(), all(&mut io::stderr().lock())),
             Self::Stream { path, mut file } => (path.display().to_string(), all(&mut file)),
-            Self::File(file) => (file.target.display().to_string(), file.commit(text)),
+            Self::File(file) => (file.target.display().to_string(), file.commit(bytes)),
         };
         result.map_err(|source| CliError::from_write(name, source))
     }
@@ -116,9 +121,9 @@ impl NewFile {
         Ok(Self { target, temporary, file, committed: false })
     }
 
-    /// Writes `text` and gives the file its name; what had the name before is replaced in one step.
-    fn commit(mut self, text: &str) -> io::Result<()> {
-        self.file.write_all(text.as_bytes())?;
+    /// Writes `bytes` and gives the file its name; what had the name before is replaced in one step.
+    fn commit(mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
         if let Ok(existing) = fs::metadata(&self.target) {
             self.file.set_permissions(existing.permissions())?;
         }

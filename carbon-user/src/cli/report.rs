@@ -3,6 +3,7 @@
 use super::error::CliError;
 use super::ledger_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::output::Output;
+use super::parquet;
 use super::report_time::{interval, periods, shown};
 use super::runs::{in_memory, json, style};
 use crate::carbon::embodied::Machine;
@@ -63,22 +64,24 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, CliError> {
         let time = reserved.unwrap_or_else(|| from.timestamp().duration_until(to.timestamp()).unsigned_abs());
         add_score(args, &mut report, time)?;
     }
-    output_text(args, &report, &output).and_then(|text| output.write(&text))?;
+    formatted(args, &report, &output).and_then(|bytes| output.write_bytes(&bytes))?;
     Ok(0)
 }
 
-fn output_text(args: &ReportArgs, report: &LedgerReport, output: &Output) -> Result<String, CliError> {
-    Ok(match args.format {
+fn formatted(args: &ReportArgs, report: &LedgerReport, output: &Output) -> Result<Vec<u8>, CliError> {
+    let text = match args.format {
         ReportFormat::Table => report.table(style(output.layout())),
         ReportFormat::Json => json(report)?,
         ReportFormat::Csv => report.grid().csv().map_err(|error| in_memory(&error))?,
+        ReportFormat::Parquet => return parquet::parquet(report).map_err(|error| in_memory(&error)),
         ReportFormat::Markdown => report.markdown(),
         ReportFormat::Html => paper::html(report),
         ReportFormat::FocusCsv => paper::focus(report).csv().map_err(|error| in_memory(&error))?,
         ReportFormat::Latex => paper::latex(report),
         ReportFormat::Bibtex => paper::bibtex(report),
         ReportFormat::ModelCard => paper::model_card(report),
-    })
+    };
+    Ok(text.into_bytes())
 }
 
 /// What the ledger gave.

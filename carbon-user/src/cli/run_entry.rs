@@ -4,6 +4,7 @@ use super::args::RunFormat;
 use super::engine;
 use super::error::{CliError, Invocation, warn};
 use super::ledger_args::EntryArgs;
+use super::live_values::LiveOptions;
 use super::on_this_thread;
 use super::options::{RunOptions, check_name};
 use super::output::Output;
@@ -42,6 +43,8 @@ pub struct EntryOptions {
     pub tags: Vec<String>,
     /// Intensities by time.
     pub series: Option<Series>,
+    /// Intensities of a service.
+    pub live: Option<LiveOptions>,
     /// The most that the command may use.
     pub max_energy: Option<Microjoules>,
     /// How many times, at least 1.
@@ -61,6 +64,7 @@ impl EntryOptions {
             name,
             tags,
             intensity_file,
+            live,
             max_energy,
             repeat,
         } = args;
@@ -92,6 +96,7 @@ impl EntryOptions {
             name,
             tags,
             series,
+            live: LiveOptions::check(live)?,
             max_energy,
             repeat,
             notes: Vec::new(),
@@ -287,10 +292,12 @@ fn not_started(status: u8) -> RunEnd {
     }
 }
 
-/// What is kept of a run, from its report: the same figures.
-pub(super) fn run_end(report: &Run, ended: &Ended, factor: &Factor, outlived_by: u64) -> RunEnd {
+/// Its energies, the same as in its report: none where no domain gave any.
+fn energies(report: &Run, factor: &Factor) -> Vec<RunEnergy> {
+    if !report.domains.iter().any(|row| row.metered_uj > 0) {
+        return Vec::new();
+    }
     let quality = parse_quality(report.quality).unwrap_or(Quality::Modelled);
-    let known = report.domains.iter().any(|row| row.metered_uj > 0);
     let energy = |kind, uj, stddev_uj| RunEnergy {
         kind,
         factor: factor.clone(),
@@ -298,14 +305,15 @@ pub(super) fn run_end(report: &Run, ended: &Ended, factor: &Factor, outlived_by:
         energy: Microjoules(uj),
         stddev_uj,
     };
-    let mut energies = Vec::new();
-    if known {
-        #[expect(clippy::cast_precision_loss, reason = "a deviation")]
-        energies.push(energy(EnergyKind::Dynamic, report.dynamic_uj, report.dynamic_stddev_uj as f64));
-        if report.static_uj > 0 {
-            energies.push(energy(EnergyKind::Static, report.static_uj, 0.0));
-        }
-    }
+    #[expect(clippy::cast_precision_loss, reason = "a deviation")]
+    let dynamic = energy(EnergyKind::Dynamic, report.dynamic_uj, report.dynamic_stddev_uj as f64);
+    let idle = [(EnergyKind::Static, report.static_uj), (EnergyKind::Held, report.held_uj.unwrap_or(0))];
+    let idle = idle.into_iter().filter(|(_, uj)| *uj > 0).map(|(kind, uj)| energy(kind, uj, 0.0));
+    [dynamic].into_iter().chain(idle).collect()
+}
+
+/// What is kept of a run, from its report: the same figures.
+pub(super) fn run_end(report: &Run, ended: &Ended, factor: &Factor, outlived_by: u64) -> RunEnd {
     RunEnd {
         status: match ended.outcome {
             Outcome::Exited(0) => RunStatus::Done,
@@ -323,7 +331,7 @@ pub(super) fn run_end(report: &Run, ended: &Ended, factor: &Factor, outlived_by:
         static_policy: report.static_policy.to_owned(),
         hardware: hardware(),
         report: serde_json::to_string(report).unwrap_or_default(),
-        energies,
+        energies: energies(report, factor),
         domains: report
             .domains
             .iter()
@@ -365,6 +373,23 @@ fn hardware() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::carbon::Intensity;
+    use crate::report::group::add_grams;
+    use crate::units::{GramsPerKwh, Pue};
+
+    #[test]
+    fn the_ledger_has_all_that_the_report_has() {
+        let report = crate::report::gpu_tests::a_run();
+        let g_per_kwh = GramsPerKwh(report.intensity.g_per_kwh);
+        let intensity = Intensity { g_per_kwh, ..Intensity::of("FR").unwrap() };
+        let factor = Factor::new(intensity, Pue(report.pue));
+        let rows = energies(&report, &factor);
+        let of = |kind| rows.iter().filter(|row| row.kind == kind).map(|row| row.energy.0).sum::<u64>();
+        assert_eq!(of(EnergyKind::Dynamic), report.dynamic_uj);
+        assert_eq!(Some(of(EnergyKind::Held)), report.held_uj.filter(|held| *held > 0));
+        let grams = add_grams(rows.iter().map(|row| (&row.factor, row.energy, row.stddev_uj))).unwrap();
+        assert!((grams.middle / report.grams - 1.0).abs() < 1e-9, "{} and {} g", grams.middle, report.grams);
+    }
 
     #[test]
     fn energies_are_read() {

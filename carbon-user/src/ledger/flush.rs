@@ -58,12 +58,13 @@ fn write(database: &mut dyn Database, names: &mut Names, flush: &Flush) -> Resul
     if database.execute(sql, &[node.into(), flush.name.as_str().into(), flush.start_s.into()])? == 0 {
         return Ok(false);
     }
-    add(database, names, &flush.node, MINUTE, flush.start_s, (&flush.rows, &flush.balances))?;
+    add(database, names, &flush.node, MINUTE, flush.start_s, (&flush.rows, &flush.balances), false)?;
     Ok(true)
 }
 
 /// Adds rows of a bucket of `level` to it and to all that contain it. Levels whose details are no longer kept at
-/// that time are left out, so that what is removed never comes back in part.
+/// that time are left out, so that what is removed never comes back in part. `rerated` says that
+/// the rows' factors came after their hour.
 pub(super) fn add(
     database: &mut dyn Database,
     names: &mut Names,
@@ -71,6 +72,7 @@ pub(super) fn add(
     level: i64,
     start_s: i64,
     (rows, balances): (&[EnergyRow], &[BalanceRow]),
+    rerated: bool,
 ) -> Result<(), LedgerError> {
     let node = names.node(database, node)?;
     let (minutes_from, hours_from) = kept_from(database)?;
@@ -85,7 +87,7 @@ pub(super) fn add(
         }
         let start = start_s.div_euclid(into).saturating_mul(into);
         for row in rows {
-            let values = energy_values(database, names, node, row)?;
+            let values = energy_values(database, names, node, row, rerated)?;
             let head: [Value; 2] = [into.into(), start.into()];
             let values: Vec<Value> = head.into_iter().chain(values).collect();
             database.execute(ADD_ENERGY, &values)?;
@@ -113,6 +115,7 @@ fn energy_values(
     names: &mut Names,
     node: i64,
     row: &EnergyRow,
+    rerated: bool,
 ) -> Result<[Value; 11], LedgerError> {
     Ok([
         node.into(),
@@ -126,7 +129,7 @@ fn energy_values(
         // Both add up linearly over time, as one cause does; that they do so together is the wider interval.
         row.uncertainty.split_uj.hypot(row.uncertainty.model_uj).into(),
         row.uncertainty.meter_uj.powi(2).into(),
-        0_i64.into(),
+        i64::from(rerated).into(),
     ])
 }
 
@@ -150,22 +153,33 @@ fn check(flush: &Flush) -> Result<(), LedgerError> {
             )));
         }
     }
-    let mut given: HashMap<&_, u128> = HashMap::new();
-    for row in flush.rows.iter().filter(|row| row.kind == EnergyKind::Dynamic) {
-        *given.entry(&row.domain).or_default() += u128::from(row.energy.0);
+    // Of each domain: dynamic energy, which is all shared out; static and held, of which some may be nobody's.
+    let mut given: HashMap<&_, (u128, u128)> = HashMap::new();
+    for row in &flush.rows {
+        let (dynamic, idle) = given.entry(&row.domain).or_default();
+        match row.kind {
+            EnergyKind::Dynamic => *dynamic += u128::from(row.energy.0),
+            EnergyKind::Static | EnergyKind::Held => *idle += u128::from(row.energy.0),
+        }
     }
-    let balances = flush.balances.iter().map(|row| (&row.domain, u128::from(row.attributed.0)));
-    for (domain, attributed) in balances {
-        let of_rows = given.remove(domain).unwrap_or(0);
-        if of_rows != attributed {
+    for row in &flush.balances {
+        let (dynamic, idle) = given.remove(&row.domain).unwrap_or_default();
+        let (device, attributed) = (&row.domain.device, row.attributed.0);
+        if dynamic != u128::from(attributed) {
             return Err(unbalanced(format!(
-                "workloads have {of_rows} uJ of {}, and {attributed} uJ were attributed",
-                domain.device
+                "workloads have {dynamic} uJ of {device}, and {attributed} uJ were attributed"
+            )));
+        }
+        let static_uj = row.static_energy.0;
+        if idle > u128::from(static_uj) {
+            return Err(unbalanced(format!(
+                "workloads have {idle} uJ of idle energy of {device}, which had {static_uj} uJ"
             )));
         }
     }
     match given.into_iter().next() {
-        Some((domain, uj)) => {
+        Some((domain, (dynamic, idle))) => {
+            let uj = dynamic + idle;
             Err(unbalanced(format!("{uj} uJ are of {}, which was not metered", domain.device)))
         }
         None => Ok(()),

@@ -14,6 +14,7 @@ mod flush;
 mod names;
 mod postgres;
 pub mod query;
+pub mod rerate;
 pub mod rows;
 pub mod runs;
 pub mod sql;
@@ -28,7 +29,7 @@ use sql::{Database, Value, transaction};
 use std::path::{Path, PathBuf};
 
 /// Migrations in order; the number of those applied is the schema's version. One that was released is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// Where a system's ledger is, for its administrator.
 const SYSTEM_FILE: &str = "/var/lib/carbon/ledger.db";

@@ -12,6 +12,8 @@ pub enum EnergyKind {
     Dynamic,
     /// A share of what is drawn when idle.
     Static,
+    /// What an accelerator draws when idle, while it was held: static energy of its domain, charged to its holders.
+    Held,
 }
 
 impl EnergyKind {
@@ -20,6 +22,7 @@ impl EnergyKind {
         match self {
             Self::Dynamic => "dynamic",
             Self::Static => "static",
+            Self::Held => "held",
         }
     }
 
@@ -27,16 +30,21 @@ impl EnergyKind {
         match self {
             Self::Dynamic => 0,
             Self::Static => 1,
+            Self::Held => 2,
         }
     }
 
     pub(crate) fn from_code(code: i64) -> Self {
-        if code == 0 { Self::Dynamic } else { Self::Static }
+        match code {
+            0 => Self::Dynamic,
+            2 => Self::Held,
+            _ => Self::Static,
+        }
     }
 
     /// By its word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Dynamic, Self::Static].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Dynamic, Self::Static, Self::Held].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -134,7 +142,7 @@ pub struct BalanceRow {
     pub metered: Microjoules,
     /// Given to workloads as dynamic energy.
     pub attributed: Microjoules,
-    /// By idle power, whoever it is shown to.
+    /// By idle power, whoever it is shown to: static and held energies of workloads are parts of it.
     pub static_energy: Microjoules,
     /// Given to nobody.
     pub lost: Microjoules,

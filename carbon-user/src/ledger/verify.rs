@@ -82,7 +82,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// metered = attributed + static + lost, and attributed is what the workloads have.
+    /// metered = attributed + static + lost; attributed is what the workloads have, and static no less than they do.
     fn buckets(&mut self, faults: &mut Vec<String>) -> Result<(), LedgerError> {
         let sql = format!(
             "SELECT level_s, start_s FROM balance WHERE metered_uj <> attributed_uj + static_uj + lost_uj \
@@ -106,6 +106,21 @@ impl Ledger {
         for row in self.database.query(&sql, &[])? {
             faults.push(format!(
                 "energy: workloads of the bucket of {} s at {} do not have what was attributed",
+                row.int(0),
+                row.int(1)
+            ));
+        }
+        let sql = format!(
+            "SELECT level_s, start_s, domain FROM ( \
+               SELECT level_s, start_s, domain, SUM(energy_uj) AS uj FROM energy WHERE kind <> 0 \
+               GROUP BY level_s, start_s, domain \
+               UNION ALL \
+               SELECT level_s, start_s, domain, -static_uj AS uj FROM balance) AS parts \
+             GROUP BY level_s, start_s, domain HAVING SUM(uj) > 0 ORDER BY level_s, start_s LIMIT {FAULTS_MAX}"
+        );
+        for row in self.database.query(&sql, &[])? {
+            faults.push(format!(
+                "energy: workloads of the bucket of {} s at {} have more idle energy than there was",
                 row.int(0),
                 row.int(1)
             ));

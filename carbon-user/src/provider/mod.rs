@@ -3,6 +3,7 @@
 //! It must not be called from the loop that closes windows. What a service says is checked: the place that was asked
 //! for, the kind, a value that is a number; a `null` is no value and never 0.
 
+pub mod cache;
 mod http;
 pub mod metadata;
 mod parse;

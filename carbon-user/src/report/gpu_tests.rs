@@ -61,6 +61,13 @@ fn totals(state: &mut State) -> Totals {
     totals
 }
 
+/// Of a run that used a device, and held it while that was idle.
+pub(crate) fn a_run() -> super::run::Run {
+    let mut state = State::default();
+    let totals = totals(&mut state);
+    run_of(&state, &totals, StaticPolicy::Separate)
+}
+
 #[test]
 fn an_accelerator_is_in_every_report() {
     let mut state = State::default();

@@ -56,6 +56,7 @@ pub fn add_grams<'a>(
 pub struct Group {
     pub(super) dynamic: Microjoules,
     pub(super) static_energy: Microjoules,
+    pub(super) held: Microjoules,
     pub(super) cpu_ns: u64,
     pub(super) common_uj: f64,
     pub(super) variance_uj2: f64,
@@ -93,6 +94,7 @@ impl Group {
         match part.kind {
             EnergyKind::Dynamic => self.dynamic += part.energy,
             EnergyKind::Static => self.static_energy += part.energy,
+            EnergyKind::Held => self.held += part.energy,
         }
         self.cpu_ns = self.cpu_ns.saturating_add(part.cpu_ns);
         self.common_uj += part.common_uj;
@@ -114,6 +116,11 @@ impl Group {
         self.duration_ns = self.duration_ns.saturating_add(duration_ns);
     }
 
+    /// All of it.
+    pub(super) fn energy(&self) -> Microjoules {
+        self.dynamic + self.static_energy + self.held
+    }
+
     pub(super) fn grams(&self) -> Result<Grams, MixedKinds> {
         add_grams(self.by_factor.values().map(|(factor, energy, stddev)| (factor, *energy, *stddev)))
     }
@@ -127,6 +134,7 @@ impl Group {
             runs: (self.runs > 0).then_some(self.runs),
             dynamic_uj: known.then_some(self.dynamic.0),
             static_uj: known.then_some(self.static_energy.0),
+            held_uj: (known && self.held > Microjoules::ZERO).then_some(self.held.0),
             stddev_uj: known.then(|| self.common_uj.hypot(self.variance_uj2.max(0.0).sqrt())),
             cpu_ns: self.cpu_ns,
             grams: grams.filter(|_| known).map(|grams| grams.middle),
@@ -143,6 +151,7 @@ impl Group {
     pub(super) fn merge(&mut self, other: &Self) {
         self.dynamic += other.dynamic;
         self.static_energy += other.static_energy;
+        self.held += other.held;
         self.cpu_ns = self.cpu_ns.saturating_add(other.cpu_ns);
         self.common_uj += other.common_uj;
         self.variance_uj2 += other.variance_uj2;

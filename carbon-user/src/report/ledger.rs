@@ -31,6 +31,9 @@ pub struct GroupRow {
     pub dynamic_uj: Option<u64>,
     /// Static energy.
     pub static_uj: Option<u64>,
+    /// Idle energy of accelerators while they were held; only where there is some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_uj: Option<u64>,
     /// Standard deviation of the energy.
     pub stddev_uj: Option<f64>,
     /// CPU time.
@@ -45,6 +48,14 @@ pub struct GroupRow {
     pub quality: Option<&'static str>,
     /// Whether a factor came after its hour.
     pub rerated: bool,
+}
+
+impl GroupRow {
+    /// All its energy; none where unknown.
+    pub fn energy(&self) -> Option<Microjoules> {
+        let idle = self.static_uj?.saturating_add(self.held_uj.unwrap_or(0));
+        Some(Microjoules(self.dynamic_uj?.saturating_add(idle)))
+    }
 }
 
 /// metered = attributed + static + lost.
@@ -189,7 +200,7 @@ impl LedgerReport {
         for (period, groups) in groups {
             let mut of_period: Vec<(Microjoules, GroupRow)> = groups
                 .iter()
-                .map(|(key, group)| (group.dynamic + group.static_energy, group.row(period.as_deref(), key)))
+                .map(|(key, group)| (group.energy(), group.row(period.as_deref(), key)))
                 .collect();
             of_period.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.key.cmp(&other.1.key)));
             rows.extend(of_period.into_iter().map(|(_, row)| row));
@@ -221,9 +232,7 @@ impl LedgerReport {
             notes.push("the parts are not what was metered: see \"carbon ledger verify\"".to_owned());
         }
         let equivalents = match (set, total.grams()) {
-            (Some(set), Ok(grams)) => {
-                equivalents::of(grams.middle, (total.dynamic + total.static_energy).kilowatt_hours(), set)
-            }
+            (Some(set), Ok(grams)) => equivalents::of(grams.middle, total.energy().kilowatt_hours(), set),
             _ => Vec::new(),
         };
         Self {
@@ -245,6 +254,7 @@ impl LedgerReport {
     pub fn grid(&self) -> Grid {
         let periods = self.rows.iter().any(|row| row.period.is_some());
         let runs = self.rows.iter().any(|row| row.runs.is_some());
+        let held = self.rows.iter().any(|row| row.held_uj.is_some());
         let mut columns = vec![("BY", "key", false)];
         if periods {
             columns.push(("PERIOD", "period", false));
@@ -256,13 +266,18 @@ impl LedgerReport {
             ("CPU s", "cpu_ns", true),
             ("DYNAMIC J", "dynamic_uj", true),
             ("STATIC J", "static_uj", true),
+        ]);
+        if held {
+            columns.push(("HELD J", "held_uj", true));
+        }
+        columns.extend([
             ("J, 90 %", "stddev_uj", true),
             ("gCO2e", "grams", true),
             ("gCO2e, 90 %", "grams_interval", true),
             ("QUALITY", "quality", false),
         ]);
         let mut grid = Grid::new(&columns);
-        grid.rows = self.rows.iter().map(|row| cells(row, periods, runs)).collect();
+        grid.rows = self.rows.iter().map(|row| cells(row, (periods, runs, held))).collect();
         grid
     }
 
@@ -324,17 +339,17 @@ impl LedgerReport {
     fn total_line(&self) -> String {
         let total = &self.total;
         let quality = total.quality.unwrap_or("none");
-        match (total.dynamic_uj, total.static_uj, total.grams, total.grams_low, total.grams_high) {
-            (Some(dynamic), Some(static_uj), Some(grams), Some(low), Some(high)) => format!(
+        match (total.energy(), total.grams, total.grams_low, total.grams_high) {
+            (Some(energy), Some(grams), Some(low), Some(high)) => format!(
                 "total {} J, {} gCO2e (90 %: {} to {}), {quality}",
-                significant(Microjoules(dynamic.saturating_add(static_uj)).joules(), of_quality(quality)),
+                significant(energy.joules(), of_quality(quality)),
                 significant(grams, 2),
                 significant(low, 2),
                 significant(high, 2)
             ),
-            (Some(dynamic), Some(static_uj), ..) => format!(
+            (Some(energy), ..) => format!(
                 "total {} J, {quality}; grams unknown",
-                significant(Microjoules(dynamic.saturating_add(static_uj)).joules(), of_quality(quality))
+                significant(energy.joules(), of_quality(quality))
             ),
             _ => "total unknown".to_owned(),
         }
@@ -367,7 +382,7 @@ fn factor_notes(factors: &[&Factor]) -> Vec<String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "display values")]
-fn cells(row: &GroupRow, periods: bool, runs: bool) -> Vec<Cell> {
+fn cells(row: &GroupRow, (periods, runs, held): (bool, bool, bool)) -> Vec<Cell> {
     let quality = row.quality.unwrap_or("none");
     let figures = of_quality(quality);
     let joules = |uj: Option<u64>| {
@@ -384,6 +399,9 @@ fn cells(row: &GroupRow, periods: bool, runs: bool) -> Vec<Cell> {
     cells.push(Cell::number(significant(row.cpu_ns as f64 / 1e9, METERED), row.cpu_ns));
     cells.push(joules(row.dynamic_uj));
     cells.push(joules(row.static_uj));
+    if held {
+        cells.push(joules(row.static_uj.map(|_| row.held_uj.unwrap_or(0))));
+    }
     cells.push(match (row.dynamic_uj, row.stddev_uj) {
         (Some(uj), Some(stddev)) => {
             Cell::number(spread(Microjoules(uj).joules(), stddev / 1e6, quality), stddev)

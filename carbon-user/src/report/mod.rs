@@ -414,6 +414,6 @@ fn stddev_uj(total: &WorkloadTotal) -> u64 {
 }
 
 #[cfg(test)]
-mod gpu_tests;
+pub(crate) mod gpu_tests;
 #[cfg(test)]
 mod tests;

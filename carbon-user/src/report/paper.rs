@@ -32,9 +32,8 @@ fn statements(report: &LedgerReport) -> Vec<String> {
     };
     let total = &report.total;
     let quality = total.quality.unwrap_or("none");
-    let energy = match (total.dynamic_uj, total.static_uj) {
-        (Some(dynamic), Some(static_uj)) => {
-            let energy = Microjoules(dynamic.saturating_add(static_uj));
+    let energy = match total.energy() {
+        Some(energy) => {
             let figures = of_quality(quality);
             format!(
                 "{} J ({} kWh), {quality}",
@@ -42,7 +41,7 @@ fn statements(report: &LedgerReport) -> Vec<String> {
                 significant(energy.kilowatt_hours(), figures)
             )
         }
-        _ => "unknown".to_owned(),
+        None => "unknown".to_owned(),
     };
     let grams = match (total.grams, total.grams_low, total.grams_high) {
         (Some(grams), Some(low), Some(high)) => format!(
@@ -149,8 +148,7 @@ pub fn focus(report: &LedgerReport) -> Grid {
     let number =
         |value: Option<f64>| value.map_or_else(Cell::unknown, |value| Cell::number(value.to_string(), value));
     for row in &report.rows {
-        let energy =
-            row.dynamic_uj.zip(row.static_uj).map(|(one, other)| Microjoules(one.saturating_add(other)));
+        let energy = row.energy();
         grid.rows.push(vec![
             Cell::text(&report.scope.from),
             Cell::text(&report.scope.to),

@@ -62,7 +62,10 @@ pub struct RunRow {
     pub dynamic_stddev_uj: Option<f64>,
     /// Share of static energy.
     pub static_uj: Option<u64>,
-    /// CO2 equivalent of both; none where unknown.
+    /// Idle energy of accelerators while it held them; only where there is some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_uj: Option<u64>,
+    /// CO2 equivalent of all of it; none where unknown.
     pub grams: Option<f64>,
     /// Nine times in ten the truth is above.
     pub grams_low: Option<f64>,
@@ -123,6 +126,7 @@ impl From<&KeptRun> for RunRow {
                 dynamic.map(|row| row.stddev_uj).sum()
             }),
             static_uj: of(EnergyKind::Static),
+            held_uj: of(EnergyKind::Held).filter(|held| *held > 0),
             grams: grams.map(|grams| grams.middle),
             grams_low: grams.map(|grams| grams.low),
             grams_high: grams.map(|grams| grams.high),
@@ -139,7 +143,12 @@ impl From<&KeptRun> for RunRow {
 impl RunRow {
     /// All its energy in joules.
     pub fn joules(&self) -> Option<f64> {
-        Some(Microjoules(self.dynamic_uj?.saturating_add(self.static_uj?)).joules())
+        self.energy().map(Microjoules::joules)
+    }
+
+    fn energy(&self) -> Option<Microjoules> {
+        let idle = self.static_uj?.saturating_add(self.held_uj.unwrap_or(0));
+        Some(Microjoules(self.dynamic_uj?.saturating_add(idle)))
     }
 
     fn cells(&self) -> Vec<Cell> {
@@ -155,7 +164,7 @@ impl RunRow {
         };
         #[expect(clippy::cast_precision_loss, reason = "a display value")]
         let seconds = self.duration_ns.map(|ns| ns as f64 / 1e9);
-        let uj = self.dynamic_uj.zip(self.static_uj).map(|(one, other)| one.saturating_add(other));
+        let uj = self.energy().map(|energy| energy.0);
         vec![
             Cell { shown: short, exact: self.id.clone() },
             Cell::number(self.start.strftime("%Y-%m-%d %H:%M:%S").to_string(), self.start),
@@ -226,6 +235,8 @@ pub struct RunSum {
     pub dynamic_uj: u64,
     /// Shares of static energy.
     pub static_uj: u64,
+    /// Idle energy of accelerators while they held them.
+    pub held_uj: u64,
     /// CPU time.
     pub cpu_ns: u64,
     /// CO2 equivalent; none where the factors are of different kinds.
@@ -273,6 +284,7 @@ impl RunSum {
             unknown,
             dynamic_uj: of(EnergyKind::Dynamic),
             static_uj: of(EnergyKind::Static),
+            held_uj: of(EnergyKind::Held),
             cpu_ns: runs.iter().filter_map(|run| run.end.as_ref()).map(|end| end.cpu.0).sum(),
             grams: grams.map(|grams| grams.middle),
             grams_low: grams.map(|grams| grams.low),
@@ -297,7 +309,7 @@ impl RunSum {
             ("QUALITY", "quality", false),
         ]);
         let quality = self.quality.unwrap_or("none");
-        let uj = self.dynamic_uj.saturating_add(self.static_uj);
+        let uj = self.dynamic_uj.saturating_add(self.static_uj).saturating_add(self.held_uj);
         #[expect(clippy::cast_precision_loss, reason = "a display value")]
         let cpu = self.cpu_ns as f64 / 1e9;
         let known = self.quality.is_some();

@@ -108,6 +108,16 @@ impl RunMeasurement for CommandMeter {
         if let Some(series) = &options.entry.series {
             engine.rate(series);
         }
+        // After the last window: nothing is measured while a service is waited for.
+        if let Some(live) = &options.entry.live {
+            let known = live.known(options.measuring.zone.as_deref());
+            engine.notes.extend(known.notes);
+            if let Some(series) = &known.series {
+                engine.rate(series);
+            } else {
+                engine.notes.push("the yearly average holds, since no live value is known".to_owned());
+            }
+        }
         let processes = engine.sampler.accounting().runs().processes(*run);
         let total = engine.totals.sum_of(|key| key.run == Some(*run));
         let command = options.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();

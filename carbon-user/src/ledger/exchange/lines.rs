@@ -19,6 +19,17 @@ pub(super) enum Line {
     Energy(Box<EnergyLine>),
     Balance(BalanceLine),
     Run(Box<RunLine>),
+    Rerate(Box<RerateLine>),
+}
+
+/// An hour that was rated again, and the factor before.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RerateLine {
+    pub(super) node: String,
+    pub(super) start_s: i64,
+    pub(super) factor: FactorLine,
+    pub(super) rated_by: FactorLine,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -82,6 +93,8 @@ pub(super) struct EnergyLine {
     pub(super) common_uj: f64,
     #[serde(default)]
     pub(super) variance_uj2: f64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) rerated: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -10,6 +10,7 @@ use super::factor::{COLUMNS, Factor};
 use super::flush::add;
 use super::names::Names;
 use super::query::{DAY, HOUR, MINUTE};
+use super::rerate;
 use super::rows::{
     BalanceRow, EnergyKind, EnergyRow, WORKLOAD_COLUMNS, parse_quality, quality_code, quality_of, workload_of,
 };
@@ -18,7 +19,7 @@ use super::sql::{Database, Row, Value, transaction};
 use super::{HOURS_FROM, Ledger, MINUTES_FROM, kept_from, raise_meta};
 use crate::attribution::uncertainty::Uncertainty;
 use crate::units::{CpuNanos, Microjoules};
-use lines::{BalanceLine, DomainLine, EnergyLine, Line, RunLine};
+use lines::{BalanceLine, DomainLine, EnergyLine, Line, RerateLine, RunLine};
 use std::io::{BufRead, Write};
 
 /// Name and version of the format, in its first line.
@@ -65,6 +66,9 @@ impl Ledger {
                 count.balances += 1;
             }
         }
+        for line in self.rerate_lines()? {
+            put(&line)?;
+        }
         for run in self.runs(&RunFilter::default())? {
             put(&Line::Run(Box::new((&run).into())))?;
             count.runs += 1;
@@ -79,7 +83,7 @@ impl Ledger {
         let sql = format!(
             "SELECT energy.level_s, energy.start_s, node.name, domain.domain, domain.device, domain.source, \
              domain.quality, energy.kind, energy.quality, energy.energy_uj, energy.cpu_ns, energy.common_uj, \
-             energy.variance_uj2, {}, {} FROM energy JOIN node ON node.id = energy.node \
+             energy.variance_uj2, {}, {}, energy.rerated FROM energy JOIN node ON node.id = energy.node \
              JOIN domain ON domain.id = energy.domain JOIN workload ON workload.id = energy.workload \
              JOIN factor ON factor.id = energy.factor \
              WHERE energy.level_s = $1 AND energy.start_s >= $2 AND energy.start_s < $3 \
@@ -101,6 +105,7 @@ impl Ledger {
                 variance_uj2: row.real(12),
                 workload: workload_of(row, 13).into(),
                 factor: (&Factor::from_row(row, 23)).into(),
+                rerated: row.int(35) != 0,
             }))
         };
         Ok(self.database.query(&sql, bounds)?.iter().map(of).collect())
@@ -128,6 +133,22 @@ impl Ledger {
             })
         };
         Ok(self.database.query(sql, bounds)?.iter().map(of).collect())
+    }
+
+    fn rerate_lines(&mut self) -> Result<Vec<Line>, LedgerError> {
+        let factors = self.factors()?;
+        let sql = "SELECT node.name, rerate.start_s, rerate.factor, rerate.rated_by FROM rerate \
+                   JOIN node ON node.id = rerate.node ORDER BY rerate.start_s, rerate.node, rerate.factor";
+        let of = |row: &Row| -> Option<Line> {
+            let factor = |column| factors.get(&row.int(column)).map(Into::into);
+            Some(Line::Rerate(Box::new(RerateLine {
+                node: row.text(0),
+                start_s: row.int(1),
+                factor: factor(2)?,
+                rated_by: factor(3)?,
+            })))
+        };
+        Ok(self.database.query(sql, &[])?.iter().filter_map(of).collect())
     }
 
     /// Reads what [`export`](Self::export) wrote, in one transaction.
@@ -166,6 +187,7 @@ impl Ledger {
                         import_run(database, &mut names, number, *line)?;
                         count.runs += 1;
                     }
+                    Line::Rerate(line) => import_rerate(database, &mut names, number, *line)?,
                 }
             }
             Ok(count)
@@ -252,7 +274,7 @@ fn import_energy(
     if !database.query(sql, &values)?.is_empty() {
         return Err(refuse(line, "it is there already"));
     }
-    add(database, names, &it.node, it.level_s, it.start_s, (&[row], &[]))
+    add(database, names, &it.node, it.level_s, it.start_s, (&[row], &[]), it.rerated)
 }
 
 fn import_balance(
@@ -282,7 +304,19 @@ fn import_balance(
     if !database.query(sql, &[it.level_s.into(), it.start_s.into(), domain.into()])?.is_empty() {
         return Err(refuse(line, "it is there already"));
     }
-    add(database, names, &it.node, it.level_s, it.start_s, (&[], &[row]))
+    add(database, names, &it.node, it.level_s, it.start_s, (&[], &[row]), false)
+}
+
+fn import_rerate(
+    database: &mut dyn Database,
+    names: &mut Names,
+    line: usize,
+    it: RerateLine,
+) -> Result<(), LedgerError> {
+    let node = names.node(database, &it.node)?;
+    let (factor, rated_by) = (it.factor.of(line)?, it.rated_by.of(line)?);
+    let (factor, rated_by) = (names.factor(database, &factor)?, names.factor(database, &rated_by)?);
+    rerate::note(database, (it.start_s, node, factor), rated_by)
 }
 
 fn import_run(

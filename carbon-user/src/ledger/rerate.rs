@@ -1,0 +1,141 @@
+//! Rating hours again when their intensity becomes known after them: once each, marked, with the old factor kept.
+//!
+//! Only the factor of rows changes, in the minutes of the hour, the hour and its day, in one transaction: energies stay
+//! as they are at every level.
+
+use super::error::LedgerError;
+use super::factor::Factor;
+use super::names::Names;
+use super::query::{DAY, HOUR, MINUTE};
+use super::sql::{Database, Value, transaction};
+use super::{Ledger, kept_from};
+use crate::carbon::kind::Span;
+use crate::carbon::series::Series;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rerated {
+    /// Hours of a node that have a new factor.
+    pub hours: u64,
+    /// Hours of it that stay as they are, since the series does not cover the whole of them.
+    pub uncovered: u64,
+}
+
+/// An hour of a node, and the factor that was recorded.
+type Hour = (i64, i64, i64);
+
+impl Ledger {
+    /// Gives the energies that were recorded by a yearly average of `zone` the hourly intensity of `series`, where it has
+    /// one for the whole hour. What is of another kind is refused, and then nothing is changed. PUE stays.
+    pub fn rerate(&mut self, series: &Series, zone: &str) -> Result<Rerated, LedgerError> {
+        let factors = self.factors()?;
+        let yearly: HashMap<i64, Factor> = factors
+            .into_iter()
+            .filter(|(_, factor)| factor.intensity.zone == zone && factor.intensity.kind.span == Span::Year)
+            .collect();
+        if let Some(factor) = yearly.values().next() {
+            factor.intensity.kind.addable(series.kind())?;
+        }
+        transaction(self.database.as_mut(), |database| {
+            let mut names = Names::default();
+            let mut done = Rerated::default();
+            let mut days: BTreeSet<(i64, i64)> = BTreeSet::new();
+            for (hour, known) in hours(database, series)? {
+                let (start_s, node, old) = hour;
+                let Some(factor) = yearly.get(&old) else { continue };
+                // What came late into an hour that was rated before has the same factor as the rest.
+                let rated_by = if let Some(rated_by) = known {
+                    rated_by
+                } else if let Some(better) = better(series, start_s, factor) {
+                    names.factor(database, &better)?
+                } else {
+                    done.uncovered += 1;
+                    continue;
+                };
+                rate(database, hour, rated_by)?;
+                done.hours += 1;
+                days.insert((start_s.div_euclid(DAY).saturating_mul(DAY), node));
+            }
+            for (day, node) in days {
+                sum_day(database, day, node)?;
+            }
+            Ok(done)
+        })
+    }
+}
+
+/// The factor of an hour: none where the series does not know all of it.
+fn better(series: &Series, start_s: i64, recorded: &Factor) -> Option<Factor> {
+    let mean = series.mean(start_s, start_s.saturating_add(HOUR)).filter(|mean| mean.covered_ratio >= 1.0)?;
+    let mut intensity = mean.intensity;
+    if mean.estimated {
+        intensity.source.push_str(" (estimate)");
+    }
+    Some(Factor::new(intensity, recorded.pue))
+}
+
+/// Hours that the series touches and that were not rated again, with the factor that late rows of them have to get.
+fn hours(database: &mut dyn Database, series: &Series) -> Result<BTreeMap<Hour, Option<i64>>, LedgerError> {
+    let (_, hours_from) = kept_from(database)?;
+    let (Some(first), Some(last)) = (series.points().first(), series.points().last()) else {
+        return Ok(BTreeMap::new());
+    };
+    let from = (first.start_s.div_euclid(HOUR).saturating_mul(HOUR)).max(hours_from);
+    let sql = "SELECT DISTINCT energy.start_s, energy.node, energy.factor, rerate.rated_by FROM energy \
+               LEFT JOIN rerate ON rerate.node = energy.node AND rerate.start_s = energy.start_s \
+               AND rerate.factor = energy.factor \
+               WHERE energy.level_s = $1 AND energy.start_s >= $2 AND energy.start_s < $3 AND energy.rerated = 0";
+    let rows = database.query(sql, &[HOUR.into(), from.into(), last.end_s.into()])?;
+    Ok(rows.iter().map(|row| ((row.int(0), row.int(1), row.int(2)), row.opt_int(3))).collect())
+}
+
+const COLUMNS: &str = "level_s, start_s, node, workload, domain, kind, factor, quality, energy_uj, cpu_ns, common_uj, \
+                       variance_uj2, rerated";
+
+/// Moves rows of the hour and of its minutes to another factor. Two old factors may have one new one: then rows are added.
+fn rate(database: &mut dyn Database, (start_s, node, old): Hour, rated_by: i64) -> Result<(), LedgerError> {
+    let sql = format!(
+        "INSERT INTO energy ({COLUMNS}) SELECT level_s, start_s, node, workload, domain, kind, CAST($1 AS BIGINT), quality, \
+         energy_uj, cpu_ns, common_uj, variance_uj2, 1 FROM energy WHERE level_s IN ({MINUTE}, {HOUR}) AND \
+         start_s >= $2 AND start_s < $3 AND node = $4 AND factor = $5 AND rerated = 0 \
+         ON CONFLICT (level_s, start_s, node, workload, domain, kind, factor, quality, rerated) DO UPDATE SET \
+         energy_uj = energy.energy_uj + excluded.energy_uj, cpu_ns = energy.cpu_ns + excluded.cpu_ns, \
+         common_uj = energy.common_uj + excluded.common_uj, \
+         variance_uj2 = energy.variance_uj2 + excluded.variance_uj2"
+    );
+    let rows: [Value; 4] = [start_s.into(), start_s.saturating_add(HOUR).into(), node.into(), old.into()];
+    let values: Vec<Value> = [Value::Int(rated_by)].into_iter().chain(rows.clone()).collect();
+    database.execute(&sql, &values)?;
+    let sql = format!(
+        "DELETE FROM energy WHERE level_s IN ({MINUTE}, {HOUR}) AND start_s >= $1 AND start_s < $2 AND node = $3 \
+         AND factor = $4 AND rerated = 0"
+    );
+    database.execute(&sql, &rows)?;
+    note(database, (start_s, node, old), rated_by)
+}
+
+/// Remembers the factor that was recorded first.
+pub(super) fn note(
+    database: &mut dyn Database,
+    (start_s, node, old): Hour,
+    rated_by: i64,
+) -> Result<(), LedgerError> {
+    let sql = "INSERT INTO rerate (node, start_s, factor, rated_by) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (node, start_s, factor) DO NOTHING";
+    database.execute(sql, &[node.into(), start_s.into(), old.into(), rated_by.into()]).map(|_| ())
+}
+
+/// Makes the energies of a day anew, of hours that are all kept.
+fn sum_day(database: &mut dyn Database, day: i64, node: i64) -> Result<(), LedgerError> {
+    let sql = "DELETE FROM energy WHERE level_s = $1 AND start_s = $2 AND node = $3";
+    database.execute(sql, &[DAY.into(), day.into(), node.into()])?;
+    let sql = format!(
+        "INSERT INTO energy ({COLUMNS}) SELECT {DAY}, CAST($1 AS BIGINT), node, workload, domain, kind, factor, quality, \
+         CAST(SUM(energy_uj) AS BIGINT), CAST(SUM(cpu_ns) AS BIGINT), SUM(common_uj), SUM(variance_uj2), rerated \
+         FROM energy WHERE level_s = {HOUR} AND start_s >= $2 AND start_s < $3 AND node = $4 \
+         GROUP BY node, workload, domain, kind, factor, quality, rerated"
+    );
+    let values = [day.into(), day.into(), day.saturating_add(DAY).into(), node.into()];
+    database.execute(&sql, &values).map(|_| ())
+}
