@@ -5,7 +5,8 @@
 use carbon_user::ledger::{Ledger, Location};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -180,4 +181,105 @@ fn a_changed_file_is_taken_up_and_a_broken_one_is_not() {
         "{said}"
     );
     assert!(said.contains("reloaded: windows of 100ms, flushed every 2s"), "{said}");
+}
+
+/// A pod's container as Kubernetes makes it, without Kubernetes; its cgroups go with it.
+struct Pod {
+    top: PathBuf,
+    uid: String,
+    container: String,
+}
+
+impl Pod {
+    fn new() -> Self {
+        let top = crate::support::root().cgroup2().unwrap().unwrap().path;
+        let unique = std::process::id();
+        let pod = Self {
+            top,
+            uid: format!("98210229-0000-4000-8000-{unique:012}"),
+            container: format!("{unique:064x}"),
+        };
+        fs::create_dir_all(pod.path()).unwrap();
+        pod
+    }
+
+    fn path(&self) -> PathBuf {
+        self.top.join(format!("kubepods/besteffort/pod{}/{}", self.uid, self.container))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        // Those above may be a real node's, and then are not empty.
+        for path in self.path().ancestors().take_while(|path| *path != self.top) {
+            let _busy = fs::remove_dir(path);
+        }
+    }
+}
+
+/// Sends a request and reads all of the answer.
+fn ask(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn metrics_have_the_names_that_the_kubelet_tells() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: metrics_have_the_names_that_the_kubelet_tells: only root makes cgroups");
+        return;
+    }
+    let (machine, pod) = (Machine::new(), Pod::new());
+    let kubelet = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", kubelet.local_addr().unwrap());
+    let list = format!(
+        r#"{{"items":[{{"metadata":{{"name":"web-0","namespace":"shop","uid":"{}"}},"status":{{"containerStatuses":[{{"name":"nginx","image":"nginx:1.27","containerID":"containerd://{}"}}]}}}}]}}"#,
+        pod.uid, pod.container
+    );
+    std::thread::spawn(move || {
+        for mut stream in kubelet.incoming().map_while(Result::ok) {
+            let mut asked = [0; 1_024];
+            let _asked = stream.read(&mut asked);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", list.len());
+            let _gone = stream.write_all((head + &list).as_bytes());
+        }
+    });
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{} && while :; do :; done", crate::support::enter(&pod.path())))
+        .spawn()
+        .unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let agent = machine.start(&[
+        "--interval",
+        "200ms",
+        "--hierarchy",
+        "cgroup2",
+        "--listen",
+        &free,
+        "--kubelet",
+        &url,
+    ]);
+    let energy = |answer: &str, family: &str, labels: &str| {
+        let mut lines = answer.lines().filter(|line| line.starts_with(family));
+        lines.any(|line| line.contains(labels))
+    };
+    let wanted = r#"namespace="shop",pod="web-0",container="nginx""#;
+    // What it used before it had a name stays with those that have none.
+    let named = (0..100).any(|_| {
+        sleep(Duration::from_millis(100));
+        ask(&free, "/metrics").is_some_and(|answer| {
+            energy(&answer, "carbon_workload_energy_joules_total", wanted)
+                && energy(&answer, "carbon_namespace_energy_joules_total", r#"namespace="shop""#)
+        })
+    });
+    let shown = ask(&free, "/metrics");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (said, status) = end(agent, Signal::TERM);
+    assert!(named, "no such series: {shown:?}\n{said}");
+    assert_eq!(status, Some(0), "{said}");
 }

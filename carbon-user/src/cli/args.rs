@@ -215,6 +215,19 @@ pub struct AgentArgs {
     /// Workloads with series of their own on /metrics; the rest share one.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub metrics_series: usize,
+    /// Whether engines on this machine (Docker, Podman, containerd, CRI-O) are asked for names of containers, by their
+    /// local sockets.
+    #[arg(long, value_enum, default_value_t = MetadataArg::Auto, value_name = "WHETHER")]
+    pub metadata: MetadataArg,
+    /// The URL of this node's kubelet, to be asked for names of pods: it listens on port 10250.
+    #[arg(long, value_name = "URL")]
+    pub kubelet: Option<String>,
+    /// A file with the token that the kubelet wants to see.
+    #[arg(long, value_name = "FILE", requires = "kubelet")]
+    pub kubelet_token: Option<PathBuf>,
+    /// A file with the certificates that the kubelet's is signed with.
+    #[arg(long, value_name = "FILE", requires = "kubelet")]
+    pub kubelet_ca: Option<PathBuf>,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,

@@ -102,7 +102,7 @@ fn text(value: &str) -> Option<String> {
 }
 
 /// Who is asked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Sockets of Docker, or of Podman, which speaks the same.
     pub engines: Vec<(&'static str, PathBuf)>,

@@ -3,6 +3,7 @@
 //! One thread closes windows and waits for nothing but the next; what it publishes is replaced in one step, and minutes are
 //! handed to a thread that writes them.
 
+mod names;
 mod writer;
 
 use super::engine::{NodeMeter, Past};
@@ -17,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::metrics::server::Limits;
 use crate::metrics::{Feed, Server};
 use arc_swap::ArcSwap;
+use names::Naming;
 use sd_notify::NotifyState;
 use std::sync::Arc;
 use tokio::signal::unix::SignalKind;
@@ -71,6 +73,7 @@ struct Agent {
     node: NodeMeter,
     writer: Writer,
     published: Arc<ArcSwap<Published>>,
+    naming: Naming,
     /// When the minute that is not written began: Unix time in seconds, and the monotonic clock.
     begun: (i64, u64),
     failing: bool,
@@ -88,11 +91,13 @@ impl Agent {
         let written = before.past.map(|past| past.edge);
         let location = options.chosen.location.clone();
         let writer = Writer::start(location, options.resume.clone(), boot_id, written)?;
+        let naming = Naming::start(options.metadata.clone(), &options.measuring.root);
         let mut agent = Self {
             options,
             node,
             writer,
             published: Arc::new(ArcSwap::from_pointee(Published::default())),
+            naming,
             begun: (clock::wall().as_second(), clock::monotonic_ns()),
             failing: false,
         };
@@ -110,7 +115,7 @@ impl Agent {
     /// Starts the server of the metrics. Without it the agent measures on: that is said.
     fn serve(&self) -> Option<Server> {
         let listen = self.options.listen.clone()?;
-        let feed = Feed { published: Arc::clone(&self.published), ..Feed::default() };
+        let feed = Feed { published: Arc::clone(&self.published), names: Arc::clone(&self.naming.names) };
         let limits = Limits { series: self.options.metrics_series, ..Limits::default() };
         match Server::start(listen, feed, limits) {
             Ok(server) => {
@@ -169,7 +174,9 @@ impl Agent {
         also.flushes_waiting = progress.waiting;
         also.flushes_merged = progress.merged;
         also.ledger_error.clone_from(&progress.error);
-        self.published.store(Arc::new(self.node.published()));
+        let published = Arc::new(self.node.published());
+        self.naming.look(&published);
+        self.published.store(published);
     }
 
     /// Takes up a changed file. What is wrong with it is told, and everything stays as it was.
@@ -197,6 +204,7 @@ impl Agent {
             || old.resume != new.resume
             || old.series_max != new.series_max
             || old.listen != new.listen
+            || old.metadata != new.metadata
             || old.metrics_series != new.metrics_series;
         if fixed {
             log::warn!("interval, flush, zone and pue are taken up; what else was changed needs a restart");

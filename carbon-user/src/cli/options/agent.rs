@@ -4,9 +4,10 @@
 //! option itself, unless that option was given there: so that each value is checked in one place, wherever it is from.
 
 use super::{Measuring, check_duration, measuring, state_file};
-use crate::cli::args::{AgentArgs, Cli, Command};
+use crate::cli::args::{AgentArgs, Cli, Command, MetadataArg};
 use crate::cli::error::CliError;
 use crate::cli::store::Chosen;
+use crate::metadata::{self, Kubelet};
 use crate::metrics::{Listen, Token};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
@@ -24,7 +25,7 @@ const FLUSH_MAX: Duration = Duration::from_mins(1);
 const SERIES_MAX: usize = 100_000;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 20] = [
     "zone",
     "pue",
     "accounting",
@@ -41,6 +42,10 @@ const KEYS: [&str; 16] = [
     "listen",
     "listen-token",
     "metrics-series",
+    "metadata",
+    "kubelet",
+    "kubelet-token",
+    "kubelet-ca",
 ];
 
 /// `carbon agent`, checked.
@@ -60,6 +65,8 @@ pub struct AgentOptions {
     pub listen: Option<Listen>,
     /// Workloads with series of their own there.
     pub metrics_series: usize,
+    /// Who is asked for names of containers; `None` for nobody.
+    pub metadata: Option<metadata::Options>,
     /// The file that was read.
     pub config: Option<PathBuf>,
     /// The command line, to be read again with the file.
@@ -186,8 +193,8 @@ fn parse(arguments: &[OsString]) -> Result<AgentArgs, CliError> {
 }
 
 fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Result<AgentOptions, CliError> {
-    let AgentArgs { config: _, store, flush, resume, series, listen, listen_token, metrics_series, shared } =
-        args;
+    let metadata = checked_metadata(&args)?;
+    let AgentArgs { store, flush, resume, series, listen, listen_token, metrics_series, shared, .. } = args;
     if let Some(path) = &shared.output {
         return Err(CliError::Argument {
             option: "--output",
@@ -216,9 +223,39 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
         series_max: series,
         listen: checked_listen(&listen, listen_token.as_deref())?,
         metrics_series,
+        metadata,
         config,
         arguments: arguments.to_vec(),
     })
+}
+
+/// Who is asked for names.
+fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Options>, CliError> {
+    let off = args.metadata == MetadataArg::Off;
+    let wrong = |url: &str, reason: &str, advice: &str| CliError::Argument {
+        option: "--kubelet",
+        value: url.to_owned(),
+        reason: reason.into(),
+        advice: advice.into(),
+    };
+    let kubelet = match &args.kubelet {
+        Some(url) if off => {
+            return Err(wrong(url, "nobody is to be asked for names", "leave out --metadata off, or this"));
+        }
+        Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
+            return Err(wrong(url, "not a URL", "give one such as https://127.0.0.1:10250"));
+        }
+        Some(url) if url.starts_with("http://") && args.kubelet_token.is_some() => {
+            return Err(wrong(url, "the token would be sent in the clear", "give an https URL, or no token"));
+        }
+        Some(url) => Some(Kubelet {
+            url: url.trim_end_matches('/').to_owned(),
+            token_file: args.kubelet_token.clone(),
+            ca_file: args.kubelet_ca.clone(),
+        }),
+        None => None,
+    };
+    Ok((!off).then(|| metadata::Options { kubelet, ..metadata::Options::usual() }))
 }
 
 /// The address and who may read there; `none` serves nothing.
@@ -287,6 +324,26 @@ mod tests {
         for (address, says) in [("0.0.0.0:9488", "--listen-token"), ("9488", "give an address and a port")] {
             let message = checked_listen(address, None).unwrap_err().message();
             assert!(message.contains(says), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_kubelet_that_cannot_be_asked_is_refused() {
+        let words = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let of =
+            |line: &str| agent(&words(&format!("carbon agent --config {} {line}", file.path().display())));
+        let options = of("--kubelet https://127.0.0.1:10250/ --kubelet-token /t").unwrap();
+        assert_eq!(options.metadata.unwrap().kubelet.unwrap().url, "https://127.0.0.1:10250");
+        assert_eq!(of("--metadata off").unwrap().metadata, None);
+        for (line, says) in [
+            ("--kubelet 127.0.0.1", "not a URL"),
+            ("--kubelet https://127.0.0.1:10250 --metadata off", "nobody is to be asked"),
+            ("--kubelet http://127.0.0.1:10255 --kubelet-token /t", "in the clear"),
+            ("--kubelet-token /t", "--kubelet"),
+        ] {
+            let message = of(line).unwrap_err().message();
+            assert!(message.contains(says), "{line}: {message}");
         }
     }
 
