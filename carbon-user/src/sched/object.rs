@@ -321,14 +321,14 @@ impl Object {
 
     /// How long a package has been awake.
     pub(super) fn wake(&self, package: usize) -> Result<Wake, SchedError> {
-        let wakes: Array<_, [u64; 3]> = self.map("WAKES")?;
+        let wakes: Array<_, [u64; size_of::<Wake>() / 8]> = self.map("WAKES")?;
         let package = u32::try_from(package).unwrap_or(0);
         wakes.get(&package, 0).map(bytemuck::cast).map_err(|error| SchedError::map("WAKES", error))
     }
 
     /// What the last run of `carbon_peek` saw.
     pub(super) fn peeked(&self) -> Result<Peek, SchedError> {
-        let peeked: Array<_, [u64; 2]> = self.map("PEEKED")?;
+        let peeked: Array<_, [u64; size_of::<Peek>() / 8]> = self.map("PEEKED")?;
         peeked.get(&0, 0).map(bytemuck::cast).map_err(|error| SchedError::map("PEEKED", error))
     }
 
@@ -381,7 +381,7 @@ impl Object {
 
     /// The hook's slots, one per possible CPU.
     pub(super) fn slots(&self) -> Result<Vec<carbon_ebpf::Slot>, SchedError> {
-        let slots: PerCpuArray<_, [u64; 8]> = self.map("SLOTS")?;
+        let slots: PerCpuArray<_, [u64; size_of::<carbon_ebpf::Slot>() / 8]> = self.map("SLOTS")?;
         let values = slots.get(&0, 0).map_err(|error| SchedError::map("SLOTS", error))?;
         Ok(values.iter().map(|words| bytemuck::cast(*words)).collect())
     }
