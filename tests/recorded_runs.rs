@@ -276,6 +276,23 @@ fn an_hour_that_is_known_later_is_rated_again_and_marked() {
     assert!((ratio - (23.0 + 100.0 / 41.44) / 24.0).abs() < 1e-9, "{ratio}");
     assert!(after["notes"].to_string().contains("rated again when their intensity became known"));
     assert!(text(&carbon(store, &again)).contains("0 hours of FR rated again"), "once");
+    // The chain of the hour, and of one workload in a day, to the microjoule.
+    let hour = text(&carbon(store, &["explain", "2026-01-01T00"]));
+    for said in [
+        "2026-01-01T00:00:00+00:00 to 2026-01-01T01:00:00+00:00, from the hours of",
+        "3000012 uJ metered = 3000003 attributed to what ran + 7 static (idle power) + 2 lost",
+        "3. energy: /pods/1: 2000000 uJ dynamic of package-0 (66.7 % of what was attributed)",
+        "4. factor ",
+        "it came after its hour; recorded first by 41.44 g/kWh",
+        "5. grams: 3000003 uJ / 3.6e12 uJ/kWh x PUE 1.2 x 100 g/kWh = 0.0001000001 g",
+    ] {
+        assert!(hour.contains(said), "{said}: {hour}");
+    }
+    let day = text(&carbon(store, &["explain", "2026-01-01", "--workload", "pods/0"]));
+    assert!(day.contains("23000000 uJ / 3.6e12") && day.contains("1000000 uJ / 3.6e12"), "{day}");
+    assert!(!day.contains("/pods/1"), "{day}");
+    let minute = text(&carbon(store, &["explain", "2026-01-01T00:01"]));
+    assert!(minute.contains("joules and grams are unknown, not zero"), "{minute}");
     let marginal = values.replace("average", "marginal");
     fs::write(file, marginal).unwrap();
     let refused = stderr(&carbon(store, &again));
