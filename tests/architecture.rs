@@ -99,7 +99,7 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["process::Command", "Command::new"]), ["cli/process.rs"]);
     assert_eq!(holding(&["std::net", "TcpStream", "UdpSocket", "UnixStream", "tokio::net"]), [""; 0]);
     // A server is asked only where the user names one, and never by what closes windows.
-    assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs"]);
+    assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs", "ledger/tls.rs"]);
     assert_eq!(holding(&["ureq"]), ["provider/http.rs"]);
     assert_eq!(holding(&["crate::provider"]), ["cli/intensity.rs", "cli/live_values.rs"]);
     for waits in ["rusqlite", "Ledger::"] {
