@@ -107,7 +107,7 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["UnixStream"]), ["metadata/http.rs"]);
     assert_eq!(holding(&["tonic::", "tonic_prost"]), ["metadata/cri.rs"]);
     // A server is asked only where the user names one, and never by what closes windows.
-    assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs"]);
+    assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs", "ledger/tls.rs"]);
     assert_eq!(
         holding(&["ureq"]),
         ["metadata/engine.rs", "metadata/http.rs", "metadata/kubelet.rs", "provider/http.rs"]

@@ -193,6 +193,41 @@ fn what_does_not_balance_is_not_written() {
     bad_rows_are_refused(Ledger::open(&Location::Postgres(server.database("bad"))).unwrap());
 }
 
+/// A server that proves to be who it is named as is talked to in secret; any other is not talked to.
+#[test]
+fn a_connection_may_be_encrypted() {
+    let test = "a_connection_may_be_encrypted";
+    let Some((server, authority)) = Server::start_with_tls_or_skip(test) else { return };
+    let url = server.database("secret");
+    let by_name = url.replace("127.0.0.1", "localhost");
+    let roots = format!("sslmode=require&sslrootcert={}", authority.display());
+    let open = |url: &str, options: &str| Ledger::open(&Location::Postgres(format!("{url}?{options}")));
+    // The server takes the new settings in its own time.
+    let mut ledger = (0..100)
+        .find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            open(&by_name, &roots).ok()
+        })
+        .unwrap_or_else(|| open(&by_name, &roots).unwrap());
+    ledger.flush(&[minute("n", BEGIN, &[(1, 100)], (10, 1))]).unwrap();
+    assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY).0, 100);
+    assert!(server.encrypts("secret"), "the server says so");
+    for (url, options) in [
+        // Nobody in whom browsers trust vouches for it.
+        (&by_name, "sslmode=require"),
+        // Another name than that in its certificate.
+        (&url, roots.as_str()),
+    ] {
+        let error = open(url, options).unwrap_err().to_string();
+        assert!(error.contains("certificate"), "{error}");
+    }
+    // In the clear, where that is asked for.
+    assert!(open(&by_name, "sslmode=disable").is_ok());
+    let Some(plain) = Server::start_or_skip(test) else { return };
+    let error = open(&plain.database("plain"), &roots).unwrap_err().to_string();
+    assert!(error.contains("TLS"), "a server that cannot: {error}");
+}
+
 /// Idle energy of an accelerator that is held is static energy of its domain: a kind of its own for who held it, at every level.
 fn held_energy_is_kept(mut open: impl FnMut() -> Ledger) {
     let mut ledger = open();

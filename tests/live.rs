@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
 
+use crate::measuring::document;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -62,7 +63,7 @@ fn intensity(arguments: &[&str]) -> Output {
 fn said(arguments: &[&str]) -> Value {
     let output = intensity(arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    document(&output.stdout)
 }
 
 fn documented(service: &str, request: &str) -> String {

@@ -34,6 +34,13 @@ pub(crate) fn report(text: &[u8], schema: &str) -> Value {
     report
 }
 
+/// A document, checked against the schema that it names.
+pub(crate) fn document(text: &[u8]) -> Value {
+    let document: Value = serde_json::from_slice(text).unwrap();
+    let name = document["schema"].as_str().and_then(|name| name.strip_prefix("carbon.")).unwrap();
+    report(text, &format!("{}.schema.json", name.replace('/', "-")))
+}
+
 /// Runs a command under `carbon run` with these options; gives the report and the status.
 fn run(options: &[&str], command: &[&str]) -> (Value, Option<i32>) {
     let directory = tempfile::tempdir().unwrap();

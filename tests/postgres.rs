@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,6 +31,52 @@ fn programs() -> Option<PathBuf> {
 }
 
 impl Server {
+    /// Starts one whose connections may be encrypted: with it, the file of the authority that vouches for it as `localhost`.
+    pub(crate) fn start_with_tls_or_skip(test: &str) -> Option<(Self, PathBuf)> {
+        let openssl = |folder: &Path, arguments: &[&str]| {
+            let made = Command::new("openssl").current_dir(folder).args(arguments).output();
+            made.is_ok_and(|output| output.status.success())
+        };
+        if !openssl(Path::new("/"), &["version"]) {
+            println!("SKIPPED IN PART: {test}: no openssl is installed (Debian: apt-get install openssl)");
+            return None;
+        }
+        let server = Self::start_or_skip(test)?;
+        let folder = server.folder.path().to_owned();
+        let new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj"];
+        let authority = ["/CN=a test", "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"];
+        assert!(openssl(&folder, &[&new[..], &authority].concat()));
+        let of_server = [
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ];
+        let files = [
+            "-x509",
+            "-days",
+            "2",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-keyout",
+            "data/server.key",
+            "-out",
+        ];
+        assert!(openssl(&folder, &[&new[..], &of_server, &files, &["data/server.crt"]].concat()));
+        fs::set_permissions(folder.join("data/server.key"), fs::Permissions::from_mode(0o600)).unwrap();
+        if let Some(user) = Self::user() {
+            for name in ["data/server.key", "data/server.crt"] {
+                std::os::unix::fs::chown(folder.join(name), Some(user), None).unwrap();
+            }
+        }
+        assert!(server.sql("postgres", "ALTER SYSTEM SET ssl = on"));
+        assert!(server.sql("postgres", "SELECT pg_reload_conf()"));
+        Some((server, folder.join("ca.pem")))
+    }
+
     /// Starts one; says in a line that is counted where there is none, and why.
     pub(crate) fn start_or_skip(test: &str) -> Option<Self> {
         let Some(programs) = programs() else {
@@ -86,6 +133,13 @@ impl Server {
             rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Whether some connection of carbon's to this database is encrypted now.
+    pub(crate) fn encrypts(&self, database: &str) -> bool {
+        let wanted = "SELECT 1 / count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                      WHERE ssl AND application_name = 'carbon'";
+        self.sql(database, wanted)
     }
 
     fn sql(&self, database: &str, sql: &str) -> bool {

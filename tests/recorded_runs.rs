@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
 
 use crate::ledger::minute;
+use crate::measuring::document;
 use crate::postgres::Server;
 use carbon_user::ledger::query::MINUTE;
 use carbon_user::ledger::{Ledger, Location};
@@ -35,7 +36,7 @@ fn text(output: &Output) -> String {
 }
 
 fn json(store: &str, arguments: &[&str]) -> Value {
-    serde_json::from_str(&text(&carbon(store, &[arguments, &["--format", "json"]].concat()))).unwrap()
+    document(text(&carbon(store, &[arguments, &["--format", "json"]].concat())).as_bytes())
 }
 
 fn stderr(output: &Output) -> String {
@@ -276,6 +277,23 @@ fn an_hour_that_is_known_later_is_rated_again_and_marked() {
     assert!((ratio - (23.0 + 100.0 / 41.44) / 24.0).abs() < 1e-9, "{ratio}");
     assert!(after["notes"].to_string().contains("rated again when their intensity became known"));
     assert!(text(&carbon(store, &again)).contains("0 hours of FR rated again"), "once");
+    // The chain of the hour, and of one workload in a day, to the microjoule.
+    let hour = text(&carbon(store, &["explain", "2026-01-01T00"]));
+    for said in [
+        "2026-01-01T00:00:00+00:00 to 2026-01-01T01:00:00+00:00, from the hours of",
+        "3000012 uJ metered = 3000003 attributed to what ran + 7 static (idle power) + 2 lost",
+        "3. energy: /pods/1: 2000000 uJ dynamic of package-0 (66.7 % of what was attributed)",
+        "4. factor ",
+        "it came after its hour; recorded first by 41.44 g/kWh",
+        "5. grams: 3000003 uJ / 3.6e12 uJ/kWh x PUE 1.2 x 100 g/kWh = 0.0001000001 g",
+    ] {
+        assert!(hour.contains(said), "{said}: {hour}");
+    }
+    let day = text(&carbon(store, &["explain", "2026-01-01", "--workload", "pods/0"]));
+    assert!(day.contains("23000000 uJ / 3.6e12") && day.contains("1000000 uJ / 3.6e12"), "{day}");
+    assert!(!day.contains("/pods/1"), "{day}");
+    let minute = text(&carbon(store, &["explain", "2026-01-01T00:01"]));
+    assert!(minute.contains("joules and grams are unknown, not zero"), "{minute}");
     let marginal = values.replace("average", "marginal");
     fs::write(file, marginal).unwrap();
     let refused = stderr(&carbon(store, &again));
@@ -338,6 +356,53 @@ fn a_ledger_that_cannot_be_used_stops_only_who_named_it() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ran\n"[..]));
     let report: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert!(report["notes"].to_string().contains("this run is not recorded"), "{}", report["notes"]);
+}
+
+/// Who may not write it reads all of it; what would write says so, before a command runs.
+#[test]
+fn a_ledger_that_may_only_be_read_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("kept");
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("a.db");
+    filled(&path);
+    let copy = directory.path().join("carbon");
+    fs::copy(env!("CARGO_BIN_EXE_carbon"), &copy).unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+    let carbon = |arguments: &[&str]| {
+        let mut command = if rustix::process::geteuid().is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
+            command
+        } else {
+            Command::new(&copy)
+        };
+        command.args(arguments).current_dir("/").env_remove("CARBON_ZONE").env("CARBON_STORE", &path);
+        command.output().unwrap()
+    };
+    let output = carbon(&["report", "--by", "namespace", "--format", "json"]);
+    let report: Value = serde_json::from_str(&text(&output)).unwrap();
+    assert_eq!(report["reconciliation"]["metered_uj"], 48 * (3_000_003 + 9));
+    assert!(text(&carbon(&["ledger", "verify"])).contains("all sums hold"));
+    let compact = carbon(&["ledger", "compact"]);
+    assert!(
+        !compact.status.success() && stderr(&compact).contains("may only be read"),
+        "{}",
+        stderr(&compact)
+    );
+    let run = carbon(&[&MEASURE[..], &["--", "echo", "ran"]].concat());
+    assert_eq!((run.status.code(), run.stdout.as_slice()), (Some(125), &b""[..]), "{}", stderr(&run));
+    assert!(stderr(&run).contains("may only be read"), "{}", stderr(&run));
+    // Of a writer who has it open: what is in its log is read too.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut writer = Ledger::open(&Location::File(path.clone())).unwrap();
+    writer.flush(&[minute("n", BEGIN + 60, &[(0, 1)], (0, 0))]).unwrap();
+    let report: Value =
+        serde_json::from_str(&text(&carbon(&["report", "--by", "node", "--format", "json"]))).unwrap();
+    assert_eq!(report["reconciliation"]["metered_uj"], 48 * (3_000_003 + 9) + 1);
 }
 
 /// How often it is killed: `CARBON_TEST_KILLS`, else 200.

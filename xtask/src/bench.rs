@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: runs the benchmarks of the kernel part, which print ratios within one run, and that of
-//! attribution.
+//! attribution and of the ledger.
 
 use crate::{sh, toolchain, workspace};
 use anyhow::{Context as _, Result};
@@ -30,6 +30,10 @@ pub(crate) fn run(what: &str, arguments: &[OsString]) -> Result<()> {
     };
     for (program, package) in needed {
         toolchain::wish_for(program, package);
+    }
+    if what == "ledger" {
+        let document = workspace::root().join("docs/ledger.md");
+        return bench("ledger").arg("--document").arg(document).args(arguments).run();
     }
     let kernel = bench("kernel");
     let kernel = match what {

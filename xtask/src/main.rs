@@ -59,8 +59,8 @@ enum Task {
     Bench {
         /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `load`: other
         /// work beside each; `top`: the whole program at rest; `overhead`: all of these, into docs/overhead.md; `soak`: everything at once, for long, and very much of one
-        /// thing, into docs/soak.md; `accuracy`: attribution on simulated nodes.
-        #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy"])]
+        /// thing, into docs/soak.md; `accuracy`: attribution on simulated nodes; `ledger`: reports of a year of hours, into docs/ledger.md.
+        #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy", "ledger"])]
         what: String,
         /// For `snapshot`: how many cgroups. For `soak`: --minutes, --cgroups, --threads, --switches, each with a number.
         /// For `accuracy`: see its --help.

@@ -96,7 +96,8 @@ impl Minute {
     /// What there is, to be written; a new minute begins.
     pub fn take(&mut self, name: String, start_s: i64) -> Option<Flush> {
         self.named.clear();
-        let rows: Vec<EnergyRow> = self.rows.drain().map(|(_, row)| row).collect();
+        let mut rows: Vec<EnergyRow> = self.rows.drain().map(|(_, row)| row).collect();
+        rows.extend(idle(&rows, &self.balances, &self.factor));
         let balances = std::mem::take(&mut self.balances);
         let flush = Flush { node: self.node.clone(), name, start_s, rows: sorted(rows), balances };
         (!flush.balances.is_empty()).then_some(flush)
@@ -175,6 +176,30 @@ fn domain_id(domain: &Domain) -> DomainId {
         source: domain.source.clone(),
         quality: domain.quality,
     }
+}
+
+/// Static energy that is nobody's is a row of its own, never left out: the rows are all that was metered, less what was lost.
+fn idle(rows: &[EnergyRow], balances: &[BalanceRow], factor: &Factor) -> Vec<EnergyRow> {
+    let of = |balance: &BalanceRow| -> EnergyRow {
+        let own = rows.iter().filter(|row| row.domain == balance.domain && row.kind != EnergyKind::Dynamic);
+        let given: Microjoules = own.map(|row| row.energy).sum();
+        EnergyRow {
+            workload: Workload {
+                identity: "system/idle".to_owned(),
+                kind: "idle".to_owned(),
+                name: "idle".to_owned(),
+                ..Workload::default()
+            },
+            domain: balance.domain.clone(),
+            kind: EnergyKind::Static,
+            factor: factor.clone(),
+            quality: balance.domain.quality,
+            energy: balance.static_energy.saturating_sub(given),
+            cpu: CpuNanos::ZERO,
+            uncertainty: Uncertainty::default(),
+        }
+    };
+    balances.iter().map(of).filter(|row| row.energy > Microjoules::ZERO).collect()
 }
 
 fn other() -> Workload {

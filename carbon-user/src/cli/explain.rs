@@ -1,8 +1,10 @@
 //! `carbon explain`: the chain from a meter's reading to a gram.
 
 use super::error::CliError;
+use super::explain_window::{self, Bucket};
 use super::ledger_args::ExplainArgs;
 use super::output::Output;
+use crate::ledger::Factor;
 use crate::ledger::runs::KeptRun;
 use crate::report::figures::{printable, significant};
 use crate::report::group::add_grams;
@@ -10,8 +12,13 @@ use crate::units::Microjoules;
 
 /// Writes the chain and gives the status.
 pub(super) fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
-    let run = args.store.open_to_read()?.find_run(&args.run)?;
-    let text: String = facts(&run).iter().map(|line| printable(line) + "\n").collect();
+    let tz = super::report_time::zone(&args.tz)?;
+    let mut ledger = args.store.open_to_read()?;
+    let lines = match Bucket::parse(&args.what, &tz) {
+        Some(bucket) => explain_window::facts(&mut ledger, bucket, args, &tz)?,
+        None => facts(&ledger.find_run(&args.what)?),
+    };
+    let text: String = lines.iter().map(|line| printable(line) + "\n").collect();
     Output::Stdout.write(&text)?;
     Ok(0)
 }
@@ -26,8 +33,6 @@ pub(super) fn facts(run: &KeptRun) -> Vec<String> {
         );
         return lines;
     };
-    #[expect(clippy::cast_precision_loss, reason = "display values")]
-    let seconds = |ns: u64| significant(ns as f64 / 1e9, 4);
     lines.push(format!(
         "{} with status {} after {} s; {}",
         end.status.as_str(),
@@ -69,39 +74,60 @@ pub(super) fn facts(run: &KeptRun) -> Vec<String> {
             significant(row.stddev_uj / 1e6, 2),
             row.quality
         ));
-        let intensity = &row.factor.intensity;
-        lines.push(format!(
-            "4. factor {}: {} g/kWh for {} ({}), {}, {}, {}; {}; tables {}{}",
-            row.factor.hash().get(..12).unwrap_or_default(),
-            intensity.g_per_kwh.0,
-            intensity.zone,
-            intensity.name,
-            intensity.year,
-            intensity.boundary(),
-            intensity.basis(),
-            intensity.source,
-            row.factor.tables_hash,
-            if intensity.assumed { "; ASSUMED: no place was given" } else { "" }
-        ));
-        lines.push(format!(
-            "5. grams: {} uJ / 3.6e12 uJ/kWh x PUE {} x {} g/kWh = {} g",
-            row.energy.0,
-            row.factor.pue.0,
-            intensity.g_per_kwh.0,
-            row.factor.grams(row.energy).0
-        ));
+        lines.push(factor_line(&row.factor));
+        lines.push(grams_line(&row.factor, row.energy));
     }
     if end.energies.is_empty() {
         lines.push("3. energy: unknown, not zero: no domain gave any".into());
-    } else if let Ok(grams) =
-        add_grams(end.energies.iter().map(|row| (&row.factor, row.energy, row.stddev_uj)))
-    {
-        lines.push(format!(
+    } else {
+        lines.push(together(end.energies.iter().map(|row| (&row.factor, row.energy, row.stddev_uj))));
+    }
+    lines
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a display value")]
+pub(super) fn seconds(ns: u64) -> String {
+    significant(ns as f64 / 1e9, 4)
+}
+
+/// By what energy becomes grams.
+pub(super) fn factor_line(factor: &Factor) -> String {
+    let intensity = &factor.intensity;
+    format!(
+        "4. factor {}: {} g/kWh for {} ({}), {}, {}, {}; {}; tables {}{}",
+        factor.hash().get(..12).unwrap_or_default(),
+        intensity.g_per_kwh.0,
+        intensity.zone,
+        intensity.name,
+        intensity.year,
+        intensity.boundary(),
+        intensity.basis(),
+        intensity.source,
+        factor.tables_hash,
+        if intensity.assumed { "; ASSUMED: no place was given" } else { "" }
+    )
+}
+
+/// The multiplication.
+pub(super) fn grams_line(factor: &Factor, energy: Microjoules) -> String {
+    format!(
+        "5. grams: {} uJ / 3.6e12 uJ/kWh x PUE {} x {} g/kWh = {} g",
+        energy.0,
+        factor.pue.0,
+        factor.intensity.g_per_kwh.0,
+        factor.grams(energy).0
+    )
+}
+
+/// The sum, or why there is none.
+pub(super) fn together<'a>(rows: impl IntoIterator<Item = (&'a Factor, Microjoules, f64)>) -> String {
+    match add_grams(rows) {
+        Ok(grams) => format!(
             "together {} gCO2e, 90 %: {} to {} (energy and intensity combined)",
             significant(grams.middle, 2),
             significant(grams.low, 2),
             significant(grams.high, 2)
-        ));
+        ),
+        Err(error) => format!("no sum of grams: {error}"),
     }
-    lines
 }

@@ -359,8 +359,16 @@ pub enum LedgerAction {
 /// `carbon explain`.
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
-    /// A run: its id, the beginning or end of it, or its name.
-    pub run: String,
+    /// A run (its id, the beginning or end of it, or its name), or a time of the ledger: a day such as 2026-01-31, an hour
+    /// such as 2026-01-31T12, or a minute such as 2026-01-31T12:30.
+    #[arg(value_name = "RUN|WHEN")]
+    pub what: String,
+    /// Of a time: only workloads whose identity or name contains this.
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// Time zone of the time, such as Europe/Paris.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub tz: String,
     /// The ledger.
     #[command(flatten)]
     pub store: StoreArgs,

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod engine;
 pub mod error;
 mod explain;
+mod explain_window;
 mod intensity;
 pub mod learning;
 pub mod ledger_args;

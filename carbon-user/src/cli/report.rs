@@ -4,7 +4,7 @@ use super::error::CliError;
 use super::ledger_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::output::Output;
 use super::parquet;
-use super::report_time::{interval, periods, shown};
+use super::report_time::{interval, periods, shown, zone};
 use super::runs::{in_memory, json, style};
 use crate::carbon::embodied::Machine;
 use crate::carbon::{Intensity, sci};
@@ -18,7 +18,6 @@ use crate::report::ledger::{LedgerReport, SciRow, Scope};
 use crate::report::{paper, runs as run_rows};
 use crate::units::{CpuNanos, Grams};
 use jiff::ZonedDateTime;
-use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -29,12 +28,7 @@ type Groups = Vec<(Option<String>, BTreeMap<String, Group>)>;
 
 /// Writes the report and gives the status.
 pub(super) fn report(args: &ReportArgs) -> Result<u8, CliError> {
-    let tz = TimeZone::get(&args.tz).map_err(|error| CliError::Argument {
-        option: "--tz",
-        value: args.tz.clone(),
-        reason: error.to_string(),
-        advice: "give a name of the time zone database, such as UTC or Europe/Paris".into(),
-    })?;
+    let tz = zone(&args.tz)?;
     let output = Output::open(args.output.as_deref(), Output::Stdout)?;
     let mut ledger = args.store.open_to_read()?;
     let by_runs = matches!(args.by, ByArg::Project | ByArg::Experiment | ByArg::Organisation | ByArg::Run);

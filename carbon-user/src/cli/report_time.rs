@@ -12,6 +12,16 @@ use jiff::{Timestamp, ToSpan, ZonedDateTime};
 /// Rows of time at most: a year of hours.
 const PERIODS_MAX: usize = 9000;
 
+/// By its name.
+pub(super) fn zone(name: &str) -> Result<TimeZone, CliError> {
+    TimeZone::get(name).map_err(|error| CliError::Argument {
+        option: "--tz",
+        value: name.into(),
+        reason: error.to_string(),
+        advice: "give a name of the time zone database, such as UTC or Europe/Paris".into(),
+    })
+}
+
 /// With its offset.
 pub(super) fn shown(time: &ZonedDateTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()

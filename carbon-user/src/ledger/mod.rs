@@ -19,6 +19,7 @@ pub mod rows;
 pub mod runs;
 pub mod sql;
 pub mod sqlite;
+mod tls;
 mod verify;
 
 pub use error::LedgerError;

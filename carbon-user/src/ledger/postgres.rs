@@ -5,10 +5,12 @@
 
 use super::error::LedgerError;
 use super::sql::{Database, Row, Value};
+use super::tls::{self, Asked};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long the server may take to answer a new connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -38,10 +40,16 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    /// Connects to `url`, such as `postgres://carbon@db.example/carbon`. TLS is left to a proxy or a tunnel; without
-    /// one, the server should be on this machine or in a private network.
+    /// Connects to `url`, such as `postgres://carbon@db.example/carbon?sslmode=require`. Without `sslmode` nothing is encrypted:
+    /// then the server should be on this machine or in a private network.
     pub(super) fn open(url: &str) -> Result<Self, LedgerError> {
         let place = without_password(url);
+        let options = |reason| LedgerError::Open {
+            place: place.clone(),
+            reason,
+            advice: "see docs/ledger.md for the options of the URL",
+        };
+        let Asked { url, tls } = tls::asked(url).map_err(options)?;
         let mut config: Config = url.parse().map_err(|_| LedgerError::Store { store: place.clone() })?;
         config.connect_timeout(CONNECT_MAX).application_name("carbon");
         let (requests, asked) = channel::<Request>();
@@ -53,7 +61,7 @@ impl Postgres {
         };
         std::thread::Builder::new()
             .name("carbon-ledger".into())
-            .spawn(move || serve(&config, &asked, &said))
+            .spawn(move || serve(&config, tls, &asked, &said))
             .map_err(|error| failed(error.to_string()))?;
         match answers.recv() {
             Ok(Ok(_)) => Ok(Self { place, requests, answers }),
@@ -71,7 +79,12 @@ impl Postgres {
 }
 
 /// The thread: connects, then answers until nobody asks.
-fn serve(config: &Config, asked: &Receiver<Request>, said: &Sender<Result<Answer, String>>) {
+fn serve(
+    config: &Config,
+    tls: Option<MakeRustlsConnect>,
+    asked: &Receiver<Request>,
+    said: &Sender<Result<Answer, String>>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -80,9 +93,16 @@ fn serve(config: &Config, asked: &Receiver<Request>, said: &Sender<Result<Answer
         }
     };
     let client = runtime.block_on(async {
-        let (client, connection) = config.connect(NoTls).await.map_err(|error| in_words(&error))?;
-        // It ends with the client, and its error comes with the next request.
-        drop(tokio::spawn(connection));
+        // The connection's task ends with the client, and its error comes with the next request.
+        let client = if let Some(tls) = tls {
+            let (client, connection) = config.connect(tls).await.map_err(|error| in_words(&error))?;
+            drop(tokio::spawn(connection));
+            client
+        } else {
+            let (client, connection) = config.connect(NoTls).await.map_err(|error| in_words(&error))?;
+            drop(tokio::spawn(connection));
+            client
+        };
         let settings = format!("SET statement_timeout = {STATEMENT_MAX_MS}; SET client_min_messages = error");
         client.batch_execute(&settings).await.map_err(|error| in_words(&error))?;
         Ok(client)
@@ -217,6 +237,10 @@ impl Database for Postgres {
             Answer::Rows(rows) => Ok(rows),
             Answer::Changed(_) => Ok(Vec::new()),
         }
+    }
+
+    fn groups_by_hash(&self) -> bool {
+        true
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {

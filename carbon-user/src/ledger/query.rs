@@ -141,39 +141,80 @@ pub struct NamedDomain {
     pub quality: Quality,
 }
 
+/// Sums on the way. Buckets have their rows in the same order, so the row after one is mostly the one that came after it in
+/// the bucket before: looking there first saves the hash.
+#[derive(Default)]
+struct Sums {
+    rows: Vec<([i64; 6], Sum)>,
+    index: HashMap<[i64; 6], usize>,
+    next: usize,
+}
+
+impl Sums {
+    fn add(&mut self, row: &Row) {
+        let key = [row.int(0), row.int(1), row.int(2), row.int(3), row.int(4), row.int(5)];
+        let at = if self.rows.get(self.next).is_some_and(|(known, _)| *known == key) {
+            self.next
+        } else {
+            *self.index.entry(key).or_insert_with(|| {
+                self.rows.push((key, Sum::empty(key)));
+                self.rows.len() - 1
+            })
+        };
+        self.next = if at + 1 < self.rows.len() { at + 1 } else { 0 };
+        if let Some((_, sum)) = self.rows.get_mut(at) {
+            sum.energy_uj = sum.energy_uj.saturating_add(row.amount(6));
+            sum.cpu_ns = sum.cpu_ns.saturating_add(row.amount(7));
+            sum.common_uj += row.real(8);
+            sum.variance_uj2 += row.real(9);
+        }
+    }
+
+    fn sorted(mut self) -> Vec<Sum> {
+        self.rows.sort_by_key(|(key, _)| *key);
+        self.rows.into_iter().map(|(_, sum)| sum).collect()
+    }
+}
+
+impl Sum {
+    /// Of no rows yet.
+    fn empty([workload, domain, kind, factor, quality, rerated]: [i64; 6]) -> Self {
+        Self {
+            workload,
+            domain,
+            kind: EnergyKind::from_code(kind),
+            factor,
+            quality: quality_of(quality),
+            rerated: rerated != 0,
+            energy_uj: 0,
+            cpu_ns: 0,
+            common_uj: 0.0,
+            variance_uj2: 0.0,
+        }
+    }
+}
+
 impl Ledger {
     /// Sums of an interval by all that tells rows apart but time.
     pub fn sums(&mut self, segments: &[Segment]) -> Result<Vec<Sum>, LedgerError> {
-        let mut sums: HashMap<[i64; 6], Sum> = HashMap::new();
-        for segment in segments {
+        let wanted = "FROM energy WHERE level_s = $1 AND start_s >= $2 AND start_s < $3";
+        let sql = if self.database.groups_by_hash() {
             // The database's own sum is of 64 bits: it fails rather than wraps, far above what a year can hold.
-            let sql = "SELECT workload, domain, kind, factor, quality, rerated, CAST(SUM(energy_uj) AS BIGINT), \
-                       CAST(SUM(cpu_ns) AS BIGINT), SUM(common_uj), SUM(variance_uj2) FROM energy \
-                       WHERE level_s = $1 AND start_s >= $2 AND start_s < $3 \
-                       GROUP BY workload, domain, kind, factor, quality, rerated";
-            for row in self.database.query(sql, &bounds(*segment))? {
-                let key = [row.int(0), row.int(1), row.int(2), row.int(3), row.int(4), row.int(5)];
-                let sum = sums.entry(key).or_insert_with(|| Sum {
-                    workload: row.int(0),
-                    domain: row.int(1),
-                    kind: EnergyKind::from_code(row.int(2)),
-                    factor: row.int(3),
-                    quality: quality_of(row.int(4)),
-                    rerated: row.int(5) != 0,
-                    energy_uj: 0,
-                    cpu_ns: 0,
-                    common_uj: 0.0,
-                    variance_uj2: 0.0,
-                });
-                sum.energy_uj = sum.energy_uj.saturating_add(row.amount(6));
-                sum.cpu_ns = sum.cpu_ns.saturating_add(row.amount(7));
-                sum.common_uj += row.real(8);
-                sum.variance_uj2 += row.real(9);
-            }
+            format!(
+                "SELECT workload, domain, kind, factor, quality, rerated, CAST(SUM(energy_uj) AS BIGINT), \
+                 CAST(SUM(cpu_ns) AS BIGINT), SUM(common_uj), SUM(variance_uj2) {wanted} \
+                 GROUP BY workload, domain, kind, factor, quality, rerated"
+            )
+        } else {
+            format!(
+                "SELECT workload, domain, kind, factor, quality, rerated, energy_uj, cpu_ns, common_uj, variance_uj2 {wanted}"
+            )
+        };
+        let mut sums = Sums::default();
+        for segment in segments {
+            self.database.each(&sql, &bounds(*segment), &mut |row| sums.add(row))?;
         }
-        let mut sums: Vec<([i64; 6], Sum)> = sums.into_iter().collect();
-        sums.sort_by_key(|(key, _)| *key);
-        Ok(sums.into_iter().map(|(_, sum)| sum).collect())
+        Ok(sums.sorted())
     }
 
     /// Balances of an interval by domain.

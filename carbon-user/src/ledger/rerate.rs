@@ -65,6 +65,17 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Of hours from `from_s` to `to_s` that were rated again: the ids of the factor that was recorded first, and of the later one.
+    pub fn rated_before(&mut self, from_s: i64, to_s: i64) -> Result<Vec<(i64, i64)>, LedgerError> {
+        let sql = "SELECT DISTINCT factor, rated_by FROM rerate WHERE start_s > $1 AND start_s < $2 \
+                   ORDER BY factor, rated_by";
+        // A minute is of the hour that it lies in.
+        let rows = self.database.query(sql, &[from_s.saturating_sub(HOUR).into(), to_s.into()])?;
+        Ok(rows.iter().map(|row| (row.int(0), row.int(1))).collect())
+    }
+}
+
 /// The factor of an hour: none where the series does not know all of it.
 fn better(series: &Series, start_s: i64, recorded: &Factor) -> Option<Factor> {
     let mean = series.mean(start_s, start_s.saturating_add(HOUR)).filter(|mean| mean.covered_ratio >= 1.0)?;

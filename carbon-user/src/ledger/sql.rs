@@ -109,6 +109,20 @@ pub trait Database: std::fmt::Debug {
     /// Runs one statement, and gives its rows.
     fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, LedgerError>;
 
+    /// Runs one statement, and shows its rows one by one: for those that are too many to be held.
+    fn each(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        show: &mut dyn FnMut(&Row),
+    ) -> Result<(), LedgerError> {
+        self.query(sql, parameters)?.iter().for_each(show);
+        Ok(())
+    }
+
+    /// Whether it groups rows by hashing them. Where it sorts them instead, that takes longer than to look at each.
+    fn groups_by_hash(&self) -> bool;
+
     /// Begins a transaction that no other writer can come between.
     fn begin(&mut self) -> Result<(), LedgerError>;
 

@@ -4,6 +4,8 @@ use super::error::LedgerError;
 use super::sql::{Database, Row, Value};
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,7 +41,19 @@ impl Sqlite {
 
     /// Opens `path`, which must be there, for reading.
     pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
-        Self::with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        match Self::with_flags(path, flags) {
+            // Even a reader keeps an index of the log beside the file, where it may make one. Nobody has the file open for
+            // writing where there is no log: then it is read as one that does not change (sqlite.org/wal.html, 5).
+            Err(LedgerError::ReadOnly { .. } | LedgerError::Open { .. })
+                if path.is_file() && !beside(path, "-wal").exists() =>
+            {
+                let mut store = Self::with_flags(&unchanging(path), flags | OpenFlags::SQLITE_OPEN_URI)?;
+                path.clone_into(&mut store.path);
+                Ok(store)
+            }
+            opened => opened,
+        }
     }
 
     fn with_flags(path: &Path, flags: OpenFlags) -> Result<Self, LedgerError> {
@@ -83,6 +97,26 @@ impl Sqlite {
             _ => LedgerError::Database { place, reason },
         }
     }
+}
+
+/// A file that SQLite keeps beside its own.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// The URI of a file that does not change (sqlite.org/uri.html).
+fn unchanging(path: &Path) -> PathBuf {
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02x}").bytes()),
+            _ => uri.push(*byte),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    OsString::from_vec(uri).into()
 }
 
 /// A failed write of the log is an I/O error, and a full disk only by its extended code.
@@ -143,6 +177,32 @@ impl Database for Sqlite {
             rows.map(|row| row.map(Row)).collect()
         };
         read().map_err(|error| self.failed(&error))
+    }
+
+    fn each(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        show: &mut dyn FnMut(&Row),
+    ) -> Result<(), LedgerError> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut shown = Row(vec![Value::Null; statement.column_count()]);
+            let mut rows = statement.query(params_from_iter(parameters.iter().map(stored)))?;
+            while let Some(row) = rows.next()? {
+                for (column, cell) in shown.0.iter_mut().enumerate() {
+                    *cell = loaded(row.get_ref(column)?);
+                }
+                show(&shown);
+            }
+            Ok(())
+        };
+        read().map_err(|error| self.failed(&error))
+    }
+
+    /// It sorts them (sqlite.org/queryplanner.html).
+    fn groups_by_hash(&self) -> bool {
+        false
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {

@@ -94,10 +94,13 @@ proptest! {
             if number % 3 == 0 {
                 let Some(flush) = books.take_minute(number.to_string(), 0) else { continue };
                 for balance in &flush.balances {
-                    let own = flush.rows.iter().filter(|row| row.domain == balance.domain);
-                    let of_rows: u64 =
-                        own.filter(|row| row.kind == EnergyKind::Dynamic).map(|row| row.energy.0).sum();
+                    let own = || flush.rows.iter().filter(|row| row.domain == balance.domain);
+                    let dynamic = own().filter(|row| row.kind == EnergyKind::Dynamic);
+                    let of_rows: u64 = dynamic.map(|row| row.energy.0).sum();
                     prop_assert_eq!(of_rows, balance.attributed.0);
+                    // What is shared with nobody is a row too: all rows are what was metered and not lost.
+                    let all: u64 = own().map(|row| row.energy.0).sum();
+                    prop_assert_eq!(all, balance.metered.0 - balance.lost.0);
                     written += balance.metered.0;
                 }
             }

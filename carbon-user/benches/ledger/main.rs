@@ -1,0 +1,195 @@
+//! `cargo xtask bench ledger`: how long reports of a large ledger take, with the numbers of a year of hours of 200
+//! workloads in 3 domains, of 3 kinds. Sums are compared with what was put in.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark starts programs, looks at the clock and prints"
+)]
+
+#[path = "../kernel/doc.rs"]
+mod doc;
+
+use anyhow::{Context, Result, ensure};
+use carbon_user::attribution::uncertainty::Uncertainty;
+use carbon_user::carbon::Intensity;
+use carbon_user::ledger::query::{DAY, HOUR, Segment};
+use carbon_user::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
+use carbon_user::ledger::{Factor, Ledger, Location};
+use carbon_user::units::{CpuNanos, Microjoules, Pue, Quality};
+use clap::Parser;
+use rusqlite::Connection;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// 2026-01-01, in UTC.
+const BEGIN: i64 = 1_767_225_600;
+const DOMAINS: i64 = 3;
+const KINDS: i64 = 3;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Workloads.
+    #[arg(long, default_value_t = 200)]
+    workloads: i64,
+    /// Days of hours.
+    #[arg(long, default_value_t = 365)]
+    days: i64,
+    /// How often each is timed; the median is told.
+    #[arg(long, default_value_t = 5)]
+    times: usize,
+    /// The file whose section is written anew.
+    #[arg(long)]
+    document: Option<PathBuf>,
+    /// As cargo calls it.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let folder = tempfile::tempdir_in(std::env::temp_dir())?;
+    let path = folder.path().join("ledger.db");
+    let begun = Instant::now();
+    let rows = fill(&path, &arguments)?;
+    println!("{rows} hourly rows written in {:.0} s", begun.elapsed().as_secs_f64());
+    let bytes = std::fs::metadata(&path)?.len();
+    let mut table = String::from("| What | Rows read | Time, median |\n|---|---:|---:|\n");
+    let mut line = |what: &str, read: i64, took: Duration| {
+        println!("{what}: {read} rows in {:.3} s", took.as_secs_f64());
+        writeln!(table, "| {what} | {read} | {:.2} s |", took.as_secs_f64()).unwrap_or_default();
+    };
+    let days = rows / 24;
+    let end = BEGIN + arguments.days * DAY;
+    let took = median(arguments.times, || report(&path, end))?;
+    line("`carbon report --by namespace --per month`", days, took);
+    let of_level = |level_s: i64| Segment { level_s, start_s: BEGIN, end_s: end };
+    for (what, level, read) in
+        [("Sums of a year, from days", DAY, days), ("Sums of a year, from hours", HOUR, rows)]
+    {
+        let took = median(arguments.times.min(3), || sums(&path, of_level(level), rows))?;
+        line(what, read, took);
+    }
+    let text = format!(
+        "{rows} hourly rows ({} workloads, {DOMAINS} domains, {KINDS} kinds, {} days) in SQLite, {} MB with the days; the file \
+         is in the system's cache.\n\n{table}",
+        arguments.workloads,
+        arguments.days,
+        bytes / 1_000_000
+    );
+    doc::write(arguments.document.as_deref(), "ledger", &text)
+}
+
+/// Rows of all hours and days, in the order of their key. Names are made by a flush, as an agent does.
+fn fill(path: &Path, arguments: &Arguments) -> Result<i64> {
+    let mut ledger = Ledger::open(&Location::File(path.into()))?;
+    ledger.flush(&[names(arguments.workloads)])?;
+    drop(ledger);
+    let mut connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA synchronous = OFF")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch("DELETE FROM energy; DELETE FROM balance;")?;
+    let per_hour = arguments.workloads * DOMAINS * KINDS;
+    let rows = per_hour * arguments.days * 24;
+    transaction.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 - 1) \
+         INSERT INTO energy SELECT 3600, ?2 + 3600 * (i / ?3), 1, 1 + (i % ?3) / 9, 1 + (i % 9) / 3, i % 3, 1, 2, \
+         1000 + i % 997, i % 1013, 1.5, 2.5, 0 FROM n",
+        (rows, BEGIN, per_hour),
+    )?;
+    transaction.execute_batch(
+        "INSERT INTO energy SELECT 86400, (start_s / 86400) * 86400 AS day, node, workload, domain, kind, factor, quality, \
+         SUM(energy_uj), SUM(cpu_ns), SUM(common_uj), SUM(variance_uj2), rerated FROM energy WHERE level_s = 3600 \
+         GROUP BY day, node, workload, domain, kind, factor, quality, rerated; \
+         INSERT INTO balance SELECT level_s, start_s, domain, 1, SUM(energy_uj), \
+         SUM(CASE WHEN kind = 0 THEN energy_uj ELSE 0 END), SUM(CASE WHEN kind <> 0 THEN energy_uj ELSE 0 END), 0, 0 \
+         FROM energy GROUP BY level_s, start_s, domain",
+    )?;
+    transaction.commit()?;
+    connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+    Ok(rows)
+}
+
+fn names(workloads: i64) -> Flush {
+    let domains: Vec<DomainId> = (0..DOMAINS)
+        .map(|number| DomainId {
+            domain: format!("domain{number}"),
+            device: format!("device-{number}"),
+            source: "a benchmark".into(),
+            quality: Quality::Measured,
+        })
+        .collect();
+    let row = |number: i64, domain: &DomainId| EnergyRow {
+        workload: Workload {
+            identity: format!("/pods/{number}"),
+            kind: "container".into(),
+            name: format!("c{number}"),
+            namespace: Some(format!("ns{}", number % 20)),
+            ..Workload::default()
+        },
+        domain: domain.clone(),
+        kind: EnergyKind::Dynamic,
+        factor: Factor::new(Intensity::of_unknown_place(), Pue(1.2)),
+        quality: Quality::Measured,
+        energy: Microjoules(1),
+        cpu: CpuNanos(1),
+        uncertainty: Uncertainty::default(),
+    };
+    let balance = |domain: &DomainId| BalanceRow {
+        domain: domain.clone(),
+        covered_ns: 1,
+        metered: Microjoules(workloads.unsigned_abs()),
+        attributed: Microjoules(workloads.unsigned_abs()),
+        static_energy: Microjoules::ZERO,
+        lost: Microjoules::ZERO,
+        gaps: 0,
+    };
+    Flush {
+        node: "n".into(),
+        name: "names".into(),
+        start_s: BEGIN,
+        rows: (0..workloads).flat_map(|number| domains.iter().map(move |it| row(number, it))).collect(),
+        balances: domains.iter().map(balance).collect(),
+    }
+}
+
+/// The command itself, from its start to its end.
+fn report(path: &Path, end: i64) -> Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_carbon"))
+        .args(["report", "--by", "namespace", "--per", "month", "--format", "json"])
+        .args(["--from", "2026-01-01T00:00Z", "--to"])
+        .arg(time(end))
+        .env("CARBON_STORE", path)
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let holds = report.pointer("/reconciliation/holds").and_then(serde_json::Value::as_bool);
+    ensure!(holds == Some(true), "{report}");
+    Ok(())
+}
+
+fn time(instant_s: i64) -> String {
+    jiff::Timestamp::from_second(instant_s).map(|it| it.to_string()).unwrap_or_default()
+}
+
+/// In the library: a report always takes the coarsest level that there is.
+fn sums(path: &Path, segment: Segment, rows: i64) -> Result<()> {
+    let mut ledger = Ledger::open_to_read(&Location::File(path.into()))?;
+    let total: u64 = ledger.sums(&[segment])?.iter().map(|sum| sum.energy_uj).sum();
+    let expected: i64 = (0..rows).map(|row| 1000 + row % 997).sum();
+    ensure!(i64::try_from(total)? == expected, "{total} uJ are not {expected} uJ");
+    Ok(())
+}
+
+fn median(times: usize, mut what: impl FnMut() -> Result<()>) -> Result<Duration> {
+    let mut took = Vec::new();
+    for _ in 0..times.max(1) {
+        let begun = Instant::now();
+        what()?;
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    took.get(took.len() / 2).copied().context("nothing was timed")
+}
