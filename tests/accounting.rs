@@ -147,16 +147,20 @@ fn a_wrong_booking_is_noticed() {
             (0..count).map(|index| TestCgroup::new(&format!("wrong-{index}"))).collect();
         let limits = Limits { misbook_every: 50, ..Limits::default() };
         let mut accounting = open(rung, &root(), &topology(), limits).unwrap();
-        let start = edge(accounting.as_mut(), &cgroups);
-        let mut children: Vec<_> = cgroups
-            .iter()
-            .map(|cgroup| cgroup.start(&format!("exec {} spin {seconds}", load().display())))
-            .collect();
-        for child in &mut children {
-            assert!(child.wait().unwrap().success());
-        }
-        let end = edge(accounting.as_mut(), &cgroups);
-        assert_ne!(disagreements(&start, &end, &cgroups, 0.0), Vec::<String>::new(), "{rung}");
+        // Beside much else the hook says that it missed as much as is wrong of short loads: then longer ones tell.
+        let noticed = [1.0, 2.0, 4.0, 8.0].into_iter().any(|times| {
+            let start = edge(accounting.as_mut(), &cgroups);
+            let mut children: Vec<_> = cgroups
+                .iter()
+                .map(|cgroup| cgroup.start(&format!("exec {} spin {}", load().display(), times * seconds)))
+                .collect();
+            for child in &mut children {
+                assert!(child.wait().unwrap().success());
+            }
+            let end = edge(accounting.as_mut(), &cgroups);
+            !disagreements(&start, &end, &cgroups, 0.0).is_empty()
+        });
+        assert!(noticed, "{rung}");
     }
 }
 
@@ -343,7 +347,8 @@ fn time_is_conserved_and_idle_agrees() {
     let _alone = alone();
     for rung in exact_rungs("time_is_conserved_and_idle_agrees") {
         let mut accounting = open_rung(rung);
-        let idle = || {
+        // Idle and stolen time of all CPUs, by proc_stat(5).
+        let told = || {
             let stat = std::fs::read_to_string("/proc/stat").unwrap();
             let ticks: Vec<u64> = stat
                 .lines()
@@ -353,15 +358,22 @@ fn time_is_conserved_and_idle_agrees() {
                 .skip(1)
                 .map(|field| field.parse().unwrap())
                 .collect();
-            (ticks[3] + ticks[4]) as f64 * 1e7
+            ((ticks[3] + ticks[4]) as f64 * 1e7, ticks[7] as f64 * 1e7)
         };
         let cgroup = TestCgroup::new("half");
-        let (begin, idle_begin) = (std::time::Instant::now(), idle());
+        let (begin, (idle_begin, stolen_begin)) = (std::time::Instant::now(), told());
         let start = accounting.snapshot().unwrap();
+        // Where a machine is slow, a look itself takes a while, of which either may be in the difference.
+        let between = std::time::Instant::now();
         assert!(cgroup.start(&format!("exec {} spin 3", load().display())).wait().unwrap().success());
+        let all_cpus = |since: std::time::Instant| {
+            since.elapsed().as_nanos() as f64 * f64::from(topology().cpus_online())
+        };
+        let least = all_cpus(between);
         let end = accounting.snapshot().unwrap();
-        let wall = begin.elapsed().as_nanos() as f64 * f64::from(topology().cpus_online());
-        let idle = idle() - idle_begin;
+        let wall = all_cpus(begin);
+        let (idle, stolen) = told();
+        let (idle, stolen) = (idle - idle_begin, stolen - stolen_begin);
         let accounts = end.accounts.since(&start.accounts);
         let (grown, _) = end.usage.since(&start.usage);
         let slack = tolerance_ns(0.0) + 2e7 * f64::from(topology().cpus_online());
@@ -369,9 +381,11 @@ fn time_is_conserved_and_idle_agrees() {
         // In emulation, where a CPU wakes up late, /proc/stat is off by itself: by 2 % on 6.12, and by up to 9 % too
         // much on 7.3. The sum below holds there all the same.
         let relative = if is_slow() { 0.1 } else { 0.005 };
-        assert!((accounts.idle_ns as f64 - idle).abs() < relative * idle + slack);
+        // What a hypervisor takes of a CPU that idles may be idle time to the one and stolen time to the other.
+        assert!((accounts.idle_ns as f64 - idle).abs() < relative * idle + slack + stolen);
         let known = grown.total().0 + accounts.idle_ns + accounts.irq_steal_ns + accounts.missed_ns;
-        assert!((known as f64 - wall).abs() < 0.01 * wall + slack, "{known} of {wall}");
+        let allowed = 0.01 * wall + slack;
+        assert!((least - allowed..wall + allowed).contains(&(known as f64)), "{known} of {least} to {wall}");
         let kernel = WorkloadKey { class: Class::KernelThreads, ..WorkloadKey::cgroup(CgroupId::ROOT) };
         assert!(grown.rows().any(|(key, _)| key == kernel), "kernel threads are apart");
     }

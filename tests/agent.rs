@@ -4,6 +4,7 @@
 
 use carbon_user::ledger::{Ledger, Location};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,17 +17,17 @@ use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
 /// Microjoules that the counter moves by, every 20 ms.
-const STEP_UJ: u64 = 400_000;
+pub(crate) const STEP_UJ: u64 = 400_000;
 
 /// A sysfs with one package, whose counter moves until it is dropped.
-struct Machine {
+pub(crate) struct Machine {
     folder: tempfile::TempDir,
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sys = folder.path().join("sys");
         let zone = sys.join("class/powercap/intel-rapl:0");
@@ -51,20 +52,44 @@ impl Machine {
         Self { folder, stop, writer: Some(writer) }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn start(&self, more: &[&str]) -> Child {
+    pub(crate) fn start(&self, more: &[&str]) -> Child {
+        let more: Vec<&str> = ["--socket", "none"].into_iter().chain(more.iter().copied()).collect();
+        self.launch("cpustat", &more)
+    }
+
+    /// With files named in its environment.
+    pub(crate) fn start_with(&self, more: &[&str], files: &[(&str, &Path)]) -> Child {
+        let more: Vec<&str> = ["--socket", "none"].into_iter().chain(more.iter().copied()).collect();
+        self.command("cpustat", &more).envs(files.iter().copied()).spawn().unwrap()
+    }
+
+    pub(crate) fn launch(&self, accounting: &str, more: &[&str]) -> Child {
+        self.command(accounting, more).spawn().unwrap()
+    }
+
+    fn command(&self, accounting: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-        command.args(["agent", "--meter", "powercap", "--accounting", "cpustat", "--state", "none"]);
+        command.args(["agent", "--meter", "powercap", "--accounting", accounting, "--state", "none"]);
         command.arg("--sysfs-root").arg(self.path("sys")).arg("--resume").arg(self.path("agent.json"));
         command.arg("--store").arg(self.path("ledger.db")).args(more);
-        command.env("CARBON_ZONE", "FR").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+        command.env("CARBON_ZONE", "FR").stderr(Stdio::piped()).stdout(Stdio::null());
+        command
+    }
+
+    /// Metered energy of whole hours around `from_s` to `to_s`, in Unix time.
+    pub(crate) fn metered_between(&self, from_s: i64, to_s: i64) -> u64 {
+        let mut ledger = Ledger::open(&Location::File(self.path("ledger.db"))).unwrap();
+        let hour = |second: i64| second.div_euclid(3_600) * 3_600;
+        let segments = ledger.segments(hour(from_s), hour(to_s) + 3_600).unwrap();
+        ledger.balances(&segments).unwrap().iter().map(|(_, balance)| balance.metered_uj).sum()
     }
 
     /// Metered energy in the ledger, and how much of it is sampled; whether all of it balances.
-    fn written(&self) -> (u64, u64) {
+    pub(crate) fn written(&self) -> (u64, u64) {
         let mut ledger = Ledger::open(&Location::File(self.path("ledger.db"))).unwrap();
         let segments = ledger.segments(0, 4_000_000_000 / 86_400 * 86_400).unwrap();
         let (mut metered, mut given) = (0, 0);
@@ -80,8 +105,25 @@ impl Machine {
         (metered, sampled.map(|sum| sum.energy_uj).sum())
     }
 
+    /// Energy of each workload in the ledger whose cgroup is `cgroup` or below it.
+    pub(crate) fn energy_below(&self, cgroup: &Path) -> Vec<u64> {
+        let top = crate::support::root().cgroup2().unwrap().unwrap().path;
+        let own = format!("/{}", cgroup.strip_prefix(top).unwrap().display());
+        let mut ledger = Ledger::open(&Location::File(self.path("ledger.db"))).unwrap();
+        let segments = ledger.segments(0, 4_000_000_000 / 86_400 * 86_400).unwrap();
+        let mut energies: BTreeMap<String, u64> = BTreeMap::new();
+        let workloads = ledger.workloads().unwrap();
+        for sum in ledger.sums(&segments).unwrap() {
+            let path = &workloads[&sum.workload].identity;
+            if path.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+                *energies.entry(path.clone()).or_default() += sum.energy_uj;
+            }
+        }
+        energies.into_values().collect()
+    }
+
     /// The counter where the agent last read it.
-    fn marked(&self) -> u64 {
+    pub(crate) fn marked(&self) -> u64 {
         let text = fs::read_to_string(self.path("agent.json")).unwrap();
         let resume: serde_json::Value = serde_json::from_str(&text).unwrap();
         resume["edges"].as_array().unwrap().last().unwrap()["counters"][0]["raw_uj"].as_u64().unwrap()
@@ -102,7 +144,7 @@ fn send(child: &Child, signal: Signal) {
 }
 
 /// What it said, and its status.
-fn end(mut child: Child, signal: Signal) -> (String, Option<i32>) {
+pub(crate) fn end(mut child: Child, signal: Signal) -> (String, Option<i32>) {
     send(&child, signal);
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -219,7 +261,7 @@ impl Drop for Pod {
 }
 
 /// Sends a request and reads all of the answer.
-fn ask(address: &str, path: &str) -> Option<String> {
+pub(crate) fn ask(address: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();

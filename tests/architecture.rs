@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 23] = [
+const MODULES: [&str; 28] = [
     "clock",
     "units",
     "sysroot",
@@ -27,7 +27,12 @@ const MODULES: [&str; 23] = [
     "report",
     "agent",
     "metrics",
+    "api",
+    "dashboard",
+    "serve",
+    "tui",
     "cli",
+    "fuzz",
 ];
 
 /// A source file of carbon-user: its path below src, and its code without comments and unit tests.
@@ -101,18 +106,48 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     assert_eq!(holding(&["process::Command", "Command::new"]), ["cli/process.rs"]);
     assert_eq!(
         holding(&["std::net", "TcpStream", "UdpSocket", "tokio::net"]),
-        ["metrics/listen.rs", "metrics/server.rs"]
+        [
+            "api/peer.rs",
+            "api/server.rs",
+            "dashboard/server.rs",
+            "metrics/listen.rs",
+            "metrics/server.rs",
+            "metrics/tls.rs",
+            "serve/server.rs"
+        ]
     );
     // Container engines and the kubelet of this machine are asked by a thread of its own.
-    assert_eq!(holding(&["UnixStream"]), ["metadata/http.rs"]);
-    assert_eq!(holding(&["tonic::", "tonic_prost"]), ["metadata/cri.rs"]);
+    // The agent is asked by who wants to be measured by it.
+    assert_eq!(
+        holding(&["UnixStream"]),
+        ["api/client.rs", "api/peer.rs", "api/server.rs", "cli/run_agent.rs", "metadata/http.rs"]
+    );
+    assert_eq!(holding(&["tonic::client", "tonic::transport", "tonic_prost"]), ["metadata/cri.rs"]);
     // A server is asked only where the user names one, and never by what closes windows.
     assert_eq!(holding(&["tokio_postgres"]), ["ledger/postgres.rs", "ledger/tls.rs"]);
+    // Metrics are pushed by a thread of its own, to where the user says.
     assert_eq!(
         holding(&["ureq"]),
-        ["metadata/engine.rs", "metadata/http.rs", "metadata/kubelet.rs", "provider/http.rs"]
+        [
+            "metadata/engine.rs",
+            "metadata/http.rs",
+            "metadata/kubelet.rs",
+            "metrics/otlp/send.rs",
+            "provider/http.rs",
+            "provider/prometheus.rs"
+        ]
     );
-    assert_eq!(holding(&["crate::provider"]), ["cli/intensity.rs", "cli/live_values.rs"]);
+    assert_eq!(
+        holding(&["crate::provider"]),
+        [
+            "cli/error.rs",
+            "cli/import.rs",
+            "cli/intensity.rs",
+            "cli/live_values.rs",
+            "cli/report_source.rs",
+            "fuzz.rs"
+        ]
+    );
     for waits in ["rusqlite", "Ledger::"] {
         let found = holding(&[waits]);
         assert!(
@@ -124,25 +159,39 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
     }
 }
 
-/// Threads are the meters' lanes, which may block, the one that writes what may wait for a disk, and the load of a calibration;
+/// Threads are the meters' lanes, which may block, the one that writes what may wait for a disk, those of a terminal,
+/// and the load of a calibration;
 /// what the first two share with the window loop is mailboxes with a bound.
 #[test]
 fn drivers_are_read_by_lanes_and_nothing_locks() {
     assert_eq!(
         holding(&["thread::Builder", "thread::spawn", "thread::scope"]),
         [
+            "api/server.rs",
             "cli/background.rs",
             "cli/burst.rs",
             "ledger/postgres.rs",
             "metadata/worker.rs",
             "meters/lane.rs",
-            "metrics/server.rs"
+            "metrics/otlp/mod.rs",
+            "metrics/server.rs",
+            "serve/desk.rs",
+            "tui/thread.rs"
         ]
     );
     assert_eq!(holding(&["Mutex", "RwLock", "Condvar", "mpsc::channel", "unbounded"]), [""; 0]);
     assert_eq!(
         holding(&["mpsc"]),
-        ["cli/background.rs", "ledger/postgres.rs", "metadata/worker.rs", "meters/lane.rs"]
+        [
+            "api/server.rs",
+            "cli/agent/clients.rs",
+            "cli/background.rs",
+            "ledger/postgres.rs",
+            "metadata/worker.rs",
+            "meters/lane.rs",
+            "serve/desk.rs",
+            "tui/thread.rs"
+        ]
     );
     // The window loop's end of a mailbox waits until a deadline; without one only the threads themselves wait.
     let lane = sources().into_iter().find(|source| source.path == "meters/lane.rs").unwrap();
@@ -190,8 +239,9 @@ fn nothing_after_the_window_reads_a_counter() {
 #[test]
 fn unsafe_code_is_where_it_is_said_to_be() {
     let found = holding(&["unsafe {"]);
-    let allowed =
-        |path: &str| path.starts_with("sched/") || ["cli/process.rs", "cli/signals.rs"].contains(&path);
+    let allowed = |path: &str| {
+        path.starts_with("sched/") || ["api/peer.rs", "cli/process.rs", "cli/signals.rs"].contains(&path)
+    };
     assert!(found.iter().all(|path| allowed(path)), "{found:?}");
 }
 

@@ -1,5 +1,7 @@
 //! Doctor on fixture machines, and on this one.
 
+use crate::measuring::document;
+use crate::support;
 use carbon_user::cli::doctor::{Diagnosis, Findings, PerfEvents, RungFinding, diagnose};
 use carbon_user::meters::MeterFinding;
 use carbon_user::sched::Rung;
@@ -60,6 +62,9 @@ fn the_table_says_what_to_do() {
 
 #[test]
 fn the_json_is_stable() {
+    for diagnosis in [cloud(), strict()] {
+        document(diagnosis.to_json().unwrap().as_bytes());
+    }
     insta::assert_snapshot!("vm_hybrid_json", cloud().to_json().unwrap());
     insta::assert_snapshot!("metal_strict_json", strict().to_json().unwrap());
 }
@@ -99,11 +104,35 @@ fn the_quality_is_the_lower_of_time_and_joules() {
 fn this_machine_is_examined() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_carbon")).args(["doctor", "--format", "json"]).output().unwrap();
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = document(&output.stdout);
     assert_eq!(document["schema"], "carbon.doctor/1");
     assert_eq!(output.status.code(), Some(i32::from(document["usable"] == false)));
     let checks = document["checks"].as_array().unwrap();
     let release = checks.iter().find(|check| check["name"] == "release").unwrap();
     let here = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert!(release["finding"].as_str().unwrap().starts_with(here.trim()));
+}
+
+#[test]
+fn the_ways_of_accounting_are_put_side_by_side() {
+    let test = "the_ways_of_accounting_are_put_side_by_side";
+    if !support::kernel_or_skip(test) || !support::books_or_skip(test) {
+        return;
+    }
+    let _alone = support::alone();
+    let output = Command::new(env!("CARGO_BIN_EXE_carbon"))
+        .args(["doctor", "--balance", "1s", "--format", "json"])
+        .output()
+        .unwrap();
+    let document = document(&output.stdout);
+    assert_eq!(document["schema"], "carbon.balance/1");
+    assert_eq!(output.status.code(), Some(i32::from(document["balanced"] == false)));
+    let ways: Vec<&str> = document["accounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["accounting"].as_str().unwrap())
+        .collect();
+    assert_eq!(ways.len(), 3, "{ways:?}");
+    assert!(!document["rows"].as_array().unwrap().is_empty());
 }

@@ -258,7 +258,10 @@ fn faults_of_the_driver_pass_without_a_restart() {
     let devices = format!("gpu 0 {UUID} 20000\ngpu 1 GPU-2 30000\n");
     let Some(machine) = Machine::new("faults_of_the_driver", &[], &devices) else { return };
     let _alone = alone();
+    // As after a driver that was loaded again and found its devices in another order.
+    let exchanged = format!("gpu 1 {UUID} 20000\ngpu 0 GPU-2 30000\n");
     let faults = [
+        ("exchanged", exchanged),
         ("lost", "fail nvmlDeviceGetTotalEnergyConsumption 15\n".to_owned()),
         ("unloaded", "fail nvmlDeviceGetHandleByUUID 9\nfail nvmlInit_v2 9\n".to_owned()),
         ("unknown error", "fail nvmlDeviceGetTotalEnergyConsumption 999\n".to_owned()),
@@ -271,7 +274,7 @@ fn faults_of_the_driver_pass_without_a_restart() {
         let begun = Instant::now();
         let top = machine.start_top("6s");
         sleep(Duration::from_millis(1500));
-        machine.set(&format!("{devices}{line}"));
+        machine.set(&if what == "exchanged" { line } else { format!("{devices}{line}") });
         sleep(Duration::from_secs(1));
         machine.set(&devices);
         let (report, said) = finish(top);
@@ -285,7 +288,11 @@ fn faults_of_the_driver_pass_without_a_restart() {
         let domains = report["domains"].as_array().unwrap();
         let package = domains.iter().find(|domain| domain["domain"] == "package").unwrap();
         assert_eq!(package["unread"], 0, "{what}: {package}");
-        if what == "jump" {
+        if what == "exchanged" {
+            // The energy of the one never becomes the other's.
+            assert!(said.is_empty() && device["unread"] == 0 && device["gaps"] == 0, "{said}: {device}");
+            assert_near(joules, 20.0 * number(&report["duration_ns"]) / 1e9, "its own, by its UUID");
+        } else if what == "jump" {
             assert!(number(&device["gaps"]) >= 1.0 && number(&device["gap_ns"]) > 1e8, "{device}");
             assert!(report["notes"].to_string().contains("cannot be true"), "{}", report["notes"]);
         } else {
@@ -311,6 +318,31 @@ fn a_library_without_a_counter_is_sampled() {
     let doctor = machine.carbon(&["doctor"]).output().unwrap();
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(said.contains("reads its power, sampled"), "{said}");
+}
+
+/// A driver from before processes' use, parts and shared contexts: the device is metered, and what cannot be told is said.
+#[test]
+fn a_library_without_half_of_its_functions_still_meters() {
+    let devices = format!("gpu 0 {UUID} 25000\n");
+    let Some(machine) = Machine::new("a_library_without_half_of_its_functions", &["-DOLD"], &devices) else {
+        return;
+    };
+    let _alone = alone();
+    let cgroup = TestCgroup::new("gpu-old");
+    let mut child = cgroup.start("exec sleep 30");
+    let top = machine.start_top("3s");
+    sleep(Duration::from_secs(1));
+    machine.set(&format!("{devices}proc 0 {} 50 40000\n", child.id()));
+    let (report, _) = finish(top);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_reconciles(&report);
+    let joules = number(&gpu(&report)["metered_uj"]) / 1e6;
+    assert!((75.0..200.0).contains(&joules), "25 W for 3 s and 40 W more for two of them: {joules}");
+    // Who used it how much is made up from who held it.
+    assert_eq!(workload(&report, &cgroup)["quality"], "modelled");
+    let said = "how much each process uses: the driver's library lacks the function";
+    assert!(report["notes"].to_string().contains(said), "{}", report["notes"]);
 }
 
 #[test]

@@ -8,9 +8,11 @@ use carbon_user::carbon::kind::{Flow, Signal, Span};
 use carbon_user::carbon::series::{Point, Series};
 use carbon_user::carbon::{Intensity, Kind};
 use carbon_user::ledger::query::{Balance, DAY, HOUR, MINUTE};
-use carbon_user::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
-use carbon_user::ledger::sqlite::Sqlite;
-use carbon_user::ledger::{Factor, Ledger, LedgerError, Location};
+use carbon_user::ledger::rows::{
+    BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, RunEnd, RunEnergy, RunStart, RunStatus, Workload,
+};
+use carbon_user::ledger::runs::RunFilter;
+use carbon_user::ledger::{Factor, Ledger, LedgerError, Location, SumsCache};
 use carbon_user::units::{CpuNanos, GramsPerKwh, Microjoules, Pue, Quality};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -18,9 +20,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Unix time of a minute in 2026.
-const BEGIN: i64 = 1_767_225_600;
+pub(crate) const BEGIN: i64 = 1_767_225_600;
 
 fn domain() -> DomainId {
     DomainId {
@@ -41,7 +45,7 @@ fn workload(number: u64) -> Workload {
     }
 }
 
-fn factor(zone: &str) -> Factor {
+pub(crate) fn factor(zone: &str) -> Factor {
     Factor::new(Intensity::of(zone).unwrap(), Pue(1.2))
 }
 
@@ -79,14 +83,14 @@ pub(crate) fn minute(node: &str, start_s: i64, energies: &[(u64, u64)], rest: (u
 }
 
 /// Sums of an interval: of rows and of balances.
-fn totals(ledger: &mut Ledger, from: i64, to: i64) -> (u64, Balance) {
+pub(crate) fn totals(ledger: &mut Ledger, from: i64, to: i64) -> (u64, Balance) {
     let segments = ledger.segments(from, to).unwrap();
     let rows = ledger.sums(&segments).unwrap().iter().map(|sum| sum.energy_uj).sum();
     let balances = ledger.balances(&segments).unwrap();
     (rows, balances.into_iter().fold(Balance::default(), |sum, (_, balance)| sum.plus(balance)))
 }
 
-fn file(directory: &Path, name: &str) -> Location {
+pub(crate) fn file(directory: &Path, name: &str) -> Location {
     Location::File(directory.join(name))
 }
 
@@ -166,6 +170,58 @@ fn sums_are_exact_on_a_server() {
     });
 }
 
+/// What is flushed while another reads is in all of its sums or in none.
+fn a_reader_sees_one_instant(mut reader: Ledger, mut writer: Ledger) {
+    let to = BEGIN + DAY;
+    writer.flush(&[minute("n", BEGIN, &[(1, 100)], (10, 1))]).unwrap();
+    let (rows, balance) = reader
+        .snapshot(|reader| {
+            let segments = reader.segments(BEGIN, to)?;
+            let rows: u64 = reader.sums(&segments)?.iter().map(|sum| sum.energy_uj).sum();
+            writer.flush(&[minute("n", BEGIN + MINUTE, &[(1, 1000)], (10, 1))])?;
+            let balances = reader.balances(&segments)?;
+            Ok::<_, LedgerError>((rows, balances[0].1))
+        })
+        .unwrap();
+    assert_eq!((rows, balance.attributed_uj, balance.metered_uj), (100, 100, 111));
+    assert_eq!(totals(&mut reader, BEGIN, to).0, 1100, "and later all of it");
+    // Where it fails, the next one is not held up by it.
+    let failed: Result<(), _> = reader.snapshot(|_| Err(LedgerError::Overflow(1)));
+    assert!(matches!(failed, Err(LedgerError::Overflow(1))));
+    assert_eq!(reader.snapshot(Ledger::verify).unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn a_report_is_of_one_instant() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = file(directory.path(), "a.db");
+    let writer = Ledger::open(&at).unwrap();
+    a_reader_sees_one_instant(Ledger::open_to_read(&at).unwrap(), writer);
+    let Some(server) = Server::start_or_skip("a_report_is_of_one_instant") else { return };
+    let at = Location::Postgres(server.database("one"));
+    let writer = Ledger::open(&at).unwrap();
+    a_reader_sees_one_instant(Ledger::open_to_read(&at).unwrap(), writer);
+}
+
+#[test]
+fn a_ledger_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let mut ledger = Ledger::open(&Location::File(path.clone())).unwrap();
+    ledger.flush(&[minute("n", BEGIN, &[(1, 100)], (10, 1))]).unwrap();
+    for end in ["", "-wal", "-shm"] {
+        let name = format!("{}{end}", path.display());
+        let mode = fs::metadata(&name).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // What its owner has opened to others stays so.
+    drop(ledger);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    drop(Ledger::open(&Location::File(path.clone())).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
 /// What does not balance, overflows or is in the middle of a minute is refused, and nothing of it is kept.
 fn bad_rows_are_refused(mut ledger: Ledger) {
     let good = minute("n", BEGIN, &[(1, 100)], (10, 1));
@@ -183,6 +239,42 @@ fn bad_rows_are_refused(mut ledger: Ledger) {
     assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY), (0, Balance::default()));
     assert_eq!(ledger.flush(&[good]).unwrap(), 1);
     assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY).0, 100);
+}
+
+/// Whatever a workload or its node is called, its energy is written, found again and carried elsewhere.
+fn names_of_any_characters_are_kept(mut ledger: Ledger, mut other: Ledger) {
+    // As no index holds them: of random characters, which cannot be compressed.
+    let long: String = (0..4000_u64)
+        .map(|n| char::from(b'!' + u8::try_from((n * n * 2_654_435_761) >> 13 & 63).unwrap()))
+        .collect();
+    let names =
+        [long.as_str(), "a\0b", "'; DROP TABLE run; --", "\u{1b}[31m\n\r\u{85}", "%_$1", "\u{1f331}", ""];
+    for (number, name) in names.iter().enumerate() {
+        let start_s = BEGIN + i64::try_from(number).unwrap() * MINUTE;
+        let mut flush =
+            minute(&format!("node {}", name.get(..60).unwrap_or(name)), start_s, &[(1, 100)], (10, 1));
+        flush.rows[0].workload.identity = format!("/{number}/{name}");
+        flush.rows[0].workload.namespace = Some((*name).to_owned());
+        assert_eq!(ledger.flush(std::slice::from_ref(&flush)).unwrap(), 1, "{name:?}");
+        assert_eq!(ledger.flush(&[flush]).unwrap(), 0, "{name:?} is known again");
+    }
+    let mut lines = Vec::new();
+    ledger.export(&mut lines).unwrap();
+    other.import(&mut lines.as_slice()).unwrap();
+    for ledger in [&mut ledger, &mut other] {
+        assert_eq!(totals(ledger, BEGIN, BEGIN + DAY).0, 700);
+        assert_eq!((ledger.workloads().unwrap().len(), ledger.verify().unwrap().faults), (7, Vec::new()));
+    }
+}
+
+#[test]
+fn a_name_keeps_no_energy_from_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |name| Ledger::open(&file(directory.path(), name)).unwrap();
+    names_of_any_characters_are_kept(open("a.db"), open("b.db"));
+    let Some(server) = Server::start_or_skip("a_name_keeps_no_energy_from_being_written") else { return };
+    let open = |name| Ledger::open(&Location::Postgres(server.database(name))).unwrap();
+    names_of_any_characters_are_kept(open("a"), open("b"));
 }
 
 #[test]
@@ -205,7 +297,7 @@ fn a_connection_may_be_encrypted() {
     // The server takes the new settings in its own time.
     let mut ledger = (0..100)
         .find_map(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
             open(&by_name, &roots).ok()
         })
         .unwrap_or_else(|| open(&by_name, &roots).unwrap());
@@ -357,95 +449,123 @@ fn hours_are_rated_again_once() {
     });
 }
 
-/// Two connections write the same minutes of two nodes at once: every row is there, once.
-fn two_writers_do_not_disturb(location: &Location) {
-    drop(Ledger::open(location).unwrap());
-    std::thread::scope(|scope| {
-        for node in ["one", "two"] {
-            scope.spawn(move || {
-                let mut ledger = Ledger::open(location).unwrap();
-                for number in 0..40 {
-                    let flush = minute(node, BEGIN + number * MINUTE, &[(1, 1000), (2, 1)], (1, 1));
-                    assert_eq!(ledger.flush(&[flush]).unwrap(), 1);
-                }
-            });
-        }
-    });
-    let mut ledger = Ledger::open(location).unwrap();
-    assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY).0, 2 * 40 * 1001);
+/// A run of an hour and a half by the yearly average of a zone.
+fn a_run(id: &str, zone: &str, start_s: i64) -> (RunStart, RunEnd) {
+    let start =
+        RunStart { id: id.into(), node: "n".into(), start_us: start_s * 1_000_000, ..RunStart::default() };
+    let energy = |kind, uj| RunEnergy {
+        kind,
+        factor: factor(zone),
+        recorded: None,
+        quality: Quality::Measured,
+        energy: Microjoules(uj),
+        stddev_uj: 1.0,
+    };
+    let end = RunEnd {
+        status: RunStatus::Done,
+        exit_status: 0,
+        end_us: (start_s + 5400) * 1_000_000 - 1,
+        duration_ns: 5_400_000_000_000,
+        outlived_by: 0,
+        cpu: CpuNanos(1),
+        accounting: "proc".into(),
+        attribution: "cpu-time".into(),
+        static_policy: "separate".into(),
+        hardware: "a test".into(),
+        report: "null".into(),
+        energies: vec![energy(EnergyKind::Dynamic, 7), energy(EnergyKind::Static, 3)],
+        domains: Vec::new(),
+    };
+    (start, end)
+}
+
+/// A run whose whole time is known later is rated again, once; what was recorded is kept.
+fn runs_are_rated_again(mut ledger: Ledger) {
+    let hourly = Kind { span: Span::Hour, flow: Flow::Unstated, ..Kind::YEARLY };
+    // Two of France, one of them longer than what is known, and one of Germany.
+    for (start, end) in
+        [a_run("aaaa", "FR", BEGIN + 60), a_run("bbbb", "FR", BEGIN + HOUR), a_run("cccc", "DE", BEGIN + 60)]
+    {
+        ledger.begin_run(&start).unwrap();
+        ledger.end_run(&start, &end).unwrap();
+    }
+    let begun =
+        RunStart { id: "dddd".into(), node: "n".into(), start_us: BEGIN * 1_000_000, ..RunStart::default() };
+    ledger.begin_run(&begun).unwrap();
+    let before = ledger.runs(&RunFilter::default()).unwrap();
+    let marginal = series("FR", Kind { signal: Signal::Marginal, ..hourly }, &[(BEGIN, BEGIN + DAY, 70.0)]);
+    assert!(matches!(ledger.rerate(&marginal, "FR"), Err(LedgerError::Kinds(_))));
+    assert_eq!(ledger.runs(&RunFilter::default()).unwrap(), before);
+    // Of the first run 59 minutes at 20 and 31 at 200 g/kWh.
+    let known = series("FR", hourly, &[(BEGIN, BEGIN + HOUR, 20.0), (BEGIN + HOUR, BEGIN + 2 * HOUR, 200.0)]);
+    let done = ledger.rerate(&known, "FR").unwrap();
+    assert_eq!((done.runs, done.uncovered_runs, done.hours), (1, 1, 0));
+    let runs = ledger.runs(&RunFilter::default()).unwrap();
+    let run = |id: &str| runs.iter().find(|run| run.start.id == id).unwrap();
+    let rated = run("aaaa").end.as_ref().unwrap();
+    for row in &rated.energies {
+        let mean = (59.0 * 20.0 + 31.0 * 200.0) / 90.0;
+        assert!((row.factor.intensity.g_per_kwh.0 - mean).abs() < 1e-9, "{row:?}");
+        assert_eq!((row.factor.pue, row.recorded.clone()), (Pue(1.2), Some(factor("FR"))));
+    }
+    let energies = |end: &RunEnd| end.energies.iter().map(|row| row.energy).collect::<Vec<_>>();
+    assert_eq!(energies(rated), [Microjoules(7), Microjoules(3)]);
+    for id in ["bbbb", "cccc", "dddd"] {
+        assert_eq!(run(id), before.iter().find(|run| run.start.id == id).unwrap());
+    }
+    let other = series("FR", hourly, &[(BEGIN, BEGIN + HOUR + HOUR / 2 + 60, 500.0)]);
+    assert_eq!(ledger.rerate(&other, "FR").unwrap().runs, 0, "once");
+    assert_eq!(ledger.runs(&RunFilter::default()).unwrap(), runs);
     assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new());
 }
 
 #[test]
-fn two_writers_lose_nothing() {
+fn runs_are_rated_again_once() {
     let directory = tempfile::tempdir().unwrap();
-    two_writers_do_not_disturb(&file(directory.path(), "a.db"));
-    let Some(server) = Server::start_or_skip("two_writers_lose_nothing") else { return };
-    two_writers_do_not_disturb(&Location::Postgres(server.database("two")));
+    runs_are_rated_again(Ledger::open(&file(directory.path(), "a.db")).unwrap());
+    let Some(server) = Server::start_or_skip("runs_are_rated_again_once") else { return };
+    runs_are_rated_again(Ledger::open(&Location::Postgres(server.database("runs_again"))).unwrap());
 }
 
+/// What is remembered is what would be read, before and after more was written; and who only reads changes nothing.
 #[test]
-fn a_full_disk_loses_nothing_once_it_is_free() {
+fn sums_that_are_remembered_are_those_that_are_read() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("a.db");
-    let mut ledger = Ledger::open(&Location::File(path.clone())).unwrap();
-    let of =
-        |number: i64| minute("n", BEGIN + number * MINUTE, &[(u64::try_from(number).unwrap(), 1000)], (1, 1));
-    assert_eq!(ledger.flush(&[of(0)]).unwrap(), 1);
-    drop(ledger);
-    let mut full = Sqlite::open(&path).unwrap();
-    full.limit_pages(30).unwrap();
-    let mut full = Ledger::with(Box::new(full)).unwrap();
-    let waiting: Vec<Flush> = (1..400).map(of).collect();
-    let error = full.flush(&waiting).unwrap_err();
-    assert!(matches!(error, LedgerError::Full { .. }), "{error}");
-    assert!(error.to_string().contains("no space is left"), "{error}");
-    // What could not be written is tried again, whole.
-    let mut free = Ledger::open(&Location::File(path)).unwrap();
-    assert_eq!(totals(&mut free, BEGIN, BEGIN + DAY).0, 1000);
-    assert_eq!(free.flush(&waiting).unwrap(), waiting.len());
-    assert_eq!(totals(&mut free, BEGIN, BEGIN + DAY).0, 400 * 1000);
-    assert_eq!(free.verify().unwrap().faults, Vec::<String>::new());
-}
-
-#[test]
-fn a_damaged_file_is_told_and_kept() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("a.db");
-    fs::write(&path, "this is no ledger, but it is long enough to be looked at ".repeat(30)).unwrap();
-    let error = Ledger::open(&Location::File(path.clone())).unwrap_err().to_string();
-    assert!(error.contains("is damaged or is no ledger") && error.contains("keep the file"), "{error}");
-    assert!(fs::read_to_string(&path).unwrap().starts_with("this is no ledger"));
-    // A sound one that a newer carbon has written, and one whose sums were tampered with.
-    let path = directory.path().join("b.db");
-    let mut ledger = Ledger::open(&Location::File(path.clone())).unwrap();
-    ledger.flush(&[minute("n", BEGIN, &[(1, 100)], (1, 1))]).unwrap();
-    drop(ledger);
-    let raw = |sql: &str| {
-        use carbon_user::ledger::sql::Database;
-        Sqlite::open(&path).unwrap().batch(sql).unwrap();
-    };
-    raw(
-        "UPDATE energy SET energy_uj = energy_uj + 1 WHERE level_s = 3600; UPDATE factor SET g_per_kwh = 1.0;",
-    );
-    let faults = Ledger::open(&Location::File(path.clone())).unwrap().verify().unwrap().faults.join("\n");
-    assert!(faults.contains("not the sum of its parts"), "{faults}");
-    assert!(faults.contains("do not have what was attributed"), "{faults}");
-    assert!(faults.contains("not what its hash says"), "{faults}");
-    raw("UPDATE meta SET value = 99 WHERE name = 'schema'");
-    let error = Ledger::open(&Location::File(path)).unwrap_err();
-    assert!(matches!(error, LedgerError::Newer { found: 99, .. }), "{error}");
-}
-
-#[test]
-fn a_server_that_stops_is_an_error_and_no_hang() {
-    let Some(mut server) = Server::start_or_skip("a_server_that_stops_is_an_error_and_no_hang") else {
-        return;
-    };
-    let mut ledger = Ledger::open(&Location::Postgres(server.database("stop"))).unwrap();
-    let flush = minute("n", BEGIN, &[(1, 100)], (1, 1));
-    ledger.flush(std::slice::from_ref(&flush)).unwrap();
-    server.stop();
-    let error = ledger.flush(&[minute("n", BEGIN + MINUTE, &[(1, 100)], (1, 1))]).unwrap_err();
-    assert!(matches!(error, LedgerError::Database { .. }), "{error}");
+    let location = file(directory.path(), "ledger.db");
+    let mut writer = Ledger::open(&location).unwrap();
+    let cache = Arc::new(SumsCache::new(10_000));
+    let limit = Duration::from_mins(1);
+    for day in 0..12 {
+        for number in 0..6 {
+            let start_s = BEGIN + day * DAY + number * 7 * MINUTE;
+            writer.flush(&[minute("n", start_s, &[(1, 5_000_001), (2, 77)], (1_000, 3))]).unwrap();
+        }
+        for (from, to) in [(BEGIN, BEGIN + 20 * DAY), (BEGIN + 3 * HOUR, BEGIN + 9 * DAY + 11 * MINUTE)] {
+            let read = |ledger: &mut Ledger| {
+                let segments = ledger.segments(from, to).unwrap();
+                ledger.sums(&segments).unwrap()
+            };
+            let plain = read(&mut Ledger::open_to_read(&location).unwrap());
+            let mut reader =
+                Ledger::open_read_only(&location, limit).unwrap().remembering(Arc::clone(&cache));
+            for _ in 0..2 {
+                let remembered = read(&mut reader);
+                assert_eq!(remembered.len(), plain.len());
+                for (one, other) in remembered.iter().zip(&plain) {
+                    assert_eq!(
+                        (one.workload, one.factor, one.energy_uj),
+                        (other.workload, other.factor, other.energy_uj)
+                    );
+                    assert_eq!(
+                        (one.kind, one.quality, one.cpu_ns),
+                        (other.kind, other.quality, other.cpu_ns)
+                    );
+                    assert!((one.variance_uj2 - other.variance_uj2).abs() <= 1e-9 * other.variance_uj2);
+                }
+            }
+        }
+    }
+    assert!(cache.rows() > 0, "nothing was remembered: the test shows nothing");
+    let mut reader = Ledger::open_read_only(&location, limit).unwrap();
+    assert!(reader.flush(&[minute("n", BEGIN, &[(1, 1)], (0, 0))]).is_err(), "who only reads wrote");
 }

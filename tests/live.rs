@@ -12,13 +12,13 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 /// A server that answers each request by a function of its head, and remembers the heads.
-struct Stub {
-    url: String,
+pub(crate) struct Stub {
+    pub(crate) url: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Stub {
-    fn new(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Self {
+    pub(crate) fn new(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -47,7 +47,7 @@ impl Stub {
         Self { url, heads }
     }
 
-    fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 }
@@ -66,7 +66,7 @@ fn said(arguments: &[&str]) -> Value {
     document(&output.stdout)
 }
 
-fn documented(service: &str, request: &str) -> String {
+pub(crate) fn documented(service: &str, request: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/signal-apis.json");
     let all: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     all[service][request].to_string()
@@ -117,6 +117,18 @@ fn a_service_that_fails_is_told_and_the_table_stands_in() {
     // The answer of another zone, and none.
     let other = Stub::new(|_| (200, documented("electricitymaps_v3", "GET /carbon-intensity/latest")));
     assert!(ask(&other)["notes"].to_string().contains("it is of DE, not of FR"));
+    // A value of a time that has not come, and one of an hour that is over.
+    let dated = |at: &'static str| {
+        let latest = documented("electricitymaps_v3", "GET /carbon-intensity/latest");
+        let mut answer: Value = serde_json::from_str(&latest).unwrap();
+        (answer["zone"], answer["datetime"]) = ("FR".into(), at.into());
+        Stub::new(move |_| (200, answer.to_string()))
+    };
+    let live = ask(&dated("2999-01-01T00:00:00Z"));
+    assert_eq!(live["g_per_kwh"], 41.44);
+    assert!(live["notes"].to_string().contains("which has not come yet"), "{}", live["notes"]);
+    let live = ask(&dated("2026-01-01T00:00:00Z"));
+    assert!(live["notes"].to_string().contains(" h old"), "{}", live["notes"]);
     let nonsense = Stub::new(|_| (200, "<html>".into()));
     assert_eq!(ask(&nonsense)["g_per_kwh"], 41.44);
     // Nobody there.

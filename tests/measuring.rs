@@ -572,13 +572,16 @@ fn the_live_table_is_drawn_and_ends_with_an_interrupt() {
         return;
     }
     let _alone = alone();
-    let line = format!("exec env --default-signal timeout -s INT 3 {} top", env!("CARGO_BIN_EXE_carbon"));
+    let line = format!(
+        "exec env --default-signal timeout --foreground -s INT 3 {} top",
+        env!("CARGO_BIN_EXE_carbon")
+    );
     let output = Command::new("script")
         .args(["--quiet", "--return", "--command", &line, "/dev/null"])
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("WORKLOAD") && text.contains("CPU time (books)"), "{text}");
+    assert!(text.contains("WORKLOAD") && text.contains("CPU time: books"), "{text}");
     assert!(text.trim_end().ends_with("\u{1b}[?25h"), "the cursor is back: {text:?}");
 }

@@ -262,3 +262,35 @@ fn a_counter_that_wraps_within_a_window_loses_nothing() {
         }
     }
 }
+
+/// A server's own meter, by the ACPI driver, beside the processor's.
+#[test]
+fn the_sum_is_held_against_the_machines_own_meter() {
+    let _alone = alone();
+    let tree = Tree::new(262_143_328_850);
+    let sensor = tree.directory.path().join("class/hwmon/hwmon0/device");
+    fs::create_dir_all(&sensor).unwrap();
+    fs::write(sensor.join("name"), "power_meter\n").unwrap();
+    fs::write(sensor.join("power1_average_interval"), "1000\n").unwrap();
+    // 46 W of parts.
+    for (watts, said, advised) in
+        [(100, "the rest is what no meter has", false), (20, "cannot exceed the whole", true)]
+    {
+        fs::write(sensor.join("power1_average"), format!("{watts}000000\n")).unwrap();
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_carbon"));
+        doctor.args(["doctor", "--format", "json", "--sysfs-root"]).arg(tree.directory.path());
+        let output = doctor.env("CARBON_STATE", "none").env("CARBON_STORE", "none").output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let meters = report["meters"].as_array().unwrap();
+        let of = |name: &str| meters.iter().find(|meter| meter["name"] == name);
+        let sum = of("powercap against hwmon power_meter power1").unwrap_or_else(|| panic!("{report:#}"));
+        assert!(sum["reason"].as_str().unwrap().contains(said), "{watts} W: {sum}");
+        assert_eq!(sum["advice"].is_string(), advised, "{sum}");
+        assert_eq!(of("powercap").unwrap()["reason"], "reads intel-rapl:0, intel-rapl:0:0", "{report:#}");
+        let alone = of("hwmon").unwrap()["reason"].as_str().unwrap();
+        assert!(
+            alone.contains("no joule may count twice") || alone.contains("between several packages"),
+            "{alone}"
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use arc_swap::ArcSwap;
 use carbon_user::agent::{DomainSums, DomainTotals, Published, Who, WorkloadTotals};
 use carbon_user::metrics::server::Limits;
-use carbon_user::metrics::{Feed, Listen, Server, Token};
+use carbon_user::metrics::{Aliases, Feed, Listen, Server, Token};
 use carbon_user::units::{CpuNanos, Microjoules, Quality, Watts};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-fn published(windows: u64, joules: u64) -> Published {
+pub(crate) fn published(windows: u64, joules: u64) -> Published {
     let workload = |index: u64| WorkloadTotals {
         who: Arc::new(Who {
             identity: format!("/system.slice/w{index}.service"),
@@ -52,7 +52,7 @@ fn published(windows: u64, joules: u64) -> Published {
     }
 }
 
-fn feed(published: Published) -> Feed {
+pub(crate) fn feed(published: Published) -> Feed {
     Feed { published: Arc::new(ArcSwap::from_pointee(published)), ..Feed::default() }
 }
 
@@ -205,9 +205,13 @@ fn said(output: &Output) -> String {
 #[test]
 fn promtool_finds_nothing_to_say() {
     let Some(mut promtool) = program("promtool", "promtool_finds_nothing_to_say") else { return };
-    let server = Server::start(any_port(), feed(published(1, 10)), Limits::default()).unwrap();
+    // Names of Scaphandre are not all as promtool would have them: it is for micro-units.
+    let aliases = Aliases::parse("kepler").unwrap();
+    let feed = Feed { aliases, ..feed(published(1, 10)) };
+    let server = Server::start(any_port(), feed, Limits::default()).unwrap();
     wait_ready(server.address());
     let answer = get(server.address(), "/metrics", "");
+    assert!(answer.contains("kepler_node_cpu_joules_total"), "{answer}");
     let text = answer.split_once("\r\n\r\n").unwrap().1;
     let mut child = promtool
         .args(["check", "metrics"])
@@ -233,7 +237,8 @@ impl Drop for Running {
 #[test]
 fn prometheus_scrapes_it_and_the_sums_are_right() {
     let Some(mut prometheus) = program("prometheus", "prometheus_scrapes_it") else { return };
-    let feed = feed(published(1, 100));
+    let aliases = Aliases::parse("kepler,scaphandre").unwrap();
+    let feed = Feed { aliases, ..feed(published(1, 100)) };
     let server = Server::start(any_port(), feed, Limits { series: 4, ..Limits::default() }).unwrap();
     wait_ready(server.address());
     let folder = tempfile::tempdir().unwrap();
@@ -284,6 +289,11 @@ fn prometheus_scrapes_it_and_the_sums_are_right() {
     near("sum(carbon_node_energy_joules_total)", 100.0);
     near("count(carbon_workload_energy_joules_total)", 5.0);
     near("up", 1.0);
+    // The same under the names of others.
+    near("sum(kepler_node_cpu_joules_total)", 100.0);
+    near("scaph_host_energy_microjoules", 100.0e6);
+    near("sum(scaph_socket_power_microwatts)", 10.0e6);
+    near("sum(scaph_process_power_consumption_microwatts)", 4.0e6);
 }
 
 /// Rules and alerts are right, and each alert is tried, by `deploy/prometheus/carbon_test.yml`.
@@ -291,15 +301,22 @@ fn prometheus_scrapes_it_and_the_sums_are_right() {
 fn the_rules_pass_their_cases() {
     let Some(_) = program("promtool", "the_rules_pass_their_cases") else { return };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus");
-    for arguments in [&["check", "rules", "carbon_rules.yml"][..], &["test", "rules", "carbon_test.yml"]] {
+    for arguments in [
+        &["check", "rules", "carbon_rules.yml", "kepler_rules.yml"][..],
+        &["test", "rules", "carbon_test.yml", "kepler_test.yml"],
+    ] {
         let output = Command::new("promtool").args(arguments).current_dir(&folder).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
     }
     let rules = fs::read_to_string(folder.join("carbon_rules.yml")).unwrap();
     let cases = fs::read_to_string(folder.join("carbon_test.yml")).unwrap();
+    let runbooks = fs::read_to_string(folder.join("../../docs/runbooks.md")).unwrap();
     for line in rules.lines() {
         if let Some(alert) = line.trim().strip_prefix("- alert: ") {
             assert!(cases.contains(&format!("alertname: {alert}\n    exp_alerts:\n")), "no case for {alert}");
+            let place = format!("runbook_url: 'docs/runbooks.md#{}'\n", alert.to_lowercase());
+            assert!(rules.contains(&place), "{alert} has no page");
+            assert!(runbooks.contains(&format!("\n## {alert}\n")), "{alert} is not in docs/runbooks.md");
         }
     }
 }

@@ -1,7 +1,7 @@
 /*
  * A stand-in for NVIDIA's management library, with a machine that a text file describes. The file, named by the
- * environment variable STANDIN_NVML, is read anew at each call, so that a test changes the machine while a program
- * runs. Signatures are those of the public header (NVML API reference).
+ * environment variable STANDIN_NVML, else "machine" beside the library, is read anew at each call, so that a test changes
+ * the machine while a program runs. Signatures are those of the public header (NVML API reference).
  *
  *   gpu INDEX UUID IDLE_MW            a device; its energy counter runs from the loading of the library
  *   proc INDEX PID SM_PERCENT MW [PART]  a process on it, with the power that it adds
@@ -10,28 +10,37 @@
  *   fail FUNCTION CODE                that function returns CODE
  *   hang FUNCTION                     that function waits until the line is gone
  *   energy INDEX MILLIJOULES          the counter stands at this value
+ *   counter INDEX FILE                the counter is what the file beside this one holds, in microjoules; where it holds no
+ *                                     number reading fails with an unknown error, and without the file the device is lost
  *
- * Build with -DNO_COUNTER for a library that lacks the energy counter's function.
+ * Build with -DNO_COUNTER for a library that lacks the energy counter's function, with -DOLD for one that lacks those of
+ * processes' use, of parts and of shared contexts too.
  */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { OK = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 };
+enum { OK = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, LOST = 15, UNKNOWN = 999 };
 enum { MAX = 16 };
 
 typedef struct { unsigned pid; unsigned long long memory; unsigned gi, ci; } process_info;
 typedef struct { unsigned pid; unsigned long long us; unsigned sm, mem, enc, dec; } utilization;
 typedef struct { unsigned sm, copy, dec, enc, jpeg, ofa, gi_slices, ci_slices; unsigned long long memory; } attributes;
 
-static struct { int there; char uuid[64]; double idle_mw; int fixed; unsigned long long fixed_mj; } gpus[MAX];
+static struct { int there; char uuid[64]; double idle_mw; int fixed; unsigned long long fixed_mj; char counter[64]; } gpus[MAX];
 static struct { int gpu, part; unsigned pid, sm; double mw; } procs[MAX];
 static struct { int gpu, number; char uuid[64]; unsigned slices; } parts[MAX];
 static struct { int gpu; unsigned pid; } shared[MAX];
 static int n_procs, n_parts, n_shared, n_gpus;
-static double mj[MAX], last_s;
+static struct { char uuid[64]; double mj; } energies[4 * MAX];
+static double last_s;
 
 static double clock_s(clockid_t id)
 {
@@ -49,6 +58,51 @@ static double power_mw(int gpu)
 	return sum;
 }
 
+/* The file that describes the machine. */
+static const char *machine(void)
+{
+	static char beside[PATH_MAX];
+	const char *named = getenv("STANDIN_NVML");
+	Dl_info own;
+	if (named)
+		return named;
+	if (!beside[0] && dladdr((void *)machine, &own)) {
+		snprintf(beside, sizeof beside, "%s", own.dli_fname);
+		char *end = strrchr(beside, '/');
+		snprintf(end ? end + 1 : beside, 16, "machine");
+	}
+	return beside;
+}
+
+/* A counter that a file beside the machine's holds. */
+__attribute__((unused)) static int counted(const char *name, unsigned long long *mj)
+{
+	char path[PATH_MAX], text[64] = "", *end;
+	snprintf(path, sizeof path, "%s", machine());
+	end = strrchr(path, '/');
+	end = end ? end + 1 : path;
+	snprintf(end, path + sizeof path - end, "%s", name);
+	FILE *file = fopen(path, "r");
+	if (!file)
+		return LOST;
+	size_t length = fread(text, 1, sizeof text - 1, file);
+	fclose(file);
+	text[length] = 0;
+	errno = 0;
+	*mj = strtoull(text, &end, 10) / 1000;
+	return errno || !isdigit((unsigned char)text[0]) || (*end && *end != '\n') ? UNKNOWN : OK;
+}
+
+/* What a device has used: its own, wherever it stands in the list. */
+static double *energy_of(int gpu)
+{
+	int i = 0;
+	while (i < 4 * MAX - 1 && energies[i].uuid[0] && strcmp(energies[i].uuid, gpus[gpu].uuid))
+		i++;
+	strcpy(energies[i].uuid, gpus[gpu].uuid);
+	return &energies[i].mj;
+}
+
 /* Reads the file; gives the code that FUNCTION is to fail with, or -1 where it is to hang. */
 static int load(const char *function)
 {
@@ -57,12 +111,11 @@ static int load(const char *function)
 	double now = clock_s(CLOCK_MONOTONIC);
 	for (gpu = 0; gpu < MAX; gpu++)
 		if (gpus[gpu].there && last_s > 0)
-			mj[gpu] += power_mw(gpu) * (now - last_s);
+			*energy_of(gpu) += power_mw(gpu) * (now - last_s);
 	last_s = now;
 	n_procs = n_parts = n_shared = n_gpus = 0;
 	memset(gpus, 0, sizeof gpus);
-	const char *path = getenv("STANDIN_NVML");
-	FILE *file = path ? fopen(path, "r") : NULL;
+	FILE *file = fopen(machine(), "r");
 	while (file && fgets(line, sizeof line, file)) {
 		double mw;
 		unsigned pid, sm, slices;
@@ -97,6 +150,8 @@ static int load(const char *function)
 		} else if (sscanf(line, "energy %d %llu", &gpu, &value) == 2) {
 			gpus[gpu].fixed = 1;
 			gpus[gpu].fixed_mj = value;
+		} else if (sscanf(line, "counter %d %63s", &gpu, word) == 2) {
+			strcpy(gpus[gpu].counter, word);
 		}
 	}
 	if (file)
@@ -153,11 +208,13 @@ int nvmlDeviceGetName(void *handle, char *to, unsigned room) { DEVICE; snprintf(
 int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *mw) { DEVICE; *mw = 300000; return OK; }
 int nvmlDeviceGetPowerUsage(void *handle, unsigned *mw) { DEVICE; *mw = (unsigned)power_mw(k); return OK; }
 
-#ifndef NO_COUNTER
+#if !defined NO_COUNTER && !defined OLD
 int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *out)
 {
 	DEVICE;
-	*out = gpus[k].fixed ? gpus[k].fixed_mj : (unsigned long long)mj[k];
+	if (gpus[k].counter[0])
+		return counted(gpus[k].counter, out);
+	*out = gpus[k].fixed ? gpus[k].fixed_mj : (unsigned long long)*energy_of(k);
 	return OK;
 }
 #endif
@@ -170,6 +227,7 @@ static int divided(long gpu)
 	return 0;
 }
 
+#ifndef OLD
 int nvmlDeviceGetMigMode(void *handle, unsigned *now, unsigned *later) { DEVICE; *now = *later = divided(k); return OK; }
 int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *count) { DEVICE; *count = 7; return OK; }
 
@@ -192,6 +250,8 @@ int nvmlDeviceGetAttributes_v2(void *handle, attributes *out)
 	return OK;
 }
 
+#endif
+
 static int list(long k, unsigned *count, process_info *out, int want_shared)
 {
 	unsigned found = 0, room = *count;
@@ -210,6 +270,7 @@ static int list(long k, unsigned *count, process_info *out, int want_shared)
 }
 
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process_info *out) { DEVICE; return list(k, count, out, 0); }
+#ifndef OLD
 int nvmlDeviceGetMPSComputeRunningProcesses_v3(void *handle, unsigned *count, process_info *out) { DEVICE; return list(k, count, out, 1); }
 
 int nvmlDeviceGetProcessUtilization(void *handle, utilization *out, unsigned *count, unsigned long long since)
@@ -229,6 +290,8 @@ int nvmlDeviceGetProcessUtilization(void *handle, utilization *out, unsigned *co
 	*count = found;
 	return !found ? NOT_FOUND : found > room ? TOO_SMALL : OK;
 }
+
+#endif
 
 int nvmlDeviceGetUtilizationRates(void *handle, unsigned *out)
 {

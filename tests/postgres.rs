@@ -142,7 +142,8 @@ impl Server {
         self.sql(database, wanted)
     }
 
-    fn sql(&self, database: &str, sql: &str) -> bool {
+    /// Whether this is done without an error.
+    pub(crate) fn sql(&self, database: &str, sql: &str) -> bool {
         let mut command = Command::new(self.programs.join("psql"));
         command.args(["-q", "-U", "carbon", "-h", "127.0.0.1", "-p"]).arg(self.port.to_string());
         command.args(["-d", database, "-c", sql]).stderr(Stdio::null()).stdout(Stdio::null());

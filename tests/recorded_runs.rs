@@ -194,6 +194,85 @@ fn gates_answer_with_a_status() {
     assert_eq!(compare(&series, &series, "0%").status.code(), Some(0));
 }
 
+#[test]
+fn repeats_are_told_by_their_schema() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("a.db");
+    let store = store.to_str().unwrap();
+    let repeat = |more: &[&str]| {
+        let options = ["run", "--accounting", "proc", "--meter=model", "--zone", "FR", "--format", "json"];
+        let output = carbon(store, &[&options[..], more, &["--", "sh", "-c", WORK]].concat());
+        document(&output.stderr)
+    };
+    let repeated = repeat(&["--repeat", "3"]);
+    assert_eq!((&repeated["schema"], &repeated["runs"]), (&"carbon.repeat/1".into(), &3.into()));
+    let list = json(store, &["runs", "list"]);
+    let runs = list["runs"].as_array().unwrap();
+    assert!(runs.len() == 3 && runs.iter().all(|run| run["series"] == repeated["series"]), "{list}");
+    let joules =
+        |run: &Value| (run["dynamic_uj"].as_f64().unwrap() + run["static_uj"].as_f64().unwrap()) / 1e6;
+    let mean = runs.iter().map(joules).sum::<f64>() / 3.0;
+    assert!((repeated["mean_j"].as_f64().unwrap() - mean).abs() < 1e-9, "{repeated}");
+}
+
+#[test]
+fn a_run_whose_intensity_is_known_later_is_rated_again_once_and_marked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, file) = (directory.path().join("a.db"), directory.path().join("g.csv"));
+    let (store, file) = (path.to_str().unwrap(), file.to_str().unwrap());
+    assert_eq!(run(store, &["-p", "x", "--zone", "FR", "--pue", "1.2"], &["sh", "-c", WORK]), Some(0));
+    assert_eq!(run(store, &["-p", "y", "--zone", "DE"], &["sh", "-c", WORK]), Some(0));
+    let head = "start,end,g_per_kwh,signal,boundary,method";
+    let known = |g: u32| {
+        let row = format!("2020-01-01T00:00Z,2100-01-01T00:00Z,{g},average,lifecycle,location");
+        fs::write(file, format!("{head}\n{row}\n")).unwrap();
+    };
+    known(100);
+    let before = json(store, &["runs", "list"]);
+    let again = ["ledger", "rerate", "--zone", "FR", "--intensity-file", file];
+    let told = text(&carbon(store, &again));
+    assert!(told.contains("1 runs of FR rated again; 0 are not covered"), "{told}");
+    let after = json(store, &["runs", "list"]);
+    let grams = |list: &Value, run: usize| list["runs"][run]["grams"].as_f64().unwrap();
+    assert!((grams(&after, 0) / grams(&before, 0) - 100.0 / 41.44).abs() < 1e-9);
+    assert_eq!((&after["runs"][0]["rerated"], &before["runs"][0]["rerated"]), (&true.into(), &false.into()));
+    assert_eq!(after["runs"][0]["dynamic_uj"], before["runs"][0]["dynamic_uj"]);
+    assert_eq!(after["runs"][1], before["runs"][1], "another zone's");
+    let report = json(store, &["report", "--by", "project"]);
+    let row = report["rows"].as_array().unwrap().iter().find(|row| row["key"] == "x").unwrap();
+    assert_eq!(row["rerated"], true);
+    assert!(report["notes"].to_string().contains("some runs were rated again"), "{}", report["notes"]);
+    assert!(
+        report["factors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["g_per_kwh"] == 100.0 && row["zone"] == "FR")
+    );
+    // The place is still known: what it would be by the tables of today.
+    let current = json(store, &["report", "--by", "project", "--factors", "current"]);
+    let current = current["rows"].as_array().unwrap().iter().find(|row| row["key"] == "x").unwrap();
+    assert!((current["grams"].as_f64().unwrap() / grams(&before, 0) - 1.0).abs() < 1e-9);
+    let id = after["runs"][0]["id"].as_str().unwrap();
+    let chain = text(&carbon(store, &["explain", id]));
+    assert!(
+        chain.contains("it came after its run; recorded first by 41.44 g/kWh")
+            && chain.contains("x PUE 1.2 x 100 g/kWh"),
+        "{chain}"
+    );
+    // Once; and carried to another ledger it is the same, and is not rated again there.
+    known(500);
+    let other = directory.path().join("b.db");
+    let lines = directory.path().join("lines");
+    text(&carbon(store, &["ledger", "export", "--output", lines.to_str().unwrap()]));
+    text(&carbon(other.to_str().unwrap(), &["ledger", "import", lines.to_str().unwrap()]));
+    for store in [store, other.to_str().unwrap()] {
+        assert!(text(&carbon(store, &again)).contains("0 runs of FR rated again"), "once");
+        assert_eq!(json(store, &["runs", "list"]), after);
+        assert!(text(&carbon(store, &["ledger", "verify"])).contains("all sums hold"));
+    }
+}
+
 /// A ledger with energies of three namespaces over two days.
 fn filled(path: &Path) {
     let mut ledger = Ledger::open(&Location::File(path.into())).unwrap();
@@ -230,7 +309,7 @@ fn a_report_reconciles_to_the_microjoule_in_every_form() {
     assert_eq!(days, [("2026-01-01", 23_000_000), ("2026-01-02", 24_000_000)]);
     for (format, mark) in [
         ("table", "reconciled"),
-        ("csv", "key,cpu_ns,dynamic_uj"),
+        ("csv", "key,period,runs,cpu_ns,dynamic_uj,static_uj,held_uj,stddev_uj,grams,grams_low,grams_high,"),
         ("markdown", "| ns1 |"),
         ("html", "<td>ns1</td>"),
         ("focus-csv", "ChargePeriodStart,"),
@@ -241,9 +320,30 @@ fn a_report_reconciles_to_the_microjoule_in_every_form() {
         let said = text(&carbon(store, &[&ask[..], &["--format", format]].concat()));
         assert!(said.contains(mark), "{format}: {said}");
     }
+    // An end before the first day: nothing, and not from the first day backwards.
+    let before = json(store, &["report", "--by", "namespace", "--to", "1970-01-01"]);
+    assert_eq!((&before["scope"]["from"], &before["rows"]), (&before["scope"]["to"], &serde_json::json!([])));
+    // A bill's rows are each of their own time.
+    let days = ["--per", "day", "--tz", "Europe/Paris", "--format", "focus-csv"];
+    let bill = text(&carbon(store, &[&ask[..], &days].concat()));
+    assert!(bill.contains("\n2026-01-02T00:00:00+01:00,2026-01-03T00:00:00+01:00,Usage,"), "{bill}");
+    // Who publishes a figure states whose factor it is by.
+    for format in ["latex", "bibtex", "model-card"] {
+        let said = text(&carbon(store, &[&ask[..], &["--format", format]].concat()));
+        assert!(
+            said.contains("(Ember (2026), with major processing by Our World in Data, CC BY 4.0)"),
+            "{said}"
+        );
+    }
     let parquet = carbon(store, &[&ask[..], &["--format", "parquet"]].concat()).stdout;
     assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
-    let sci = json(store, &[&ask[..], &["--sci", "--per-unit", "request=1000"]].concat());
+    let sci = json(store, &[&ask[..], &["--sci", "--per", "request=1000"]].concat());
+    let said = text(&carbon(store, &[&ask[..], &["--sci", "--per", "request=12345"]].concat()));
+    assert!(said.contains("per request of 12345 "), "{said}");
+    let parts = ["--sci", "--per", "request=1000", "--embodied-parts", "cpus=2,die_mm2=1200,memory_gb=256"];
+    let of_parts = json(store, &[&ask[..], &parts].concat());
+    let method = of_parts["sci"]["embodied_method"].as_str().unwrap();
+    assert!(method.contains("UBA Texte 94/2021"), "{method}");
     let per_request = sci["sci"]["score_g"].as_f64().unwrap();
     let parts = sci["sci"]["operational_g"].as_f64().unwrap() + sci["sci"]["embodied_g"].as_f64().unwrap();
     assert!(
@@ -306,12 +406,17 @@ fn what_cannot_be_asked_is_said_in_one_line() {
     let path = directory.path().join("a.db");
     filled(&path);
     let store = path.to_str().unwrap();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["report", "--from", "soon"], "not a date or time"),
         (&["report", "--from", "2030-01-01", "--to", "2029-01-01"], "not before the end"),
         (&["report", "--tz", "Mars/Olympus"], "--tz"),
         (&["report", "--by", "namespace", "--factors", "Atlantis"], "unknown zone"),
-        (&["report", "--sci", "--per-unit", "request"], "not UNIT=COUNT"),
+        (&["report", "--sci", "--per", "request"], "UNIT=COUNT"),
+        (&["report", "--sci", "--per", "day"], "a score is per functional unit"),
+        (&["report", "--per", "request=5"], "add --sci"),
+        (&["report", "--per", "day", "--per", "hour"], "two periods"),
+        (&["report", "--sci", "--per", "r=1", "--embodied-parts", "gpus=1"], "impossible part"),
+        (&["report", "--sci", "--per", "r=1", "--life-years", "0"], "impossible machine"),
         (&["runs", "show", "nothing"], "no run \"nothing\""),
         (&["advise", "--provider", "acme"], "not a provider"),
         (&["advise", "--provider", "aws", "--near", "mars-1"], "not a region of aws"),
@@ -356,6 +461,49 @@ fn a_ledger_that_cannot_be_used_stops_only_who_named_it() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ran\n"[..]));
     let report: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert!(report["notes"].to_string().contains("this run is not recorded"), "{}", report["notes"]);
+}
+
+/// Where there is no room, what is there is read, what would be written is said, and later all is well.
+#[test]
+fn a_full_disk_is_said_and_what_is_there_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    filled(&path);
+    // A small disk of its own, in a namespace that ends with the shell.
+    let script = r#"
+        set -e
+        mkdir "$2/disk"
+        mount -t tmpfs -o size=1m none "$2/disk" 2>/dev/null || { echo NO MOUNT; exit 0; }
+        cp "$2/a.db" "$2/disk/a.db"
+        export CARBON_STORE="$2/disk/a.db"
+        head -c 2000000 /dev/zero > "$2/disk/fill" 2>/dev/null || true
+        "$1" report --by namespace | grep reconciled
+        "$1" run -- true 2>&1 | grep "no space is left for the ledger" && echo SAID
+        rm "$2/disk/fill"
+        "$1" ledger verify
+        "$1" run -- true 2>&1 | grep "recorded as run"
+    "#;
+    let shell = ["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_carbon")];
+    if !rustix::process::geteuid().is_root() {
+        println!(
+            "SKIPPED: a_full_disk_is_said_and_what_is_there_is_read: only root can mount a disk of its own"
+        );
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(shell)
+        .arg(directory.path())
+        .env("CARBON_STATE", "none")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    if said.contains("NO MOUNT") {
+        println!("SKIPPED: a_full_disk_is_said_and_what_is_there_is_read: nothing can be mounted here");
+        return;
+    }
+    for mark in [": reconciled", "SAID", "all sums hold", "recorded as run"] {
+        assert!(said.contains(mark), "{mark}: {said} {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// Who may not write it reads all of it; what would write says so, before a command runs.

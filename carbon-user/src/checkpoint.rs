@@ -158,6 +158,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// A file that may hold anything.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let processor = "AMD EPYC 7763 64-Core Processor, 2 online".to_owned();
+    let machine = Machine { boot_id: "boot".to_owned(), id: None, processor };
+    drop(parse(bytes, &machine));
+}
+
 fn parse(bytes: &[u8], machine: &Machine) -> Result<Checkpoint, String> {
     #[derive(Deserialize)]
     struct Head {
@@ -208,7 +216,7 @@ mod tests {
             let on = f64::from(second / 7 % 2);
             let rows = [(threads, 0.1 + on), (run, 0.5), (WorkloadKey::cgroup(CgroupId(9)), 1.1 - on)];
             let joules = 12.0 + 5.0 * on;
-            bank.observe(&Observation { seconds: 1.0, joules, wake_ratio: None, rows: &rows });
+            bank.observe(&Observation { seconds: 1.0, joules, wake_ratio: None, rows: &rows, events: &[] });
         }
         Kept { kind: DomainKind::Dram, device: "package-1".into(), learned: bank.learned().unwrap() }
     }

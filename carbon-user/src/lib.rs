@@ -2,16 +2,20 @@
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
 //! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
-//! `workload`, `resolver`, `metadata`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `agent`, `metrics`,
-//! `cli`. See `docs/ARCHITECTURE.md`.
+//! `workload`, `resolver`, `metadata`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `agent`, `metrics`, `api`,
+//! `dashboard`, `serve`, `tui`, `cli`; for tests and fuzzers, `fuzz`. See `docs/ARCHITECTURE.md`.
 
 pub mod agent;
+pub mod api;
 pub mod attribution;
 pub mod carbon;
 pub mod checkpoint;
 pub mod claims;
 pub mod cli;
 pub mod clock;
+pub mod dashboard;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod ledger;
 pub mod metadata;
 pub mod meters;
@@ -23,8 +27,10 @@ pub mod report;
 pub mod resolver;
 pub mod sampler;
 pub mod sched;
+pub mod serve;
 pub mod sysroot;
 pub mod topology;
+pub mod tui;
 pub mod units;
 pub mod window;
 pub mod workload;

@@ -81,6 +81,12 @@ impl SysRoot {
         Ok(mounts.into_iter().next())
     }
 
+    /// Whether the sysfs root is the tree of a virtual machine, which an agent on its host fills
+    /// (`carbon agent --share-with-vms`): a zone of the kernel has no interval of updates.
+    pub fn is_share(&self) -> bool {
+        self.sys.join("class/powercap/intel-rapl:0/update_interval_us").exists()
+    }
+
     /// Numbers of the CPUs that are online.
     pub fn online_cpus(&self) -> io::Result<Vec<u32>> {
         self.cpu_list("devices/system/cpu/online")

@@ -18,15 +18,18 @@ pub struct Topology {
 
 impl Topology {
     /// Reads `devices/system/cpu` below the sysfs root. Kernels and hypervisors that give no package, or -1 for
-    /// it, make one package.
+    /// it, make one package. So does a virtual machine's share of its host: what packages the machine has is made up, and
+    /// the share is of all of them.
     pub fn read(root: &SysRoot) -> io::Result<Self> {
         let possible = usize::try_from(root.possible_cpus()?).unwrap_or(1);
         let online = root.online_cpus()?;
+        let is_share = root.is_share();
         let ids: Vec<(u32, u32)> = online
             .iter()
             .map(|cpu| {
                 let file = format!("devices/system/cpu/cpu{cpu}/topology/physical_package_id");
-                (*cpu, root.read_sys(file).ok().and_then(|text| text.parse().ok()).unwrap_or(0))
+                let id = root.read_sys(file).ok().and_then(|text| text.parse().ok());
+                (*cpu, id.filter(|_| !is_share).unwrap_or(0))
             })
             .collect();
         let distinct: Vec<u32> = ids.iter().map(|(_, id)| *id).collect::<BTreeSet<_>>().into_iter().collect();

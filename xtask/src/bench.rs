@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: runs the benchmarks of the kernel part, which print ratios within one run, and that of
-//! attribution and of the ledger.
+//! attribution, of the ledger and of the team's server.
 
 use crate::{sh, toolchain, workspace};
 use anyhow::{Context as _, Result};
@@ -31,9 +31,15 @@ pub(crate) fn run(what: &str, arguments: &[OsString]) -> Result<()> {
     for (program, package) in needed {
         toolchain::wish_for(program, package);
     }
-    if what == "ledger" {
-        let document = workspace::root().join("docs/ledger.md");
-        return bench("ledger").arg("--document").arg(document).args(arguments).run();
+    if let Some(page) =
+        [("ledger", "docs/ledger.md"), ("serve", "docs/server.md")].iter().find(|it| it.0 == what)
+    {
+        let document = workspace::root().join(page.1);
+        return bench(page.0).arg("--document").arg(document).args(arguments).run();
+    }
+    if what == "agent" {
+        let documents = workspace::root().join("docs");
+        return bench("agent").arg("--document").arg(documents).args(arguments).run();
     }
     let kernel = bench("kernel");
     let kernel = match what {

@@ -3,7 +3,7 @@
 use crate::sh::{Stopwatch, cargo, cmd, find};
 use crate::source_hash::{OBJECT, RECORD};
 use crate::toolchain::{apt_install, can_apt};
-use crate::{data, docs, ebpf, test, vm, workspace};
+use crate::{data, docs, ebpf, test, vm, web, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use std::path::PathBuf;
 type Step = (&'static str, fn() -> Result<()>);
 
 /// In this order: what fails fast comes first, and the object before all that embeds it.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("fmt", || cargo().args(["fmt", "--all", "--check"]).run()),
     ("committed kernel programs", ebpf::check),
     ("tables", || data::run(true)),
+    ("the dashboard's pages", || web::run(true)),
     ("kernel programs from source", rebuild),
     ("clippy", || cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()),
     ("arm64", arm64),

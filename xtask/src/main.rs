@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod cgroup;
+mod chart;
 mod ci;
 mod data;
 mod demo;
@@ -20,12 +21,14 @@ mod docs;
 mod ebpf;
 mod load;
 mod machine;
+mod python;
 mod sh;
 #[path = "../../carbon-ebpf/source_hash.rs"]
 mod source_hash;
 mod test;
 mod toolchain;
 mod vm;
+mod web;
 mod workspace;
 
 /// Builds, tests and shows Carbon.
@@ -59,8 +62,9 @@ enum Task {
     Bench {
         /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `load`: other
         /// work beside each; `top`: the whole program at rest; `overhead`: all of these, into docs/overhead.md; `soak`: everything at once, for long, and very much of one
-        /// thing, into docs/soak.md; `accuracy`: attribution on simulated nodes; `ledger`: reports of a year of hours, into docs/ledger.md.
-        #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy", "ledger"])]
+        /// thing, into docs/soak.md; `accuracy`: attribution on simulated nodes; `agent`: the agent on a node of 500 containers that come and go, into docs/overhead.md, and for long with --soak, into docs/soak.md; `ledger`: reports of a year of hours, into docs/ledger.md;
+        /// `serve`: clients that post to the team's server, into docs/server.md.
+        #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy", "agent", "ledger", "serve"])]
         what: String,
         /// For `snapshot`: how many cgroups. For `soak`: --minutes, --cgroups, --threads, --switches, each with a number.
         /// For `accuracy`: see its --help.
@@ -76,6 +80,12 @@ enum Task {
     /// Write the pages that are made from what the program holds: docs/metrics.md.
     Docs {
         /// Write nothing; fail if a page is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the dashboard's pages from their sources, by npm.
+    Web {
+        /// Build nothing; fail if what is committed is not of the present sources.
         #[arg(long)]
         check: bool,
     },
@@ -122,6 +132,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { what, arguments } => bench::run(&what, &arguments),
         Task::Data { check } => data::run(check),
         Task::Docs { check } => docs::run(check),
+        Task::Web { check } => web::run(check),
         Task::Ci => ci::run(),
         Task::Guest => vm::run_guest(),
         Task::Load(load) => load.run(),

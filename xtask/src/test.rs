@@ -3,7 +3,9 @@
 //! A test that cannot run here, or only in part, prints a line that begins with [`SKIPPED`] and passes. On a machine
 //! that could have run it, as root and with BTF, that counts as a failure; what the kernel lacks does not.
 
+use crate::chart;
 use crate::machine;
+use crate::python;
 use crate::sh::{Stopwatch, cargo, cmd, find};
 use crate::toolchain::{apt_install, can_apt};
 use anyhow::{Result, bail};
@@ -13,7 +15,8 @@ use std::path::Path;
 const SKIPPED: [&str; 2] = ["SKIPPED:", "SKIPPED IN PART:"];
 
 /// Reasons that are no fault of whoever runs the tests.
-const LACKING: [&str; 2] = ["the kernel has no ", "the machine is too busy"];
+const LACKING: [&str; 3] =
+    ["the kernel has no ", "the machine is too busy", "too large to be installed for tests alone"];
 
 /// The steps: how each is called, and cargo's arguments. One list of packages for all, so that the dependencies are
 /// built once.
@@ -52,6 +55,14 @@ pub(crate) fn run() -> Result<()> {
             failures.push(format!("{name}: no test ran"));
         }
     }
+    eprintln!("\n== the Python package");
+    if let Err(error) = python::run(&mut tally) {
+        failures.push(format!("the Python package: {error:#}"));
+    }
+    eprintln!("\n== the Helm chart");
+    if let Err(error) = chart::run(&mut tally) {
+        failures.push(format!("the Helm chart: {error:#}"));
+    }
     let kernel = if lacks.is_empty() { "tested" } else { "NOT tested" };
     println!(
         "\nxtask test: {} passed, {} failed, {} ignored, {} skipped; kernel part {kernel}; {:.0} s",
@@ -72,11 +83,24 @@ pub(crate) fn run() -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-/// Servers that tests start, each on its own: the ledger's a PostgreSQL, the metrics' a Prometheus. Their programs are enough.
+/// What tests start, each on its own: the ledger's a PostgreSQL, the metrics' a Prometheus and a `VictoriaMetrics`, a browser,
+/// container runtimes, and Python's a virtual environment. Their programs are enough.
 fn install_servers() {
     let postgres = Path::new("/usr/lib/postgresql").is_dir() || find("initdb").is_some();
     let prometheus = find("prometheus").is_some() && find("promtool").is_some();
-    for (there, package) in [(postgres, "postgresql"), (prometheus, "prometheus")] {
+    let victoria = find("victoria-metrics").is_some();
+    let browser = find("chromium").is_some();
+    let wanted = [
+        (postgres, "postgresql"),
+        (prometheus, "prometheus"),
+        (victoria, "victoria-metrics"),
+        (python::is_usable(), "python3-venv"),
+        (browser, "chromium"),
+        (find("npm").is_some(), "npm"),
+        (find("podman").is_some(), "podman"),
+        (find("containerd").is_some(), "containerd"),
+    ];
+    for (there, package) in wanted {
         if there || !can_apt() {
             continue;
         }

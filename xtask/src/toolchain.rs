@@ -155,13 +155,15 @@ fn install_linker(llvm: u32) -> Result<PathBuf> {
         );
     }
     let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
-    let has_llvm = prefix.join("bin/llvm-config").exists() && cmd("c++").arg("--version").succeeds();
+    // What is linked to: the tool `llvm-config` comes with other packages too.
+    let library = prefix.join("lib/libLLVM.so");
+    let has_llvm = library.exists() && cmd("c++").arg("--version").succeeds();
     if !has_llvm && can_apt() {
         let packages = [format!("llvm-{llvm}-dev"), "g++".to_owned(), "zlib1g-dev".to_owned()];
         eprintln!("Installing {}: bpf-linker is built against the compiler's LLVM.", packages.join(", "));
         apt_install(&packages)?;
     }
-    if !prefix.join("bin/llvm-config").exists() {
+    if !library.exists() {
         bail!("bpf-linker needs the libraries of LLVM {llvm}. {}", what_to_install());
     }
     eprintln!(

@@ -29,7 +29,7 @@ impl Rig {
         }
         joules *= 1.0 + 0.005 * self.random.normal();
         let begun = Instant::now();
-        let seen = Observation { seconds: 1.0, joules, wake_ratio: Some(1.0), rows: &self.rows };
+        let seen = Observation { seconds: 1.0, joules, wake_ratio: Some(1.0), rows: &self.rows, events: &[] };
         let learned = self.bank.observe(&seen);
         if let Some(power) = learned {
             let parts = self.bank.split(joules - power.now.0);
@@ -101,7 +101,7 @@ pub(crate) fn endurance(windows: u32, slots: usize) -> Result<String, String> {
         }
         let ran: Vec<_> = rows.iter().copied().filter(|(_, cpu_s)| *cpu_s > 0.0).collect();
         joules *= 1.0 + 0.005 * random.normal();
-        let seen = Observation { seconds, joules, wake_ratio: None, rows: &ran };
+        let seen = Observation { seconds, joules, wake_ratio: None, rows: &ran, events: &[] };
         if let Some(power) = bank.observe(&seen) {
             std::hint::black_box(&bank.split((joules - power.now.0 * seconds).max(0.0)));
         }

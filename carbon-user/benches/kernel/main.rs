@@ -17,7 +17,9 @@
 #![expect(clippy::indexing_slicing, reason = "one place for each variant, made so above")]
 
 mod doc;
+mod fork;
 mod load;
+mod memory;
 mod meters;
 mod soak;
 mod switch;
@@ -211,8 +213,11 @@ fn top() -> Result<String> {
         let kib = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or(" unknown").trim();
         let _ = writeln!(text, "| memory | {kib} {what} |");
     }
-    let _ =
-        writeln!(text, "| memory | {} kB of maps and programs in the kernel |", kernel_memory(pid)? / 1024);
+    let _ = writeln!(
+        text,
+        "| memory | {} kB of maps and programs in the kernel |",
+        memory::kernel_bytes(pid)? / 1024
+    );
     child.0.wait()?;
     Ok(text)
 }
@@ -236,15 +241,4 @@ fn exec_ns(pid: u32) -> Result<u64> {
         sum += nanos.context("schedstat has no number")?;
     }
     Ok(sum)
-}
-
-/// Bytes of the BPF maps and programs that a process holds.
-fn kernel_memory(pid: u32) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-        bytes += line.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(bytes)
 }

@@ -1,7 +1,7 @@
 //! The sums of all windows, and the minute that is not written yet. Both get every joule of every window once, so that
 //! what is published and what is written agree to the microjoule.
 
-use super::minute::Minute;
+use super::minute::{Minute, Names};
 use super::published::{DomainSums, DomainTotals, Published, Who, WorkloadTotals};
 use crate::attribution::{Attributed, Share};
 use crate::ledger::Factor;
@@ -257,9 +257,15 @@ impl Books {
         Published { workloads, ..self.totals.clone() }
     }
 
-    /// The minute so far, under this name and start; nothing where there was no energy in it. A new one begins.
-    pub fn take_minute(&mut self, name: String, start_s: i64) -> Option<Flush> {
-        self.minute.take(name, start_s)
+    /// The minute so far, under this name and start; nothing where there was no energy in it. A new one begins. `names`
+    /// gives what a runtime or the kubelet says of a workload.
+    pub fn take_minute(
+        &mut self,
+        name: String,
+        start_s: i64,
+        names: impl Fn(&Who) -> Option<Names>,
+    ) -> Option<Flush> {
+        self.minute.take(name, start_s, names)
     }
 
     /// Dynamic energy and CPU time of a workload that has a series.
@@ -287,7 +293,7 @@ pub fn who(key: WorkloadKey, path: Option<&str>) -> Who {
         }
     };
     let path = located.filter(|_| kind != "kernel").map(|located| located.identity).unwrap_or_default();
-    Who { identity, kind, name, path }
+    Who { identity, kind, name, path, cgroup: Some(key.cgroup) }
 }
 
 #[cfg(test)]

@@ -8,9 +8,21 @@ use crate::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Wo
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::{Domain, DomainKind};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Workloads that a minute names; the rest shares one row for each domain, so that the sums stay exact.
 pub const NAMED_MAX: usize = 4_096;
+
+/// What a runtime or the kubelet says of a workload; none where it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Of Kubernetes.
+    pub namespace: Option<String>,
+    /// Name of the pod.
+    pub pod: Option<String>,
+    /// Name of the container.
+    pub container: Option<String>,
+}
 
 /// What tells the rows of a flush apart, beside the factor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +39,7 @@ pub struct Minute {
     node: String,
     factor: Factor,
     rows: HashMap<RowKey, EnergyRow>,
-    named: HashMap<String, Workload>,
+    named: HashMap<String, (Workload, Arc<Who>)>,
     balances: Vec<BalanceRow>,
 }
 
@@ -58,7 +70,7 @@ impl Minute {
     }
 
     /// Adds a domain's energy of a workload. `cpu` is told once for each workload and window.
-    pub fn share(&mut self, share: &Share, who: &Who, cpu: CpuNanos) {
+    pub fn share(&mut self, share: &Share, who: &Arc<Who>, cpu: CpuNanos) {
         let workload = self.workload(who);
         // Idle energy of an accelerator is its holders', by no policy.
         let idle = if share.domain.kind == DomainKind::Gpu { EnergyKind::Held } else { EnergyKind::Static };
@@ -81,22 +93,37 @@ impl Minute {
         }
     }
 
-    fn workload(&mut self, who: &Who) -> Workload {
-        if let Some(known) = self.named.get(&who.identity) {
+    fn workload(&mut self, who: &Arc<Who>) -> Workload {
+        if let Some((known, _)) = self.named.get(&who.identity) {
             return known.clone();
         }
         if self.named.len() >= NAMED_MAX {
             return other();
         }
         let workload = workload(who);
-        self.named.insert(who.identity.clone(), workload.clone());
+        self.named.insert(who.identity.clone(), (workload.clone(), Arc::clone(who)));
         workload
     }
 
-    /// What there is, to be written; a new minute begins.
-    pub fn take(&mut self, name: String, start_s: i64) -> Option<Flush> {
-        self.named.clear();
+    /// What there is, to be written; a new minute begins. Names are asked for once, at the end: those that are known by
+    /// then hold for all of it.
+    pub fn take(
+        &mut self,
+        name: String,
+        start_s: i64,
+        names_of: impl Fn(&Who) -> Option<Names>,
+    ) -> Option<Flush> {
+        let resolved = self.named.drain().filter_map(|(identity, (workload, who))| {
+            let names = names_of(&who)?;
+            Some((identity, called(workload, names)))
+        });
+        let resolved: HashMap<String, Workload> = resolved.collect();
         let mut rows: Vec<EnergyRow> = self.rows.drain().map(|(_, row)| row).collect();
+        for row in &mut rows {
+            if let Some(workload) = resolved.get(&row.workload.identity) {
+                row.workload = workload.clone();
+            }
+        }
         rows.extend(idle(&rows, &self.balances, &self.factor));
         let balances = std::mem::take(&mut self.balances);
         let flush = Flush { node: self.node.clone(), name, start_s, rows: sorted(rows), balances };
@@ -211,6 +238,18 @@ fn other() -> Workload {
     }
 }
 
+/// With its names in the place of its ids.
+fn called(workload: Workload, names: Names) -> Workload {
+    let ids = names.container.is_none() && names.pod.is_none();
+    Workload {
+        namespace: names.namespace.or(workload.namespace),
+        container: names.container.or(workload.container),
+        pod: names.pod.or(workload.pod),
+        ids,
+        ..workload
+    }
+}
+
 /// As the ledger keeps it. What only a runtime or an orchestrator knows stays empty, and is filled in when it is known.
 fn workload(who: &Who) -> Workload {
     let path = &who.path;
@@ -225,5 +264,6 @@ fn workload(who: &Who) -> Workload {
         job: path.job_id.clone(),
         owner: path.user_uid.map(|uid| uid.to_string()),
         project: None,
+        ids: true,
     }
 }

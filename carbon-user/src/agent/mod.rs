@@ -10,5 +10,7 @@ pub mod books;
 pub mod minute;
 pub mod published;
 pub mod resume;
+pub mod runs;
+pub mod shares;
 
-pub use published::{DomainSums, DomainTotals, OwnCost, Published, Who, WorkloadTotals};
+pub use published::{DomainSums, DomainTotals, Governed, OwnCost, Published, Pushes, Who, WorkloadTotals};

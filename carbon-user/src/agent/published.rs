@@ -1,6 +1,7 @@
 //! What the agent shows of itself and its workloads: one immutable value after each window.
 
-use crate::units::{CpuNanos, Microjoules, Quality, Watts};
+use crate::ledger::Factor;
+use crate::units::{CgroupId, CpuNanos, Microjoules, Quality, Watts};
 use crate::workload::Identity;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct Who {
     pub name: String,
     /// What the path says; empty where it says nothing.
     pub path: Identity,
+    /// The cgroup, where this agent has seen it run.
+    pub cgroup: Option<CgroupId>,
 }
 
 /// Energies of a workload in one domain. Neither ever falls while it is published.
@@ -101,6 +104,34 @@ pub struct OwnCost {
     pub energy: Option<Microjoules>,
 }
 
+/// What became of pushes of the metrics to a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushes {
+    /// Those that it took.
+    pub sent: u64,
+    /// Those that it did not take, or that did not reach it.
+    pub failed: u64,
+    /// Values of those that it took which it refused.
+    pub rejected: u64,
+}
+
+/// What measuring may cost, and what was done to keep it there, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Governed {
+    /// How long a window is to be now, in nanoseconds.
+    pub target_ns: u64,
+    /// What measuring cost in the last window, as a part of the time of all CPUs.
+    pub cost_ratio: f64,
+    /// The part that it may cost.
+    pub limit_ratio: f64,
+    /// Times that windows were made wider.
+    pub widened: u64,
+    /// Times that they were made narrower again.
+    pub narrowed: u64,
+    /// Times that a cheaper way of accounting was taken.
+    pub fell: u64,
+}
+
 /// What the agent knows after a window. Everything that is a sum never falls from one publication to the next, nor over
 /// a restart that followed a proper end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -113,6 +144,10 @@ pub struct Published {
     pub static_policy: &'static str,
     /// How dynamic energy is split, such as `bank`.
     pub attribution: &'static str,
+    /// By which energy becomes grams now.
+    pub factor: Option<Factor>,
+    /// What the governor did.
+    pub governed: Governed,
     /// The machine's domains.
     pub domains: Vec<DomainTotals>,
     /// Workloads with a series of their own, by identity.
@@ -145,6 +180,8 @@ pub struct Published {
     /// Minutes that were put together with the next, as more waited than there is room for: no energy is lost, only when
     /// it was used.
     pub flushes_merged: u64,
+    /// What became of pushes; `None` where nothing is pushed.
+    pub pushes: Option<Pushes>,
     /// Energy of the time in which the agent did not run that was recovered after a restart.
     pub recovered: Microjoules,
     /// Why energy of the time before the start is not known; `None` where it is, or there was nothing to go on from.

@@ -171,12 +171,17 @@ pub fn load(path: &Path) -> Result<Option<Resume>, ResumeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unusable(error.to_string())),
     }
-    let form: FileForm = serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+    parse(&bytes).map(Some).map_err(unusable)
+}
+
+/// What a file holds, or why it cannot be used.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Resume, String> {
+    let form: FileForm = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if form.schema != SCHEMA {
-        return Err(unusable(format!("its schema is {:?}", form.schema)));
+        return Err(format!("its schema is {:?}", form.schema));
     }
     let edges = form.edges.into_iter().map(EdgeForm::marks).collect();
-    Ok(Some(Resume { boot_id: form.boot_id, edges, sums: form.sums.map(SumsForm::sums) }))
+    Ok(Resume { boot_id: form.boot_id, edges, sums: form.sums.map(SumsForm::sums) })
 }
 
 impl EdgeForm {
@@ -296,6 +301,7 @@ impl WorkloadForm {
                 identity: self.identity,
                 kind,
                 name: self.name,
+                cgroup: None,
             }),
             domains: self.energies.into_iter().map(energy).collect(),
             cpu: CpuNanos(self.cpu_ns),
@@ -329,10 +335,11 @@ mod tests {
         };
         let path_of = "/system.slice/a.service";
         let workload = WorkloadTotals {
-            who: Arc::new(super::super::books::who(
-                crate::window::WorkloadKey::cgroup(CgroupId(4)),
-                Some(path_of),
-            )),
+            // Nothing is seen to run before it is.
+            who: Arc::new(Who {
+                cgroup: None,
+                ..super::super::books::who(crate::window::WorkloadKey::cgroup(CgroupId(4)), Some(path_of))
+            }),
             domains: vec![DomainSums::default(), energies],
             cpu: CpuNanos(3),
             ..WorkloadTotals::default()

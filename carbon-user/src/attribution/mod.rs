@@ -25,7 +25,7 @@ pub mod totals;
 pub mod uncertainty;
 
 use crate::units::{CpuNanos, Microjoules, Quality};
-use crate::window::counts::{ByKind, CounterKind, plus};
+use crate::window::counts::{ByKind, CounterKind, Counts, plus};
 use crate::window::{Accounts, Domain, DomainKind, DomainWindow, Window, WorkloadKey};
 use bank::JointSplit;
 use static_policy::{SharedBy, StaticPolicy};
@@ -266,9 +266,12 @@ fn attribute_domain(
     if let Some(used) = window.usage.device() {
         return Some(device::attribute(window, used, learning.device(), rows));
     }
-    let static_energy = learning.static_of(window);
+    // Not where the meter shows a longer span than events were counted in.
+    let same_span = window.duration == whole.duration && !whole.counts.kinds().is_empty();
+    let counts = same_span.then_some(&*whole.counts);
+    let static_energy = learning.static_of(window, counts);
     let above = window.metered.saturating_sub(static_energy);
-    let parts = learning.parts(window, above, accesses(window, whole));
+    let parts = learning.parts(window, above, counts.and_then(|counts| accesses(domain, counts)));
     let weights: Vec<(WorkloadKey, u64)> = parts.rows.iter().map(|(key, part)| (*key, part.weight)).collect();
     let nobody = weights.iter().all(|(_, weight)| *weight == 0);
     let (dynamic_energy, lost) = if nobody { (Microjoules::ZERO, above) } else { (above, Microjoules::ZERO) };
@@ -342,14 +345,12 @@ fn attribute_domain(
     })
 }
 
-/// What memory's energy is split by where it is counted: accesses that missed the last cache. Not where the meter shows a
-/// longer span than they were counted in.
-fn accesses(window: &DomainWindow, whole: &Window) -> Option<Vec<(WorkloadKey, u64)>> {
-    let domain = &window.domain;
-    if domain.kind != DomainKind::Dram || window.duration != whole.duration {
+/// What memory's energy is split by where it is counted: accesses that missed the last cache.
+fn accesses(domain: &Domain, counts: &Counts) -> Option<Vec<(WorkloadKey, u64)>> {
+    if domain.kind != DomainKind::Dram {
         return None;
     }
-    let misses = whole.counts.on_package(CounterKind::LlcMisses, domain.package)?;
+    let misses = counts.on_package(CounterKind::LlcMisses, domain.package)?;
     let misses: Vec<_> = misses.into_iter().filter(|(_, count)| *count > 0).collect();
     (!misses.is_empty()).then_some(misses)
 }

@@ -5,6 +5,7 @@ use super::device::DeviceState;
 use super::static_policy::StaticState;
 use super::uncertainty::split_stddev_ratio;
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
+use crate::window::counts::Counts;
 use crate::window::{Domain, DomainKind, DomainWindow, WorkloadKey};
 use std::fmt;
 use std::rc::Rc;
@@ -232,17 +233,21 @@ impl DomainState {
         &mut self.device
     }
 
-    /// Learns from a window and gives its static energy.
-    pub(super) fn static_of(&mut self, window: &DomainWindow) -> Microjoules {
+    /// Learns from a window, and from what was counted of it, and gives its static energy.
+    pub(super) fn static_of(&mut self, window: &DomainWindow, counts: Option<&Counts>) -> Microjoules {
         self.learned = false;
         if let Some(bank) = self.bank.as_mut().filter(|_| !window.gap) {
             let rows: Vec<(WorkloadKey, f64)> =
                 ran_in(window).into_iter().map(|(key, nanos)| (key, nanos.seconds())).collect();
+            let events = counts.map_or_else(Vec::new, |counts| {
+                rows.iter().map(|(key, _)| counts.of(*key, window.domain.package)).collect()
+            });
             let belief = bank.observe(&Observation {
                 seconds: window.duration.as_secs_f64(),
                 joules: window.metered.joules(),
                 wake_ratio: window.wake_ratio,
                 rows: &rows,
+                events: &events,
             });
             self.learned = belief.is_some();
             self.belief = belief.or(self.belief);

@@ -167,12 +167,17 @@ impl Totals {
 
     /// Adds a window.
     pub fn add(&mut self, window: &Attributed) {
+        self.add_only(window, |_| true);
+    }
+
+    /// Adds a window, but of its workloads only those that `wanted` picks.
+    pub fn add_only(&mut self, window: &Attributed, wanted: impl Fn(&WorkloadKey) -> bool) {
         self.duration = self.duration.saturating_add(window.duration);
         self.windows += 1;
         self.edge_width = self.edge_width.max(window.edge_width);
         self.suspended = self.suspended.saturating_add(window.suspended);
         self.accounts = self.accounts.plus(&window.accounts);
-        for energy in &window.workloads {
+        for energy in window.workloads.iter().filter(|energy| wanted(&energy.key)) {
             let fits = self.workloads.len() < self.keys_max || self.workloads.contains_key(&energy.key);
             let key = if fits { energy.key } else { WorkloadKey::OVERFLOW };
             self.overflow_rows += u64::from(!fits);
@@ -182,7 +187,7 @@ impl Totals {
         for energy in &window.domains {
             self.add_domain(energy);
         }
-        for set in &window.sets {
+        for set in window.sets.iter().filter(|set| set.keys.iter().all(&wanted)) {
             self.add_set(set);
         }
         for (domain, reason) in &window.unread {
@@ -251,6 +256,11 @@ impl Totals {
     /// Workloads and their sums; the order has no meaning.
     pub fn workloads(&self) -> impl Iterator<Item = (WorkloadKey, &WorkloadTotal)> {
         self.workloads.iter().map(|(key, total)| (*key, total))
+    }
+
+    /// The sums of one workload, if it is kept by name.
+    pub fn of(&self, key: WorkloadKey) -> Option<&WorkloadTotal> {
+        self.workloads.get(&key)
     }
 
     /// The sum over the workloads that `wanted` picks, such as those of a run.

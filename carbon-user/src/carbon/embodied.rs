@@ -53,9 +53,14 @@ impl Machine {
 
     /// A machine whose sheet the user has.
     pub fn known(made_kg: f64, life_years: f64) -> Result<Self, ImpossibleShare> {
-        if made_kg > 0.0 && made_kg.is_finite() && (0.5..=30.0).contains(&life_years) {
-            let source = "given".to_owned();
-            Ok(Self { made_kg, low_kg: made_kg, high_kg: made_kg, life_years, source })
+        let source = "given".to_owned();
+        Self { made_kg, low_kg: made_kg, high_kg: made_kg, life_years, source }.used_for(life_years)
+    }
+
+    /// The same with another life.
+    pub fn used_for(self, life_years: f64) -> Result<Self, ImpossibleShare> {
+        if self.made_kg > 0.0 && self.made_kg.is_finite() && (0.5..=30.0).contains(&life_years) {
+            Ok(Self { life_years, ..self })
         } else {
             Err(ImpossibleShare::Machine)
         }
@@ -120,6 +125,42 @@ pub struct Parts {
     pub power_supplies: f64,
 }
 
+impl std::str::FromStr for Parts {
+    type Err = ImpossibleParts;
+
+    /// Such as `cpus=2,die_mm2=1200,memory_modules=8,memory_gb=256,ssds=2,ssd_gb=3840,power_supplies=2`; what is not named
+    /// is not there.
+    fn from_str(text: &str) -> Result<Self, ImpossibleParts> {
+        let mut parts = Self::default();
+        for part in text.split(',') {
+            let wrong = || ImpossibleParts(part.trim().to_owned());
+            let (name, number) = part.split_once('=').ok_or_else(wrong)?;
+            let of = match name.trim() {
+                "cpus" => &mut parts.cpus,
+                "die_mm2" => &mut parts.die_mm2,
+                "memory_modules" => &mut parts.memory_modules,
+                "memory_gb" => &mut parts.memory_gb,
+                "ssds" => &mut parts.ssds,
+                "ssd_gb" => &mut parts.ssd_gb,
+                "hdds" => &mut parts.hdds,
+                "power_supplies" => &mut parts.power_supplies,
+                _ => return Err(wrong()),
+            };
+            *of =
+                number.trim().parse().ok().filter(|number| (0.0..1e6).contains(number)).ok_or_else(wrong)?;
+        }
+        Ok(parts)
+    }
+}
+
+/// A part that is not known, or not so many of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "impossible part {0:?}: give numbers of cpus, die_mm2, memory_modules, memory_gb, ssds, ssd_gb, hdds and \
+     power_supplies, such as cpus=2,die_mm2=1200,memory_gb=256"
+)]
+pub struct ImpossibleParts(String);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +187,15 @@ mod tests {
         let machine = Machine::of_parts(&memory).unwrap();
         assert!((machine.low_kg - empty.low_kg - 474.3).abs() < 0.1, "512 GB at 2.375 GB/cm2");
         assert!((machine.high_kg - empty.high_kg - 1802.2).abs() < 0.1, "512 GB at 0.625 GB/cm2");
+    }
+
+    #[test]
+    fn parts_are_read() {
+        let parts: Parts = "cpus=2, die_mm2=1200,memory_gb=256".parse().unwrap();
+        assert_eq!(parts, Parts { cpus: 2.0, die_mm2: 1200.0, memory_gb: 256.0, ..Parts::default() });
+        for text in ["", "cpus", "gpus=1", "cpus=two", "cpus=-1", "cpus=NaN", "cpus=2,"] {
+            assert!(text.parse::<Parts>().is_err(), "{text}");
+        }
     }
 
     #[test]

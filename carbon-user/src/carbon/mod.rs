@@ -1,5 +1,6 @@
 //! From energy to carbon. Pure: numbers in, numbers out.
 
+pub mod day;
 pub mod embodied;
 pub mod intensity;
 pub mod kind;

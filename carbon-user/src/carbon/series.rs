@@ -93,6 +93,16 @@ impl Series {
         self.kind
     }
 
+    /// Place, by the name of who says so.
+    pub fn zone(&self) -> &str {
+        &self.zone
+    }
+
+    /// Who says so.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The values, in order.
     pub fn points(&self) -> &[Point] {
         &self.points

@@ -1,15 +1,31 @@
-//! `carbon advise`: the same work in each region of a cloud.
+//! `carbon advise`: the same work in each region of a cloud, and in the best hours of a day.
 
 use super::error::CliError;
 use super::ledger_args::AdviseArgs;
+use super::live_values::{Known, LiveOptions};
+use super::output::Output;
+use super::report_time::zone;
 use super::run_entry::parse_energy;
 use super::runs::write;
+use super::series_file;
 use crate::carbon::place::{CloudRegion, providers};
+use crate::clock;
 use crate::report::advice::{Advice, Candidate};
+use crate::report::advice_plot;
+use crate::report::hours::{BestHours, Work};
 use crate::units::Microjoules;
 
 /// Writes the ranking and gives the status.
 pub(super) fn advise(args: &AdviseArgs) -> Result<u8, CliError> {
+    let plot = args.plot.as_deref().map(|path| Output::open(Some(path), Output::Stdout)).transpose()?;
+    let advice = rank(args)?;
+    plot.map_or(Ok(()), |plot| plot.write(&advice_plot::svg(&advice)))?;
+    write(&advice.grid(), &advice, args.format, &advice.lines())?;
+    Ok(0)
+}
+
+/// The ranking.
+pub(super) fn rank(args: &AdviseArgs) -> Result<Advice, CliError> {
     let regions = CloudRegion::all(&args.provider);
     if regions.is_empty() {
         return Err(CliError::Argument {
@@ -30,9 +46,41 @@ pub(super) fn advise(args: &AdviseArgs) -> Result<u8, CliError> {
         }
         candidates.push(Candidate { region: region.clone(), intensity, pue: region.pue(), km });
     }
-    let advice = Advice::new(&candidates, near.as_ref().map(CloudRegion::name), energy, args.limit);
-    write(&advice.grid(), &advice, args.format, &advice.lines())?;
-    Ok(0)
+    let (hours, why) = hours(args, near.as_ref(), energy)?;
+    Ok(Advice::new(&candidates, near.as_ref().map(CloudRegion::name), energy, args.limit)
+        .with_hours(hours, why))
+}
+
+/// The best hours of where the work is, and what must be said of them.
+fn hours(
+    args: &AdviseArgs,
+    near: Option<&CloudRegion>,
+    energy: Microjoules,
+) -> Result<(Option<BestHours>, Vec<String>), CliError> {
+    let work = Work {
+        hours: usize::from(args.hours),
+        energy,
+        pue: near.map(|near| near.pue().value),
+        tz: zone(&args.tz)?,
+        now_s: clock::wall().as_second(),
+    };
+    if let Some(file) = &args.intensity_file {
+        let series = series_file::read(file, None)?;
+        let hours = BestHours::forecast(&series, &work).or_else(|| BestHours::typical(&series, &work));
+        let why = hours.is_none().then(|| {
+            format!(
+                "{} knows neither more than {} hours in a row from now on, nor each hour of a day that was",
+                file.display(),
+                work.hours
+            )
+        });
+        return Ok((hours, why.into_iter().collect()));
+    }
+    let Some(live) = LiveOptions::check(args.live.clone())? else { return Ok((None, Vec::new())) };
+    let Known { series, notes } = live.forecast(near);
+    let forecast = series.and_then(|series| BestHours::forecast(&series, &work));
+    let hours = forecast.or_else(|| BestHours::typical(&live.past(near)?, &work));
+    Ok((hours, notes))
 }
 
 fn find(provider: &str, name: &str, regions: &[CloudRegion]) -> Result<CloudRegion, CliError> {

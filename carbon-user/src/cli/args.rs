@@ -1,8 +1,10 @@
 //! The command line as it is written. What it means is checked in [`options`](super::options).
 
 use super::ledger_args::{
-    AdviseArgs, EntryArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs, StoreArgs,
+    AdviseArgs, DashboardArgs, EntryArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
+    StoreArgs,
 };
+use super::serve_args::{ImportArgs, ServeArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,7 +47,7 @@ pub struct Cli {
 pub enum Command {
     /// Run a command and report the energy and CO2e of it and of all that it starts.
     #[command(after_help = RUN_STATUS)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show energy and CO2e by cgroup, live or once.
     #[command(after_help = OTHER_STATUS)]
     Top(TopArgs),
@@ -82,6 +84,18 @@ pub enum Command {
     /// Say the carbon intensity of a place, and where it is from.
     #[command(after_help = OTHER_STATUS)]
     Intensity(IntensityArgs),
+    /// Measure a process that runs already, for a program that asks on standard input, in lines of JSON.
+    #[command(after_help = OTHER_STATUS)]
+    Track(TrackArgs),
+    /// Show the ledger in a browser: power, workloads, runs, regions, and how good the data are.
+    #[command(after_help = OTHER_STATUS)]
+    Dashboard(DashboardArgs),
+    /// A team's server: runs are posted to it and read from it, by CodeCarbon's client too.
+    #[command(after_help = OTHER_STATUS)]
+    Serve(Box<ServeArgs>),
+    /// Take in what CodeCarbon has measured until now: an emissions.csv, or the history of its server.
+    #[command(after_help = OTHER_STATUS)]
+    Import(Box<ImportArgs>),
 }
 
 /// What `run` and `top` share.
@@ -136,6 +150,12 @@ pub struct RunArgs {
     /// Wait for the last process of the tree, not only for the command.
     #[arg(long)]
     pub wait_all: bool,
+    /// Have the agent measure that listens here; without this, that at /run/carbon/carbon.sock does for those who are not root.
+    #[arg(long, env = "CARBON_SOCKET", value_name = "PATH")]
+    pub agent: Option<PathBuf>,
+    /// Measure without an agent.
+    #[arg(long)]
+    pub no_agent: bool,
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub format: RunFormat,
@@ -150,6 +170,20 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
+/// `carbon track`.
+#[derive(Args, Debug)]
+pub struct TrackArgs {
+    /// The process, with all that descends from it [default: the one that started this].
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Where runs are recorded.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Shared options.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
 /// `carbon top`.
 #[derive(Args, Debug)]
 pub struct TopArgs {
@@ -162,7 +196,7 @@ pub struct TopArgs {
     /// How the report is written; json and csv with --once.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Rows of the table; the rest is added up [default: all with --once, else what fits].
+    /// Rows of the table; the rest is added up; of a tree, groups of the first level [default: all].
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Count events by cgroup too, at most three, by a program on every context switch. Memory's energy is split by
@@ -200,6 +234,9 @@ pub struct AgentArgs {
     /// How often they are, at most 1m; each minute of the clock for itself.
     #[arg(long, default_value = "1m", value_name = "DURATION", allow_hyphen_values = true)]
     pub flush: String,
+    /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
+    #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
+    pub max_overhead: String,
     /// Where the last readings and the sums are kept, for a restart to go on from, or none.
     #[arg(long, value_name = "FILE", default_value = RESUME_FILE)]
     pub resume: PathBuf,
@@ -212,9 +249,47 @@ pub struct AgentArgs {
     /// A file with the bearer token that readers of /metrics must show.
     #[arg(long, value_name = "FILE")]
     pub listen_token: Option<PathBuf>,
+    /// Where clients on this machine ask for what their own processes use, or none [default: /run/carbon/carbon.sock for root,
+    /// else none].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Who may connect there, in octal.
+    #[arg(long, value_name = "MODE", default_value = "0666")]
+    pub socket_mode: String,
+    /// A file with the certificates that /metrics is served with, in PEM: https; read again on SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "listen_key")]
+    pub listen_cert: Option<PathBuf>,
+    /// A file with the key of the first of them, in PEM.
+    #[arg(long, value_name = "FILE", requires = "listen_cert")]
+    pub listen_key: Option<PathBuf>,
+    /// Whether the dashboard is served at --listen too: what is in the ledger, and what is measured now.
+    #[arg(long, value_enum, default_value_t = DashboardArg::Off, value_name = "WHETHER")]
+    pub dashboard: DashboardArg,
+    /// Capabilities that are kept while it runs: auto, all, none, or names such as bpf,perfmon.
+    #[arg(long, value_name = "WHICH", default_value = "auto")]
+    pub capabilities: String,
     /// Workloads with series of their own on /metrics; the rest share one.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub metrics_series: usize,
+    /// Other tools under whose names the sums are shown on /metrics too: kepler, scaphandre, or both with a comma.
+    #[arg(long, value_name = "TOOLS", default_value = "none")]
+    pub metric_aliases: String,
+    /// The URL of an OTLP receiver for HTTP that the metrics are pushed to, such as <http://127.0.0.1:4318>; /v1/metrics is
+    /// added.
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// How often they are pushed.
+    #[arg(long, default_value = "15s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub otlp_interval: String,
+    /// A file with the bearer token that the receiver wants to see.
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    pub otlp_token: Option<PathBuf>,
+    /// A file with the certificates that the receiver's is signed with.
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    pub otlp_ca: Option<PathBuf>,
+    /// What this machine is called in the ledger and in metrics [default: its host name].
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
     /// Whether engines on this machine (Docker, Podman, containerd, CRI-O) are asked for names of containers, by their
     /// local sockets.
     #[arg(long, value_enum, default_value_t = MetadataArg::Auto, value_name = "WHETHER")]
@@ -228,6 +303,10 @@ pub struct AgentArgs {
     /// A file with the certificates that the kubelet's is signed with.
     #[arg(long, value_name = "FILE", requires = "kubelet")]
     pub kubelet_ca: Option<PathBuf>,
+    /// A directory in which each virtual machine of this node finds its share of the energy, as a powercap tree that a
+    /// carbon inside takes for its --sysfs-root.
+    #[arg(long, value_name = "DIR")]
+    pub share_with_vms: Option<PathBuf>,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,
@@ -392,6 +471,15 @@ pub enum CounterArg {
     LlcMisses,
     /// Page faults.
     PageFaults,
+}
+
+/// `--dashboard`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DashboardArg {
+    /// Whoever may read metrics may read the ledger too, with the command lines of runs.
+    On,
+    /// Metrics alone.
+    Off,
 }
 
 /// `--metadata`.

@@ -1,17 +1,24 @@
 //! What the commands measure with: the one place where scheduler time, meters, attribution and carbon are put
 //! together.
 
+mod attached;
 mod command;
 mod files;
 mod findings;
+mod governing;
+mod kept_runs;
 mod machine;
 mod naming;
 mod node;
+mod node_runs;
 
+pub(super) use attached::ProcessMeter;
+pub(super) use command::open_attached;
 pub use command::{CommandMeter, open_run};
 pub use findings::findings;
 pub use machine::{Machine, open_top};
 pub(super) use node::{NodeMeter, Past};
+pub(super) use node_runs::{Finish, moment};
 
 use super::error::CliError;
 use super::learning::{self, Beginning, Keeper};
@@ -77,6 +84,8 @@ pub(super) struct Wanted<'a> {
     counters: &'a [CounterKind],
     /// There will be runs.
     runs: bool,
+    /// Processes of them that there is room for, if not as many as serve most machines.
+    members: Option<u32>,
     /// What cgroups hold, whatever the policy: windows are recorded, and may be attributed under another one.
     claims: bool,
     /// Readings of another program to go on from.
@@ -115,6 +124,7 @@ impl Engine {
             hierarchy: measuring.hierarchy,
             wake: learns,
             without_runs: !wanted.runs,
+            members: wanted.members,
             ..Limits::default()
         };
         let (accounting, outcome) = accounting(measuring, &topology, limits, begin, &mut notes)?;
@@ -154,13 +164,6 @@ impl Engine {
     fn window(&mut self) -> Result<Totals, SchedError> {
         let window = self.sampler.edge()?;
         Ok(self.attribute(window.as_ref()))
-    }
-
-    /// Goes on with another way of accounting.
-    fn replace_accounting(&mut self, accounting: Box<dyn Accounting>) -> Result<(), SchedError> {
-        let window = self.sampler.replace_accounting(accounting)?;
-        self.attribute(window.as_ref());
-        Ok(())
     }
 
     fn attribute(&mut self, window: Option<&Window>) -> Totals {

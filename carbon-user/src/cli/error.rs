@@ -14,6 +14,7 @@
 use crate::carbon::UnknownZone;
 use crate::checkpoint::CheckpointError;
 use crate::ledger::LedgerError;
+use crate::provider::prometheus::QueryError;
 use crate::recording::RecordingError;
 use crate::report::figures::printable;
 use std::error::Error;
@@ -48,6 +49,9 @@ pub enum CliError {
     /// The ledger cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The engine of `--source` gives no answer.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// The agent's file of options cannot be used.
     #[error("{}{}: {reason}", .path.display(), place_of(.line.as_ref()))]
     Config {
@@ -186,6 +190,7 @@ impl CliError {
                 | Self::Zone { .. }
                 | Self::Config { .. }
                 | Self::Ledger(_)
+                | Self::Query(_)
                 | Self::Output { .. }
                 | Self::Recording { .. }
                 | Self::State { .. }
@@ -213,6 +218,7 @@ impl CliError {
             | Self::Config { .. }
             | Self::State { .. }
             | Self::Ledger(_)
+            | Self::Query(_)
             | Self::BrokenPipe => None,
         }
     }

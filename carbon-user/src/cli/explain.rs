@@ -15,7 +15,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
     let tz = super::report_time::zone(&args.tz)?;
     let mut ledger = args.store.open_to_read()?;
     let lines = match Bucket::parse(&args.what, &tz) {
-        Some(bucket) => explain_window::facts(&mut ledger, bucket, args, &tz)?,
+        Some(bucket) => ledger.snapshot(|ledger| explain_window::facts(ledger, bucket, args, &tz))?,
         None => facts(&ledger.find_run(&args.what)?),
     };
     let text: String = lines.iter().map(|line| printable(line) + "\n").collect();
@@ -75,6 +75,7 @@ pub(super) fn facts(run: &KeptRun) -> Vec<String> {
             row.quality
         ));
         lines.push(factor_line(&row.factor));
+        lines.extend(row.recorded.as_ref().map(|first| before_line("run", first)));
         lines.push(grams_line(&row.factor, row.energy));
     }
     if end.energies.is_empty() {
@@ -105,6 +106,15 @@ pub(super) fn factor_line(factor: &Factor) -> String {
         intensity.source,
         factor.tables_hash,
         if intensity.assumed { "; ASSUMED: no place was given" } else { "" }
+    )
+}
+
+/// Of a factor that came late: which was recorded before it.
+pub(super) fn before_line(what: &str, first: &Factor) -> String {
+    format!(
+        "   it came after its {what}; recorded first by {} g/kWh, factor {}",
+        first.intensity.g_per_kwh.0,
+        first.hash().get(..12).unwrap_or_default()
     )
 }
 

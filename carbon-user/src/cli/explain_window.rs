@@ -1,7 +1,7 @@
 //! `carbon explain WHEN`: the chain from a meter's reading to a gram, of a minute, an hour or a day of the ledger.
 
 use super::error::CliError;
-use super::explain::{factor_line, grams_line, seconds, together};
+use super::explain::{before_line, factor_line, grams_line, seconds, together};
 use super::ledger_args::ExplainArgs;
 use crate::ledger::query::{DAY, HOUR, MINUTE, NamedDomain, Sum};
 use crate::ledger::rows::{EnergyKind, Workload};
@@ -189,13 +189,8 @@ fn grams(content: &Content, first: &[(i64, i64)], lines: &mut Vec<String>) {
         lines.push(factor_line(factor));
         if *rerated {
             let before = first.iter().filter(|(_, rated_by)| rated_by == id);
-            for before in before.filter_map(|(before, _)| content.factors.get(before)) {
-                lines.push(format!(
-                    "   it came after its hour; recorded first by {} g/kWh, factor {}",
-                    before.intensity.g_per_kwh.0,
-                    before.hash().get(..12).unwrap_or_default()
-                ));
-            }
+            let before = before.filter_map(|(before, _)| content.factors.get(before));
+            lines.extend(before.map(|first| before_line("hour", first)));
         }
         lines.push(grams_line(factor, *energy));
         rows.push((factor, *energy, *stddev_uj));

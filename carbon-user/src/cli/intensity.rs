@@ -8,6 +8,7 @@ use crate::carbon::place::CloudRegion;
 use crate::carbon::{Intensity, UnknownZone};
 use crate::clock;
 use crate::ledger::factor::tables_hash;
+use crate::provider::cache::HOLDS_S;
 use crate::provider::{self, Http, Live, ProviderError, metadata};
 use crate::reference;
 use crate::report::figures::significant;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 /// JSON schema `carbon.intensity/1`.
 #[derive(Debug, Serialize)]
-struct Said {
+pub(super) struct Said {
     schema: &'static str,
     zone: String,
     name: String,
@@ -64,6 +65,10 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
             let when = jiff::Timestamp::from_second(live.start_s).unwrap_or_default();
             let how = if live.estimated { "an estimate of its publisher" } else { "measured" };
             notes.push(format!("live: from {when} on, {how}"));
+            let age_s = clock::wall().as_second().saturating_sub(live.start_s);
+            if age_s > HOLDS_S {
+                notes.push(format!("it is {} h old: the service has none of this hour", age_s / HOLDS_S));
+            }
             live.intensity
         }
         Some(Err(error)) => {
@@ -79,7 +84,7 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
     let mut grid = Grid::new(&[
         ("PLACE", "zone", false),
         ("g/kWh", "g_per_kwh", true),
-        ("90 %", "interval_g_per_kwh", true),
+        ("90 %", "low_g_per_kwh high_g_per_kwh", true),
         ("YEAR", "year", true),
         ("COUNTED", "boundary", false),
         ("HOW", "basis", false),
@@ -120,6 +125,15 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
+/// What the tables say of a place, or of an unknown one.
+pub(super) fn of_tables(place: Option<&str>) -> Result<Said, CliError> {
+    let found = match place {
+        None => Intensity::of_unknown_place(),
+        Some(place) => Intensity::of(place).map_err(|error| CliError::Zone { source: error })?,
+    };
+    Ok(said(found, place.and_then(CloudRegion::parse).as_ref()))
+}
+
 /// The live value of a service, or why there is none.
 fn ask(
     service: &str,
@@ -140,7 +154,7 @@ fn ask(
         advice: "give the service's name of the place, such as FR".into(),
     })?;
     let http = if args.offline { Http::offline() } else { Http::online() };
-    Ok(provider.latest(&http, place, clock::wall().as_second()))
+    Ok(provider::latest(provider.as_ref(), &http, place, clock::wall().as_second()))
 }
 
 fn said(found: Intensity, region: Option<&CloudRegion>) -> Said {

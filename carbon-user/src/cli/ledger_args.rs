@@ -1,6 +1,8 @@
 //! The command line of all that reads and writes the ledger, as it is written.
 
 use super::live_values::LiveArgs;
+use super::per::Per;
+use crate::carbon::embodied::Parts;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -118,7 +120,7 @@ pub enum ByArg {
     Run,
 }
 
-/// `--per`.
+/// A period of `--per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PerArg {
     /// Hours.
@@ -146,9 +148,10 @@ pub struct ReportArgs {
     /// What to add up by.
     #[arg(long, value_enum, default_value_t = ByArg::Project)]
     pub by: ByArg,
-    /// One row for each of these too.
-    #[arg(long, value_enum)]
-    pub per: Option<PerArg>,
+    /// One row for each hour, day or month too; with --sci also the functional unit and how many were served, such as
+    /// request=12345.
+    #[arg(long, value_name = "PERIOD|UNIT=COUNT")]
+    pub per: Vec<Per>,
     /// From this date or time on, such as 2026-01-31 or 2026-01-31T12:00 [default: the beginning].
     #[arg(long, value_name = "WHEN")]
     pub from: Option<String>,
@@ -165,15 +168,16 @@ pub struct ReportArgs {
     /// Only runs with this tag.
     #[arg(long, value_name = "TAG")]
     pub tag: Option<String>,
-    /// The score of ISO/IEC 21031 (SCI); needs --per-unit.
-    #[arg(long, requires = "per_unit")]
+    /// The score of ISO/IEC 21031 (SCI); needs --per UNIT=COUNT.
+    #[arg(long, requires = "per")]
     pub sci: bool,
-    /// The functional unit and how many were served, such as request=12345.
-    #[arg(long, value_name = "UNIT=COUNT")]
-    pub per_unit: Option<String>,
     /// Emissions of making the machine in kg, for the score [default: the median of 48 servers' sheets].
     #[arg(long, value_name = "KG", requires = "sci")]
     pub embodied_kg: Option<f64>,
+    /// What the machine is made of, for the score where its makers say nothing: numbers of `cpus`, `die_mm2`,
+    /// `memory_modules`, `memory_gb`, `ssds`, `ssd_gb`, `hdds` and `power_supplies`, such as `cpus=2,die_mm2=1200,memory_gb=256`.
+    #[arg(long, value_name = "PART=NUMBER,...", requires = "sci", conflicts_with = "embodied_kg")]
+    pub embodied_parts: Option<Parts>,
     /// Years that the machine is used.
     #[arg(long, value_name = "YEARS", default_value_t = 4.0)]
     pub life_years: f64,
@@ -189,6 +193,19 @@ pub struct ReportArgs {
     /// Write the report to this file, whole or not at all.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Ask an engine that scrapes the agents of many nodes instead of a ledger: the base of a Prometheus-compatible query API,
+    /// such as <http://localhost:9090>; needs --from.
+    #[arg(long, value_name = "URL", conflicts_with = "tag")]
+    pub source: Option<String>,
+    /// With --source: only series with this label, such as cluster=prod; may be given more than once [default: job=carbon].
+    #[arg(long, value_name = "LABEL=VALUE", requires = "source")]
+    pub source_match: Vec<String>,
+    /// With --source: a file with the bearer token that it wants to see.
+    #[arg(long, value_name = "FILE", requires = "source")]
+    pub source_token: Option<PathBuf>,
+    /// With --source: a file with the certificates that its own is signed with.
+    #[arg(long, value_name = "FILE", requires = "source")]
+    pub source_ca: Option<PathBuf>,
     /// The ledger.
     #[command(flatten)]
     pub store: StoreArgs,
@@ -259,6 +276,18 @@ pub enum RunsAction {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Draw the energy of each run with its interval.
+    Plot {
+        /// Which.
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Write the picture to this file, whole or not at all.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Write runs as lines of JSON.
     Export {
         /// Which.
@@ -322,9 +351,9 @@ pub enum LedgerAction {
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// Rate hours again whose intensity became known after them: once each, marked, with the old factor kept.
+    /// Rate hours and runs again whose intensity became known after them: once each, marked, with the old factor kept.
     Rerate {
-        /// The zone whose hours were recorded by its yearly average, as reports name it.
+        /// The zone whose hours and runs were recorded by its yearly average, as reports name it.
         #[arg(long, env = "CARBON_ZONE", value_name = "ZONE")]
         zone: String,
         /// Intensities by time, as for `carbon run --intensity-file`.
@@ -392,9 +421,42 @@ pub struct AdviseArgs {
     /// Rows of the table.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Hours in a row that the work takes each day: the best ones are told, where a service or a file knows hours.
+    #[arg(long, value_name = "HOURS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..24))]
+    pub hours: u8,
+    /// Intensities by time of the place where the work is, as for `carbon run --intensity-file`: of the hours to come, else of
+    /// days that were.
+    #[arg(long, value_name = "FILE", conflicts_with = "live")]
+    pub intensity_file: Option<PathBuf>,
+    /// A service's forecast.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Time zone of the hours, such as Europe/Paris.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub tz: String,
+    /// Draw regions and hours into this file as SVG, whole or not at all.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub format: ListFormat,
+}
+
+/// `carbon dashboard`.
+#[derive(Args, Clone, Debug)]
+pub struct DashboardArgs {
+    /// Where it listens; an address that other machines reach needs --token-file.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9489")]
+    pub listen: String,
+    /// A file with a token that readers must show: one line of 16 printable characters or more.
+    #[arg(long, env = "CARBON_DASHBOARD_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A name that it may be called by, besides localhost and addresses; may be given more than once.
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// The ledger.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// `carbon intensity`.

@@ -6,8 +6,8 @@ use super::live_values::{Known, LiveArgs, LiveOptions};
 use super::output::Output;
 use super::series_file;
 use crate::clock;
-use crate::ledger::LedgerError;
 use crate::ledger::query::DAY;
+use crate::ledger::{Ledger, LedgerError};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
     match &args.action {
         LedgerAction::Verify { store } => {
             let mut ledger = store.open_to_read()?;
-            let found = ledger.verify()?;
+            let found = ledger.snapshot(Ledger::verify)?;
             let mut text = format!(
                 "{}: {} rows of energies, {} runs, {} factors: {}\n",
                 ledger.place(),
@@ -47,10 +47,20 @@ pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
         }
         LedgerAction::Export { output, store } => {
             let output = Output::open(output.as_deref(), Output::Stdout)?;
-            let mut text = Vec::new();
-            store.open_to_read()?.export(&mut text)?;
-            output.write(&String::from_utf8_lossy(&text))?;
-            Ok(0)
+            let mut ledger = store.open_to_read()?;
+            let mut failed = None;
+            let written = output.write_with(|out| {
+                ledger.export(out).map_err(|error| match error {
+                    LedgerError::Export(source) => source,
+                    other => {
+                        let stopped = io::Error::other(other.to_string());
+                        failed = Some(other);
+                        stopped
+                    }
+                })
+            });
+            failed.map_or(Ok(()), Err)?;
+            written.map(|_| 0)
         }
         LedgerAction::Import { file, store } => {
             let mut input = open(file)?;
@@ -67,7 +77,7 @@ pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
 /// By a file or by what a service has said so far.
 fn rerate(zone: &str, file: Option<&Path>, live: LiveArgs, store: &StoreArgs) -> Result<u8, CliError> {
     let known = match (file, LiveOptions::check(live)?) {
-        (Some(file), _) => Known { series: Some(series_file::read(file)?), notes: Vec::new() },
+        (Some(file), _) => Known { series: Some(series_file::read(file, Some(zone))?), notes: Vec::new() },
         (None, Some(live)) => live.known(Some(zone)),
         (None, None) => Known::default(),
     };
@@ -76,10 +86,13 @@ fn rerate(zone: &str, file: Option<&Path>, live: LiveArgs, store: &StoreArgs) ->
     if let Some(series) = &known.series {
         let done = ledger.rerate(series, zone)?;
         text = format!(
-            "{}: {} hours of {zone} rated again; {} are not covered, and stay as recorded\n",
+            "{}: {} hours of {zone} rated again; {} are not covered, and stay as recorded\n\
+             {} runs of {zone} rated again; {} are not covered, and stay as recorded\n",
             ledger.place(),
             done.hours,
-            done.uncovered
+            done.uncovered,
+            done.runs,
+            done.uncovered_runs
         );
     }
     text.extend(known.notes.iter().map(|note| format!("note: {note}\n")));

@@ -1,10 +1,12 @@
 //! `--live`: intensities of a service, for what was just measured and for what is in the ledger.
 
 use super::error::CliError;
+use crate::carbon::place::CloudRegion;
+use crate::carbon::series::Series;
 use crate::clock;
 use crate::provider::cache::Cache;
 pub(super) use crate::provider::cache::Known;
-use crate::provider::{self, Http};
+use crate::provider::{self, Http, Provider};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,11 +14,11 @@ use std::time::Duration;
 /// A request waits no longer: somebody waits for the report.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
 
-/// Live intensities.
+/// Live intensities and forecasts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LiveArgs {
-    /// Use the live intensity of a service: electricitymaps, watttime, uk or energy-charts. Where it has no value for the time,
-    /// the place's yearly average holds, and that is said.
+    /// Use the live intensity (of `advise`, the forecast) of a service: electricitymaps, watttime, uk or energy-charts. Where it
+    /// has no value for the time, the place's yearly average holds, and that is said.
     #[arg(long, env = "CARBON_LIVE", value_name = "SERVICE")]
     pub live: Option<String>,
     /// The place by the service's own name for it [default: that of --zone].
@@ -31,6 +33,13 @@ pub struct LiveArgs {
     /// Open no socket: of a service, what is kept of it is used.
     #[arg(long, env = "CARBON_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
+}
+
+impl LiveArgs {
+    /// No service, and no socket.
+    pub fn none() -> Self {
+        Self { live: None, live_place: None, live_url: None, live_cache: None, offline: true }
+    }
 }
 
 /// Checked.
@@ -63,17 +72,42 @@ impl LiveOptions {
     /// What the service says, now or before; `zone` is the place where none is given for it.
     pub(super) fn known(&self, zone: Option<&str>) -> Known {
         let place = self.place.as_deref().or(zone);
-        let provider = provider::provider(&self.service, self.url.as_deref());
-        let (Some(place), Some(provider)) = (place, provider) else {
+        let (Some(place), Some(provider)) = (place, self.provider()) else {
             let notes = vec!["no live value: give --live-place or --zone".to_owned()];
             return Known { series: None, notes };
         };
-        let http = if self.offline {
-            Http::offline()
-        } else {
-            Http::with(REQUEST_MAX, Duration::from_millis(500), 2)
+        let now_s = clock::wall().as_second();
+        Cache::new(self.cache.clone()).known(provider.as_ref(), &self.http(), place, now_s)
+    }
+
+    /// What the service forecasts for the grid of a region, or for the place that was given.
+    pub(super) fn forecast(&self, region: Option<&CloudRegion>) -> Known {
+        let (Some(place), Some(provider)) = (self.place_of(region), self.provider()) else {
+            let notes = vec![format!(
+                "no forecast: what {} calls the place is not known; give --live-place",
+                self.service
+            )];
+            return Known { series: None, notes };
         };
-        Cache::new(self.cache.clone()).known(provider.as_ref(), &http, place, clock::wall().as_second())
+        let now_s = clock::wall().as_second();
+        Cache::new(self.cache.clone()).forecast(provider.as_ref(), &self.http(), &place, now_s)
+    }
+
+    /// What is kept of the hours that were, for the same place.
+    pub(super) fn past(&self, region: Option<&CloudRegion>) -> Option<Series> {
+        Cache::new(self.cache.clone()).past(self.provider()?.as_ref(), &self.place_of(region)?)
+    }
+
+    fn place_of(&self, region: Option<&CloudRegion>) -> Option<String> {
+        self.place.clone().or_else(|| provider::place_of(&self.service, region?))
+    }
+
+    fn provider(&self) -> Option<Box<dyn Provider>> {
+        provider::provider(&self.service, self.url.as_deref())
+    }
+
+    fn http(&self) -> Http {
+        if self.offline { Http::offline() } else { Http::with(REQUEST_MAX, Duration::from_millis(500), 2) }
     }
 }
 

@@ -4,40 +4,50 @@
 //! commands, [`engine`] what they measure with, [`error`] what can fail and the status for it.
 
 mod advise;
-mod agent;
+pub mod agent;
 pub mod args;
 pub mod background;
 pub mod burst;
 pub mod calibrate;
+mod dashboard;
+mod dashboard_answers;
 pub mod doctor;
 pub mod engine;
 pub mod error;
 mod explain;
 mod explain_window;
+mod import;
+mod import_csv;
 mod intensity;
 pub mod learning;
 pub mod ledger_args;
 mod ledger_command;
-pub mod live;
 mod live_values;
 pub mod model;
 pub mod options;
 pub mod output;
 mod parquet;
+pub mod per;
 pub mod process;
 pub mod progress;
 pub mod recorder;
 mod repeat;
 pub mod replay;
 mod report;
+mod report_source;
 mod report_time;
 pub mod run;
+pub mod run_agent;
 pub mod run_entry;
 mod runs;
 mod series_file;
+mod serve;
+pub mod serve_args;
+mod serve_manage;
 mod signals;
 mod store;
 pub mod top;
+mod track;
 mod warnings;
 
 use error::CliError;
@@ -45,7 +55,7 @@ use options::Options;
 
 /// Runs a command and gives the status to exit with.
 pub fn execute(options: &Options) -> Result<u8, CliError> {
-    if let Options::Agent(_) = options {
+    if let Options::Agent(_) | Options::Serve(_) = options {
         warnings::log_lines();
     }
     warnings::say(match options {
@@ -68,7 +78,11 @@ pub fn execute(options: &Options) -> Result<u8, CliError> {
         Options::Ledger(args) => ledger_command::ledger(args),
         Options::Explain(args) => explain::explain(args),
         Options::Advise(args) => advise::advise(args),
+        Options::Track(options) => track::track(options).map(|()| 0),
         Options::Intensity(args) => intensity::intensity(args),
+        Options::Dashboard(args) => dashboard::dashboard(args).map(|()| 0),
+        Options::Serve(args) => serve::serve(args),
+        Options::Import(args) => import::import(args),
         Options::Shown => Ok(0),
     }
 }

@@ -8,11 +8,16 @@ pub use learned::{CalibrateOptions, ModelOptions, RecordOptions, ReplayOptions};
 
 use super::args::{
     AccountingArg, AttributionArg, Cli, Command, CounterArg, DoctorArgs, Format, HierarchyArg, MetadataArg,
-    MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs,
+    MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs, TrackArgs,
 };
 use super::error::CliError;
-use super::ledger_args::{AdviseArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs};
+use super::ledger_args::{
+    AdviseArgs, DashboardArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
+};
+use super::run_agent::ByAgent;
 use super::run_entry::EntryOptions;
+use super::serve_args::{ImportArgs, ServeArgs};
+use super::store::Chosen;
 use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
@@ -66,6 +71,14 @@ pub enum Options {
     Agent(Box<AgentOptions>),
     /// `carbon intensity`.
     Intensity(IntensityArgs),
+    /// `carbon track`.
+    Track(Box<TrackOptions>),
+    /// `carbon dashboard`; checked where it is done.
+    Dashboard(DashboardArgs),
+    /// `carbon serve`; checked where it is done.
+    Serve(Box<ServeArgs>),
+    /// `carbon import`; checked where it is done.
+    Import(Box<ImportArgs>),
     /// Help or the version was asked for and has been printed.
     Shown,
 }
@@ -108,12 +121,25 @@ pub struct RunOptions {
     pub entry: EntryOptions,
     /// Wait for the last process of the tree.
     pub wait_all: bool,
+    /// Whether an agent measures.
+    pub by_agent: ByAgent,
     /// How the report is written.
     pub format: RunFormat,
     /// Where the report goes, if not to stderr.
     pub output: Option<PathBuf>,
     /// Program and arguments; never empty.
     pub command: Vec<OsString>,
+}
+
+/// `carbon track`, checked.
+#[derive(Clone, Debug)]
+pub struct TrackOptions {
+    /// The process.
+    pub pid: u32,
+    /// Where runs are recorded.
+    pub(super) chosen: Chosen,
+    /// How to measure.
+    pub measuring: Measuring,
 }
 
 /// `carbon top`, checked.
@@ -150,10 +176,21 @@ pub struct DoctorOptions {
     pub balance: Option<Duration>,
 }
 
+/// The agent's file, from text that may hold anything: where it is wrong, the place is one of the text.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_config(text: &str) {
+    if let Err(((line, column), reason)) = agent::values(text) {
+        assert!(
+            (1..=text.matches('\n').count() + 1).contains(&line) && column >= 1,
+            "{line}:{column}: {reason}"
+        );
+    }
+}
+
 /// Parses and checks a command line, program name first. Help and version are printed here.
 pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
     match Cli::try_parse_from(arguments) {
-        Ok(Cli { command: Command::Run(args) }) => run(args).map(|options| Options::Run(Box::new(options))),
+        Ok(Cli { command: Command::Run(args) }) => run(*args).map(|options| Options::Run(Box::new(options))),
         Ok(Cli { command: Command::Top(args) }) => top(args).map(Options::Top),
         Ok(Cli { command: Command::Model(args) }) => learned::model(args).map(Options::Model),
         Ok(Cli { command: Command::Replay(args) }) => learned::replay(args).map(Options::Replay),
@@ -168,6 +205,10 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
             agent::agent(arguments).map(|it| Options::Agent(Box::new(it)))
         }
         Ok(Cli { command: Command::Intensity(args) }) => Ok(Options::Intensity(args)),
+        Ok(Cli { command: Command::Track(args) }) => track(args).map(|it| Options::Track(Box::new(it))),
+        Ok(Cli { command: Command::Dashboard(args) }) => Ok(Options::Dashboard(args)),
+        Ok(Cli { command: Command::Serve(args) }) => Ok(Options::Serve(args)),
+        Ok(Cli { command: Command::Import(args) }) => Ok(Options::Import(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;
             Ok(Options::Shown)
@@ -180,11 +221,11 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
 }
 
 fn run(args: RunArgs) -> Result<RunOptions, CliError> {
-    let RunArgs { project, wait_all, format, entry, shared, command } = args;
+    let RunArgs { project, wait_all, agent, no_agent, format, entry, shared, command } = args;
     if let Some(project) = &project {
         check_name("--project", project)?;
     }
-    let entry = EntryOptions::check(entry)?;
+    let entry = EntryOptions::check(entry, shared.zone.as_deref())?;
     let output = shared.output.clone();
     let measuring = measuring(shared)?;
     if measuring.static_policy.needs_claims() {
@@ -195,7 +236,27 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
             advice: "give separate or proportional, or use \"carbon top\"".into(),
         });
     }
-    Ok(RunOptions { measuring, project, entry, wait_all, format, output, command })
+    let given = agent.filter(|path| !path.as_os_str().is_empty());
+    let by_agent = match given {
+        _ if no_agent => ByAgent::No,
+        None => ByAgent::Usual,
+        Some(path) => state_file(path).map_or(ByAgent::No, ByAgent::At),
+    };
+    Ok(RunOptions { measuring, project, entry, wait_all, by_agent, format, output, command })
+}
+
+fn track(args: TrackArgs) -> Result<TrackOptions, CliError> {
+    let TrackArgs { pid, store, shared } = args;
+    if let Some(path) = &shared.output {
+        return Err(CliError::Argument {
+            option: "--output",
+            value: path.display().to_string(),
+            reason: "answers go to standard output".into(),
+            advice: "leave it out".into(),
+        });
+    }
+    let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get().unsigned_abs());
+    Ok(TrackOptions { pid: pid.unwrap_or(parent), chosen: store.choose()?, measuring: measuring(shared)? })
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, CliError> {
@@ -481,6 +542,19 @@ mod tests {
 
     fn message(line: &str) -> String {
         parse_words(line).unwrap_err().message()
+    }
+
+    #[test]
+    fn no_option_has_two_meanings() {
+        use crate::cli::ledger_args::PerArg;
+        // A parser that contradicts itself panics in debug builds only, and only where that command is given.
+        <Cli as clap::CommandFactory>::command().debug_assert();
+        let report = |line: &str| match parse_words(line) {
+            Ok(Options::Report(args)) => (args.period(), args.unit().map(|unit| unit.count)),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(report("carbon report --per month"), (Some(PerArg::Month), None));
+        assert_eq!(report("carbon report --sci --per request=5 --per day"), (Some(PerArg::Day), Some(5.0)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// What a report may use of its destination.
@@ -82,12 +82,26 @@ impl Output {
 
     /// As [`Self::write`], of what is no text.
     pub fn write_bytes(self, bytes: &[u8]) -> Result<(), CliError> {
-        let all = |stream: &mut dyn Write| stream.write_all(bytes).and_then(|()| stream.flush());
+        self.write_with(|stream| stream.write_all(bytes))
+    }
+
+    /// As [`Self::write`], of what is too long to be held: `make` writes it bit by bit. A file gets its name only where that
+    /// was all done.
+    pub fn write_with<T>(self, make: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> Result<T, CliError> {
+        let all = |stream: &mut dyn Write| {
+            let mut buffered = BufWriter::new(stream);
+            let result = make(&mut buffered)?;
+            buffered.flush()?;
+            Ok(result)
+        };
         let (name, result) = match self {
             Self::Stdout => ("standard output".into(), all(&mut io::stdout().lock())),
             Self::Stderr => ("standard error".into(), all(&mut io::stderr().lock())),
             Self::Stream { path, mut file } => (path.display().to_string(), all(&mut file)),
-            Self::File(file) => (file.target.display().to_string(), file.commit(bytes)),
+            Self::File(mut file) => (
+                file.target.display().to_string(),
+                all(&mut file.file).and_then(|made| file.commit().map(|()| made)),
+            ),
         };
         result.map_err(|source| CliError::from_write(name, source))
     }
@@ -121,9 +135,8 @@ impl NewFile {
         Ok(Self { target, temporary, file, committed: false })
     }
 
-    /// Writes `bytes` and gives the file its name; what had the name before is replaced in one step.
-    fn commit(mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+    /// Gives the file its name; what had the name before is replaced in one step.
+    fn commit(mut self) -> io::Result<()> {
         if let Ok(existing) = fs::metadata(&self.target) {
             self.file.set_permissions(existing.permissions())?;
         }
@@ -201,6 +214,19 @@ mod tests {
         Output::open(Some(&path), Output::Stdout).unwrap().write("{}\n").unwrap();
         assert_eq!(names(directory.path()), ["report.json"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
+    }
+
+    #[test]
+    fn what_fails_half_way_leaves_what_was_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("export");
+        fs::write(&path, "old").unwrap();
+        let half = |out: &mut dyn Write| -> io::Result<()> {
+            out.write_all(b"new, but not")?;
+            Err(io::Error::other("gone"))
+        };
+        assert!(Output::open(Some(&path), Output::Stdout).unwrap().write_with(half).is_err());
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names(directory.path()).len()), ("old", 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A report's rows as a Parquet file (parquet.apache.org): columns with types, null where nothing is known.
 
+use crate::report::columns::{COLUMNS, Values};
 use crate::report::ledger::{GroupRow, LedgerReport};
 use parquet::basic::Compression;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
@@ -9,32 +10,6 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
 use std::sync::Arc;
-
-/// Where a column's values come from, and with it their type.
-#[derive(Clone, Copy)]
-enum Values {
-    Text(fn(&GroupRow) -> Option<&str>),
-    Whole(fn(&GroupRow) -> Option<u64>),
-    Real(fn(&GroupRow) -> Option<f64>),
-    Truth(fn(&GroupRow) -> Option<bool>),
-}
-
-/// Always the same ones, so that files of many reports are one table. Units are the last word of a name.
-const COLUMNS: [(&str, Values); 13] = [
-    ("key", Values::Text(|row| Some(&row.key))),
-    ("period", Values::Text(|row| row.period.as_deref())),
-    ("runs", Values::Whole(|row| row.runs.and_then(|runs| u64::try_from(runs).ok()))),
-    ("cpu_ns", Values::Whole(|row| Some(row.cpu_ns))),
-    ("dynamic_uj", Values::Whole(|row| row.dynamic_uj)),
-    ("static_uj", Values::Whole(|row| row.static_uj)),
-    ("held_uj", Values::Whole(|row| row.static_uj.map(|_| row.held_uj.unwrap_or(0)))),
-    ("stddev_uj", Values::Real(|row| row.stddev_uj)),
-    ("grams", Values::Real(|row| row.grams)),
-    ("grams_low", Values::Real(|row| row.grams_low)),
-    ("grams_high", Values::Real(|row| row.grams_high)),
-    ("quality", Values::Text(|row| row.quality)),
-    ("rerated", Values::Truth(|row| Some(row.rerated))),
-];
 
 /// The file's bytes. What the rows are of, and by which factors, stands in its key-value metadata.
 ///
@@ -122,7 +97,7 @@ mod tests {
     use crate::ledger::query::Balance;
     use crate::ledger::rows::EnergyKind;
     use crate::report::group::{Group, Part};
-    use crate::report::ledger::Scope;
+    use crate::report::ledger::{Period, Scope};
     use crate::units::{Microjoules, Pue, Quality};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::RowAccessor;
@@ -161,7 +136,7 @@ mod tests {
         };
         LedgerReport::new(
             scope,
-            &[(Some("2026-01".into()), groups)],
+            &[(Period { label: Some("2026-01".into()), ..Period::default() }, groups)],
             Balance::default(),
             false,
             None,

@@ -1,75 +1,135 @@
 //! `carbon report`: sums of the ledger.
 
+use super::dashboard_answers::power;
 use super::error::CliError;
 use super::ledger_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::output::Output;
 use super::parquet;
+use super::per::FunctionalUnit;
+use super::report_source;
 use super::report_time::{interval, periods, shown, zone};
 use super::runs::{in_memory, json, style};
 use crate::carbon::embodied::Machine;
 use crate::carbon::{Intensity, sci};
+use crate::dashboard::standalone;
 use crate::ledger::query::{Balance, NamedDomain, Sum};
 use crate::ledger::rows::Workload;
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::ledger::{Factor, Ledger};
+use crate::report::dashboard::Power;
 use crate::report::equivalents::EquivalentSet;
 use crate::report::group::{Group, Part};
-use crate::report::ledger::{LedgerReport, SciRow, Scope};
-use crate::report::{paper, runs as run_rows};
+use crate::report::ledger::{LedgerReport, Period, SciRow, Scope};
+use crate::report::{columns, paper, runs as run_rows};
 use crate::units::{CpuNanos, Grams};
 use jiff::ZonedDateTime;
+use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// What has no name of the asked sort.
-const NONE: &str = "(none)";
+pub(super) const NONE: &str = "(none)";
 
-type Groups = Vec<(Option<String>, BTreeMap<String, Group>)>;
+type Groups = Vec<(Period, BTreeMap<String, Group>)>;
 
 /// Writes the report and gives the status.
 pub(super) fn report(args: &ReportArgs) -> Result<u8, CliError> {
-    let tz = zone(&args.tz)?;
+    args.check_per()?;
     let output = Output::open(args.output.as_deref(), Output::Stdout)?;
-    let mut ledger = args.store.open_to_read()?;
-    let by_runs = matches!(args.by, ByArg::Project | ByArg::Experiment | ByArg::Organisation | ByArg::Run);
-    let (from, to) = interval(args, &tz, &mut ledger, by_runs)?;
-    let periods = periods(&from, &to, args.per)?;
-    let mut collected = if by_runs {
-        of_runs(args, &mut ledger, &periods)?
+    let (report, power) = if let Some(url) = &args.source {
+        (finished(args, report_source::collect(args, url, &zone(&args.tz)?)?)?, None)
     } else {
-        of_energies(args, &mut ledger, &periods)?
+        let mut ledger = args.store.open_to_read()?;
+        let report = made(args, None, &mut ledger)?;
+        let charts = args.format == ReportFormat::Html && !of_runs_alone(args.by);
+        (report, charts.then(|| power(args, None, &mut ledger)).transpose()?)
     };
-    collected.scope = Scope {
-        ledger: ledger.place(),
-        from: shown(&from),
-        to: shown(&to),
-        tz: args.tz.clone(),
-        by: by_name(args.by).to_owned(),
-        ..collected.scope
-    };
+    formatted(args, &report, power.as_ref(), &output).and_then(|bytes| output.write_bytes(&bytes))?;
+    Ok(0)
+}
+
+/// Only what belongs to one of something, such as a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Within {
+    /// Of which sort.
+    pub(super) by: ByArg,
+    /// Its name.
+    pub(super) key: String,
+}
+
+/// The report that was asked for, from a ledger.
+pub(super) fn made(
+    args: &ReportArgs,
+    within: Option<&Within>,
+    ledger: &mut Ledger,
+) -> Result<LedgerReport, CliError> {
+    finished(args, ledger.snapshot(|ledger| of_ledger(args, within, ledger))?)
+}
+
+fn finished(args: &ReportArgs, mut collected: Collected) -> Result<LedgerReport, CliError> {
+    collected.scope.tz.clone_from(&args.tz);
+    by_name(args.by).clone_into(&mut collected.scope.by);
     let set = match args.equivalents {
         EquivalentsArg::EpaCurrent => Some(EquivalentSet::EpaCurrent),
         EquivalentsArg::Codecarbon => Some(EquivalentSet::Codecarbon),
         EquivalentsArg::None => None,
     };
-    let Collected { groups, balance, exact, notes, scope, reserved } = collected;
+    let Collected { groups, balance, exact, notes, scope, reserved, span: (from, to) } = collected;
     let mut report = LedgerReport::new(scope, &groups, balance, exact, set, notes);
+    if args.source.is_some() {
+        report.without_deviations();
+    }
     if args.sci {
         let time = reserved.unwrap_or_else(|| from.timestamp().duration_until(to.timestamp()).unsigned_abs());
         add_score(args, &mut report, time)?;
     }
-    formatted(args, &report, &output).and_then(|bytes| output.write_bytes(&bytes))?;
-    Ok(0)
+    Ok(report)
 }
 
-fn formatted(args: &ReportArgs, report: &LedgerReport, output: &Output) -> Result<Vec<u8>, CliError> {
+/// Whether only recorded runs are added up, which have no power over time.
+fn of_runs_alone(by: ByArg) -> bool {
+    matches!(by, ByArg::Project | ByArg::Experiment | ByArg::Organisation | ByArg::Run)
+}
+
+/// What the charts of a page are drawn from.
+#[derive(Serialize)]
+struct Charts<'a> {
+    report: &'a LedgerReport,
+    power: Option<&'a Power>,
+}
+
+fn page(report: &LedgerReport, power: Option<&Power>) -> Result<String, CliError> {
+    let (title, body) = paper::html(report);
+    let charts = serde_json::to_string(&Charts { report, power }).map_err(|error| in_memory(&error))?;
+    Ok(standalone::page(&title, &body, &charts))
+}
+
+/// From a ledger.
+fn of_ledger(args: &ReportArgs, within: Option<&Within>, ledger: &mut Ledger) -> Result<Collected, CliError> {
+    let tz = zone(&args.tz)?;
+    let by_runs = of_runs_alone(args.by);
+    let (from, to) = interval(args, &tz, ledger, by_runs)?;
+    let periods = periods(&from, &to, args.period())?;
+    let mut collected =
+        if by_runs { of_runs(args, ledger, &periods)? } else { of_energies(args, within, ledger, &periods)? };
+    collected.scope = Scope { ledger: ledger.place(), from: shown(&from), to: shown(&to), ..collected.scope };
+    collected.span = (from, to);
+    Ok(collected)
+}
+
+fn formatted(
+    args: &ReportArgs,
+    report: &LedgerReport,
+    power: Option<&Power>,
+    output: &Output,
+) -> Result<Vec<u8>, CliError> {
     let text = match args.format {
         ReportFormat::Table => report.table(style(output.layout())),
         ReportFormat::Json => json(report)?,
-        ReportFormat::Csv => report.grid().csv().map_err(|error| in_memory(&error))?,
+        ReportFormat::Csv => columns::grid(report).csv().map_err(|error| in_memory(&error))?,
         ReportFormat::Parquet => return parquet::parquet(report).map_err(|error| in_memory(&error)),
         ReportFormat::Markdown => report.markdown(),
-        ReportFormat::Html => paper::html(report),
+        ReportFormat::Html => page(report, power)?,
         ReportFormat::FocusCsv => paper::focus(report).csv().map_err(|error| in_memory(&error))?,
         ReportFormat::Latex => paper::latex(report),
         ReportFormat::Bibtex => paper::bibtex(report),
@@ -78,19 +138,21 @@ fn formatted(args: &ReportArgs, report: &LedgerReport, output: &Output) -> Resul
     Ok(text.into_bytes())
 }
 
-/// What the ledger gave.
-struct Collected {
-    groups: Groups,
-    balance: Balance,
+/// What the ledger, or another source, gave.
+pub(super) struct Collected {
+    pub(super) groups: Groups,
+    pub(super) balance: Balance,
     /// Whether the rows are all that was attributed.
-    exact: bool,
-    notes: Vec<String>,
-    scope: Scope,
+    pub(super) exact: bool,
+    pub(super) notes: Vec<String>,
+    pub(super) scope: Scope,
     /// For how long machines were in use, where that is known.
-    reserved: Option<Duration>,
+    pub(super) reserved: Option<Duration>,
+    /// From and to.
+    pub(super) span: (ZonedDateTime, ZonedDateTime),
 }
 
-fn by_name(by: ByArg) -> &'static str {
+pub(super) fn by_name(by: ByArg) -> &'static str {
     match by {
         ByArg::Workload => "workload",
         ByArg::Container => "container",
@@ -109,12 +171,14 @@ fn by_name(by: ByArg) -> &'static str {
 }
 
 /// Whose an energy is.
-fn key_of(by: ByArg, workload: Option<&Workload>, domain: Option<&NamedDomain>) -> String {
+pub(super) fn key_of(by: ByArg, workload: Option<&Workload>, domain: Option<&NamedDomain>) -> String {
     let of =
         |name: Option<&String>| name.filter(|name| !name.is_empty()).map_or(NONE.to_owned(), Clone::clone);
     match by {
-        ByArg::Container => of(workload.and_then(|it| it.container.as_ref())),
-        ByArg::Pod => of(workload.and_then(|it| it.pod.as_ref())),
+        // Names of pods are unique within a namespace only, and names of containers within a pod.
+        ByArg::Container => workload
+            .map_or(NONE.to_owned(), |it| full_name(&[&it.namespace, &it.pod], it.container.as_deref())),
+        ByArg::Pod => workload.map_or(NONE.to_owned(), |it| full_name(&[&it.namespace], it.pod.as_deref())),
         ByArg::Namespace => of(workload.and_then(|it| it.namespace.as_ref())),
         ByArg::Unit => of(workload.and_then(|it| it.unit.as_ref())),
         ByArg::Job => of(workload.and_then(|it| it.job.as_ref())),
@@ -125,8 +189,20 @@ fn key_of(by: ByArg, workload: Option<&Workload>, domain: Option<&NamedDomain>) 
     }
 }
 
+/// A name after those of what it is in, such as `shop/web-1/nginx`; where nobody told a namespace, it stands alone.
+fn full_name(outer: &[&Option<String>], name: Option<&str>) -> String {
+    let known = |name: &&Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
+    let Some(own) = name.filter(|name| !name.is_empty()) else { return NONE.to_owned() };
+    if !outer.first().is_some_and(known) {
+        return own.to_owned();
+    }
+    let all = outer.iter().filter(|it| known(it)).filter_map(|it| it.as_deref()).chain([own]);
+    all.collect::<Vec<_>>().join("/")
+}
+
 fn of_energies(
     args: &ReportArgs,
+    within: Option<&Within>,
     ledger: &mut Ledger,
     periods: &[(Option<String>, ZonedDateTime, ZonedDateTime)],
 ) -> Result<Collected, CliError> {
@@ -152,13 +228,17 @@ fn of_energies(
         let mut of_period: BTreeMap<String, Group> = BTreeMap::new();
         for sum in ledger.sums(&segments)? {
             let Some(factor) = replaced.get(&sum.factor) else { continue };
-            let key = key_of(args.by, workloads.get(&sum.workload), domains.get(&sum.domain));
+            let (workload, domain) = (workloads.get(&sum.workload), domains.get(&sum.domain));
+            if within.is_some_and(|within| key_of(within.by, workload, domain) != within.key) {
+                continue;
+            }
+            let key = key_of(args.by, workload, domain);
             of_period.entry(key).or_default().add(&part(&sum, factor));
         }
         for (_, of_domain) in ledger.balances(&segments)? {
             balance = balance.plus(of_domain);
         }
-        groups.push((label.clone(), of_period));
+        groups.push((period(label.as_ref(), from, to), of_period));
     }
     if balance.gaps > 0 {
         notes.push(format!("meters hid some energy in {} windows: their counters were reset", balance.gaps));
@@ -168,10 +248,20 @@ fn of_energies(
     methods.sort();
     methods.dedup();
     let scope = Scope { methods, ..empty_scope() };
-    Ok(Collected { groups, balance, exact: true, notes, scope, reserved: None })
+    let exact = within.is_none();
+    Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: all_of(periods) })
 }
 
-fn part<'a>(sum: &Sum, factor: &'a Factor) -> Part<'a> {
+pub(super) fn period(label: Option<&String>, from: &ZonedDateTime, to: &ZonedDateTime) -> Period {
+    Period { label: label.cloned(), from: shown(from), to: shown(to) }
+}
+
+fn all_of(periods: &[(Option<String>, ZonedDateTime, ZonedDateTime)]) -> (ZonedDateTime, ZonedDateTime) {
+    let from = periods.first().map(|(_, from, _)| from.clone()).unwrap_or_default();
+    (from, periods.last().map(|(_, _, to)| to.clone()).unwrap_or_default())
+}
+
+pub(super) fn part<'a>(sum: &Sum, factor: &'a Factor) -> Part<'a> {
     Part {
         kind: sum.kind,
         factor,
@@ -220,12 +310,12 @@ fn of_runs(
                     cpu_ns: std::mem::take(&mut cpu_ns),
                     common_uj: energy.stddev_uj,
                     variance_uj2: 0.0,
-                    rerated: false,
+                    rerated: energy.recorded.is_some(),
                 });
             }
             all.push(run);
         }
-        groups.push((label.clone(), of_period));
+        groups.push((period(label.as_ref(), from, to), of_period));
     }
     let mut balance = Balance::default();
     for row in all.iter().filter_map(|run| run.end.as_ref()).flat_map(|end| &end.domains) {
@@ -281,10 +371,18 @@ fn of_runs(
         ..empty_scope()
     };
     let reserved = ends().map(|end| Duration::from_nanos(end.duration_ns)).sum();
-    Ok(Collected { groups, balance, exact: false, notes, scope, reserved: Some(reserved) })
+    Ok(Collected {
+        groups,
+        balance,
+        exact: false,
+        notes,
+        scope,
+        reserved: Some(reserved),
+        span: all_of(periods),
+    })
 }
 
-fn empty_scope() -> Scope {
+pub(super) fn empty_scope() -> Scope {
     Scope {
         ledger: String::new(),
         from: String::new(),
@@ -297,7 +395,7 @@ fn empty_scope() -> Scope {
 }
 
 /// The factor that was recorded, or the one that `--factors` puts in its place. What is in the ledger stays.
-fn factor_for(args: &ReportArgs, recorded: &Factor) -> Result<Factor, CliError> {
+pub(super) fn factor_for(args: &ReportArgs, recorded: &Factor) -> Result<Factor, CliError> {
     let zone = match args.factors.as_deref().map(str::trim) {
         None | Some("" | "recorded") => return Ok(recorded.clone()),
         Some("current") if recorded.intensity.assumed => {
@@ -306,28 +404,31 @@ fn factor_for(args: &ReportArgs, recorded: &Factor) -> Result<Factor, CliError> 
         Some("current") => recorded.intensity.zone.as_str(),
         Some(zone) => zone,
     };
-    let intensity = Intensity::of(zone).map_err(|error| CliError::Zone { source: error })?;
+    let intensity = Intensity::of(zone).map_err(|error| CliError::Argument {
+        option: "--factors",
+        value: zone.into(),
+        reason: error.to_string(),
+        advice: "or `current`, or `recorded`".into(),
+    })?;
     Ok(Factor::new(intensity, recorded.pue))
 }
 
 fn add_score(args: &ReportArgs, report: &mut LedgerReport, time: Duration) -> Result<(), CliError> {
+    let unit = args.unit();
     let wrong = |reason: String| CliError::Argument {
-        option: "--per-unit",
-        value: args.per_unit.clone().unwrap_or_default(),
+        option: "--sci",
+        value: unit.map_or_else(String::new, |unit| format!("--per {}={}", unit.name, unit.count)),
         reason,
-        advice: "give a unit and how many were served, such as request=12345".into(),
+        advice: "see the score in docs/ledger.md".into(),
     };
-    let (unit, count) = args
-        .per_unit
-        .as_deref()
-        .and_then(|text| text.split_once('='))
-        .ok_or_else(|| wrong("not UNIT=COUNT".into()))?;
-    let count: f64 = count.trim().parse().map_err(|_| wrong("no number".into()))?;
-    let machine = match args.embodied_kg {
-        Some(kg) => Machine::known(kg, args.life_years),
-        None => Machine::unknown_server()
-            .map(|server| Machine { life_years: args.life_years, ..server })
-            .ok_or(crate::carbon::embodied::ImpossibleShare::Machine),
+    let Some(FunctionalUnit { name, count }) = unit else { return Err(wrong("it has no unit".into())) };
+    let machine = match (args.embodied_kg, &args.embodied_parts) {
+        (Some(kg), _) => Machine::known(kg, args.life_years),
+        (None, parts) => parts
+            .as_ref()
+            .map_or_else(Machine::unknown_server, Machine::of_parts)
+            .ok_or(crate::carbon::embodied::ImpossibleShare::Machine)
+            .and_then(|server| server.used_for(args.life_years)),
     };
     let embodied = machine
         .and_then(|machine| machine.share(time, args.reserved).map(|grams| (machine, grams)))
@@ -338,11 +439,11 @@ fn add_score(args: &ReportArgs, report: &mut LedgerReport, time: Duration) -> Re
     let kinds = report.factors.iter().filter_map(|row| crate::carbon::Kind::parse(&row.boundary, &row.basis));
     let kind = kinds.max_by_key(|kind| kind.method).unwrap_or(crate::carbon::Kind::YEARLY);
     let (machine, made) = embodied;
-    let score = sci::score(operational, kind, made, count).map_err(|error| wrong(error.to_string()))?;
+    let score = sci::score(operational, kind, made, *count).map_err(|error| wrong(error.to_string()))?;
     report.sci = Some(SciRow {
         score_g: score.0,
-        unit: unit.trim().to_owned(),
-        count,
+        unit: name.clone(),
+        count: *count,
         operational_g: operational.0,
         embodied_g: made.0,
         embodied_method: format!(

@@ -34,14 +34,9 @@ pub(super) fn interval(
     ledger: &mut Ledger,
     by_runs: bool,
 ) -> Result<(ZonedDateTime, ZonedDateTime), CliError> {
-    let read =
-        |option, text: &Option<String>| text.as_deref().map(|text| instant(option, text, tz)).transpose();
-    let now = clock::wall().to_zoned_datetime(tz.clone());
-    let to = match read("--to", &args.to)? {
-        Some(to) => to,
-        None => now,
-    };
-    let from = if let Some(from) = read("--from", &args.from)? {
+    let (from, to) = given(args, tz)?;
+    let to = to.unwrap_or_else(|| clock::wall().to_zoned_datetime(tz.clone()));
+    let from = if let Some(from) = from {
         from
     } else {
         {
@@ -51,22 +46,43 @@ pub(super) fn interval(
                 ledger.extent()?.and_then(|(first, _)| Timestamp::from_second(first).ok())
             };
             let first = first.map_or_else(|| to.clone(), |first| first.to_zoned_datetime(tz.clone()));
-            first.start_of_day().unwrap_or(first)
+            let day = first.start_of_day().unwrap_or(first);
+            if day < to { day } else { to.clone() }
         }
     };
+    check_order(args, &from, &to)?;
+    Ok((from, to))
+}
+
+/// From and to, as far as they are given.
+pub(super) fn given(
+    args: &ReportArgs,
+    tz: &TimeZone,
+) -> Result<(Option<ZonedDateTime>, Option<ZonedDateTime>), CliError> {
+    let read =
+        |option, text: &Option<String>| text.as_deref().map(|text| instant(option, text, tz)).transpose();
+    Ok((read("--from", &args.from)?, read("--to", &args.to)?))
+}
+
+/// That a beginning that was given is before the end.
+pub(super) fn check_order(
+    args: &ReportArgs,
+    from: &ZonedDateTime,
+    to: &ZonedDateTime,
+) -> Result<(), CliError> {
     if from >= to && args.from.is_some() {
         return Err(CliError::Argument {
             option: "--from",
             value: args.from.clone().unwrap_or_default(),
-            reason: format!("not before the end, {}", shown(&to)),
+            reason: format!("not before the end, {}", shown(to)),
             advice: "give an earlier date".into(),
         });
     }
-    Ok((from, to))
+    Ok(())
 }
 
 /// A date, a time of the zone, or a time with its own offset.
-fn instant(option: &'static str, text: &str, tz: &TimeZone) -> Result<ZonedDateTime, CliError> {
+pub(super) fn instant(option: &'static str, text: &str, tz: &TimeZone) -> Result<ZonedDateTime, CliError> {
     let text = text.trim();
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Ok(timestamp.to_zoned_datetime(tz.clone()));

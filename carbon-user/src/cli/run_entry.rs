@@ -11,6 +11,7 @@ use super::output::Output;
 use super::process::{Ended, Outcome};
 use super::repeat::{self, Sample};
 use super::run;
+use super::run_agent;
 use super::series_file;
 use super::store::Chosen;
 use crate::carbon::series::Series;
@@ -54,8 +55,8 @@ pub struct EntryOptions {
 }
 
 impl EntryOptions {
-    /// Checks what was given.
-    pub fn check(args: EntryArgs) -> Result<Self, CliError> {
+    /// Checks what was given; `zone` is the place of the run, if it was said.
+    pub fn check(args: EntryArgs, zone: Option<&str>) -> Result<Self, CliError> {
         let EntryArgs {
             store,
             no_store,
@@ -88,7 +89,7 @@ impl EntryOptions {
         }
         let chosen = if no_store { Chosen { location: None, named: false } } else { store.choose()? };
         let max_energy = max_energy.map(|text| parse_energy("--max-energy", &text)).transpose()?;
-        let series = intensity_file.as_deref().map(series_file::read).transpose()?;
+        let series = intensity_file.as_deref().map(|file| series_file::read(file, zone)).transpose()?;
         Ok(Self {
             chosen,
             organisation,
@@ -133,10 +134,16 @@ pub(super) fn parse_energy(option: &'static str, text: &str) -> Result<Microjoul
 /// Runs the command of `options`, as often as asked, and records each run.
 pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
     let mut options = options.clone();
-    let mut journal = Journal::open(&options)?;
+    let series = (options.entry.repeat > 1).then(|| Uuid::now_v7().to_string());
+    let mut agent = run_agent::open(&options, series.as_deref()).unwrap_or_else(|why| {
+        options.entry.notes.push(why);
+        None
+    });
+    let by_agent = agent.is_some();
+    // The agent records what it measures.
+    let mut journal = if by_agent { Journal::none(&options) } else { Journal::open(&options)? };
     options.entry.notes.append(&mut journal.notes);
     let (options, record) = (&options, &options.entry);
-    let series = (record.repeat > 1).then(|| Uuid::now_v7().to_string());
     let mut samples = Vec::new();
     let mut status = 0;
     for _ in 0..record.repeat {
@@ -147,7 +154,17 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
             journal.begin(&start)?;
             Ok(opened)
         };
-        let result = on_this_thread(run::run(options, open, &mut end));
+        let mut recorded = None;
+        let result = if by_agent {
+            let meter = match agent.take() {
+                Some(meter) => meter,
+                None => again(options, series.as_deref())?,
+            };
+            recorded = meter.recorded().map(str::to_owned);
+            on_this_thread(run::run(options, |_| Ok(meter), &mut end))
+        } else {
+            on_this_thread(run::run(options, open, &mut end))
+        };
         if let Err(error) = &result {
             // A command that could not be started, or whose report could not be written, was tried all the same.
             let end = end.get_or_insert_with(|| not_started(error.status(Invocation::Run)));
@@ -159,6 +176,9 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
             journal.end(&start, end, this_status != 0)?;
             if options.output.is_none() && options.format == RunFormat::Table && record.repeat == 1 {
                 journal.tell(&start)?;
+                if let Some(run) = recorded.filter(|_| !options.measuring.quiet) {
+                    Output::Stderr.write(&format!("recorded as run {run} by the agent\n"))?;
+                }
             }
             samples.push(Sample::of(end));
         }
@@ -177,6 +197,16 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
     }
 }
 
+/// The next repeat, by the agent too.
+fn again(options: &RunOptions, series: Option<&str>) -> Result<run_agent::AgentMeter, CliError> {
+    let why = match run_agent::open(options, series) {
+        Ok(Some(meter)) => return Ok(meter),
+        Ok(None) => "the agent has ended".to_owned(),
+        Err(why) => why,
+    };
+    Err(CliError::CannotMeasure { source: anyhow::Error::msg(why), advice: "give --no-agent".into() })
+}
+
 /// The ledger while commands run: an error of one that nobody named is a warning, and ends the recording.
 struct Journal {
     ledger: Option<Ledger>,
@@ -188,6 +218,11 @@ struct Journal {
 }
 
 impl Journal {
+    /// Of an agent that has its own.
+    fn none(options: &RunOptions) -> Self {
+        Self { ledger: None, named: false, quiet: options.measuring.quiet, begun: false, notes: Vec::new() }
+    }
+
     fn open(options: &RunOptions) -> Result<Self, CliError> {
         let Chosen { location, named } = &options.entry.chosen;
         let mut journal = Self {
@@ -301,6 +336,7 @@ fn energies(report: &Run, factor: &Factor) -> Vec<RunEnergy> {
     let energy = |kind, uj, stddev_uj| RunEnergy {
         kind,
         factor: factor.clone(),
+        recorded: None,
         quality,
         energy: Microjoules(uj),
         stddev_uj,

@@ -8,7 +8,8 @@ use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::ledger::{Ledger, LedgerError};
 use crate::report::compare::{Compared, Verdict};
 use crate::report::grid::Grid;
-use crate::report::runs::{RunList, RunRow, RunSum, SCHEMA, grid};
+use crate::report::runs::{RunList, RunRow, RunSum, SCHEMA, grid, rerated_note};
+use crate::report::runs_plot;
 use crate::report::table::Style;
 use serde::Serialize;
 
@@ -19,7 +20,9 @@ pub(super) fn runs(args: &RunsArgs) -> Result<u8, CliError> {
             let runs = store.open_to_read()?.runs(&filter.filter())?;
             let rows: Vec<RunRow> = runs.iter().map(Into::into).collect();
             let table = grid(&rows);
-            write(&table, &RunList { schema: SCHEMA, runs: rows }, *format, &[])?;
+            let note = rerated_note(rows.iter().filter(|row| row.rerated).count());
+            let lines: Vec<String> = note.iter().map(|note| format!("note: {note}")).collect();
+            write(&table, &RunList { schema: SCHEMA, runs: rows }, *format, &lines)?;
             Ok(0)
         }
         RunsAction::Show { run, format, store } => {
@@ -54,6 +57,13 @@ pub(super) fn runs(args: &RunsArgs) -> Result<u8, CliError> {
             write(&compared.grid(), &compared, *format, &lines)?;
             Ok(u8::from(compared.verdict == Verdict::Worse))
         }
+        RunsAction::Plot { filter, output, store } => {
+            let output = Output::open(output.as_deref(), Output::Stdout)?;
+            let runs = store.open_to_read()?.runs(&filter.filter())?;
+            let rows: Vec<RunRow> = runs.iter().map(Into::into).collect();
+            output.write(&runs_plot::svg(&rows))?;
+            Ok(0)
+        }
         RunsAction::Export { filter, output, store } => {
             let output = Output::open(output.as_deref(), Output::Stdout)?;
             let runs = store.open_to_read()?.runs(&filter.filter())?;
@@ -83,7 +93,7 @@ impl FilterArgs {
 
 /// Runs by `experiment:`, `project:` or `tag:` and a name, else the repeats of a series, else one run. A run that is a
 /// repeat stands for itself alone.
-fn pick(ledger: &mut Ledger, wanted: &str) -> Result<Vec<KeptRun>, CliError> {
+pub(super) fn pick(ledger: &mut Ledger, wanted: &str) -> Result<Vec<KeptRun>, CliError> {
     let name = |prefix: &str| wanted.strip_prefix(prefix).map(ToOwned::to_owned);
     let mut filter = RunFilter {
         experiment: name("experiment:"),

@@ -2,7 +2,7 @@
 //!
 //! Columns: `start` and `end` (RFC 3339, with or without seconds; a blank end is the next start), `g_per_kwh`, `signal`
 //! (average or marginal), `boundary` (lifecycle or direct), `method` (location or market); `zone`, `source` and
-//! `estimated` (true or false) may be left out. What kind it is must be said, the same in every row.
+//! `estimated` (true or false) may be left out; the zone is then the one that the command was given. What kind it is must be said, the same in every row.
 
 use super::error::CliError;
 use crate::carbon::kind::{Boundary, Flow, Gas, Method, Signal, Span};
@@ -29,8 +29,8 @@ struct Line {
     estimated: Option<bool>,
 }
 
-/// Reads and checks the whole file.
-pub(super) fn read(path: &Path) -> Result<Series, CliError> {
+/// Reads and checks the whole file; `zone` is where it holds if it does not say so.
+pub(super) fn read(path: &Path, zone: Option<&str>) -> Result<Series, CliError> {
     let refused = |reason: String| CliError::Argument {
         option: "--intensity-file",
         value: path.display().to_string(),
@@ -44,10 +44,10 @@ pub(super) fn read(path: &Path) -> Result<Series, CliError> {
         return Err(refused(format!("{size} bytes are too many")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-    parse(&text, &path.display().to_string()).map_err(refused)
+    parse(&text, &path.display().to_string(), zone).map_err(refused)
 }
 
-fn parse(text: &str, name: &str) -> Result<Series, String> {
+fn parse(text: &str, name: &str, zone: Option<&str>) -> Result<Series, String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let mut lines: Vec<(u64, Line)> = Vec::new();
     for (number, line) in (2..).zip(reader.deserialize()) {
@@ -56,7 +56,7 @@ fn parse(text: &str, name: &str) -> Result<Series, String> {
     let first = lines.first().map(|(_, line)| line).ok_or_else(|| "no values".to_owned())?;
     let kind = kind(first).ok_or_else(|| "line 2: the kind is not said in known words".to_owned())?;
     let (zone, source) = (
-        first.zone.clone().unwrap_or_else(|| "file".into()),
+        first.zone.as_deref().or(zone).unwrap_or("file").to_owned(),
         first.source.clone().unwrap_or_else(|| format!("the user's file {name}")),
     );
     let mut points = Vec::new();
@@ -123,7 +123,8 @@ mod tests {
             "{HEAD}2026-01-31T12:00Z,,50,average,lifecycle,location\n\
              2026-01-31T14:00:00+01:00,2026-01-31T14:00Z,70,average,lifecycle,location\n"
         );
-        let series = parse(&text, "x.csv").unwrap();
+        let series = parse(&text, "x.csv", Some("FR")).unwrap();
+        assert_eq!(series.zone(), "FR", "the file has no zone of its own");
         let noon = instant("2026-01-31T12:00:00Z").unwrap();
         let mean = series.mean(noon + 1800, noon + 5400).unwrap();
         assert!((mean.intensity.g_per_kwh.0 - 60.0).abs() < 1e-9);
@@ -148,7 +149,7 @@ mod tests {
             (format!("{HEAD}{}", row.replace("2026-01-31T13:00Z", "")), "line 2: it has no end"),
         ];
         for (text, said) in cases {
-            let error = parse(&text, "x.csv").unwrap_err();
+            let error = parse(&text, "x.csv", None).unwrap_err();
             assert!(error.contains(said), "{text:?}: {error}");
         }
     }
@@ -156,8 +157,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_series_or_an_error(text in "(.|\n){0,200}") {
-            let _error = parse(&text, "x.csv");
-            let _error = parse(&format!("{HEAD}{text}"), "x.csv");
+            let _error = parse(&text, "x.csv", None);
+            let _error = parse(&format!("{HEAD}{text}"), "x.csv", None);
         }
     }
 }

@@ -23,7 +23,7 @@ impl StoreArgs {
         }
     }
 
-    fn location(&self) -> Result<Location, CliError> {
+    pub(super) fn location(&self) -> Result<Location, CliError> {
         self.choose()?.location.ok_or_else(|| CliError::Argument {
             option: "--store",
             value: "none".into(),

@@ -2,12 +2,17 @@
 
 use super::args::Format;
 use super::error::{CliError, warn};
-use super::live::Screen;
 use super::options::TopOptions;
 use super::output::{Layout, Output, layout};
 use super::progress::Progress;
 use super::signals::is_ignored;
 use crate::clock;
+use crate::sched::Members;
+use crate::tui::app::{Abilities, App, Request};
+use crate::tui::history::Update;
+use crate::tui::screen::size;
+use crate::tui::thread::Ui;
+use rustix::process::{Signal, kill_current_process_group};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,8 +23,8 @@ pub trait TopMeasurement {
     /// Takes an edge and with it closes a window. Returns how long the next one is to be.
     fn tick(&mut self) -> Result<Duration, CliError>;
 
-    /// The last window as a table; before the first has closed, a line that says so.
-    fn live(&self, layout: Layout) -> String;
+    /// The last window, to be shown; nothing before the first has closed.
+    fn window(&self) -> Option<Update>;
 
     /// Nothing is measured any more: what is learned is kept, and a recording ended. What must be said of that.
     fn close(&mut self) -> Vec<String> {
@@ -86,28 +91,44 @@ async fn live(
     let lost = |source| CliError::from_write("the terminal", source);
     let mut resized = handle(SignalKind::window_change())?;
     let mut stopped = handle(SignalKind::from_raw(libc::SIGTSTP))?;
-    let mut screen = Screen::open(io::stdout()).map_err(lost)?;
-    let mut next = Instant::now() + options.measuring.interval;
+    let mut continued = handle(SignalKind::from_raw(libc::SIGCONT))?;
+    let abilities = Abilities { colours: layout(&io::stdout()).colours, unicode: speaks_unicode() };
+    let measuring = &options.measuring;
+    let members = Members::open(&measuring.root, measuring.hierarchy);
+    let mut ui = Ui::start(App::new(abilities, options.limit, size()), members).map_err(lost)?;
+    let mut next = Instant::now() + measuring.interval;
     loop {
-        let layout = layout(&io::stdout());
-        screen.draw(&measurement.live(layout), layout).map_err(lost)?;
         tokio::select! {
             biased;
             () = ends.next() => break,
-            _ = resized.recv() => {}
-            // As any program that is stopped by its terminal: the screen is put back, and taken again afterwards.
-            _ = stopped.recv() => {
-                drop(screen);
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
-                    .map_err(|error| CliError::Start { action: "stop", source: error.into() })?;
-                screen = Screen::open(io::stdout()).map_err(lost)?;
+            request = ui.request() => match request {
+                None | Some(Request::Quit) => break,
+                // As any program that is stopped by its terminal: whoever started this one is stopped with it.
+                Some(Request::Suspend) => kill_current_process_group(Signal::TSTP)
+                    .map_err(|error| CliError::Start { action: "stop", source: error.into() })?,
+            },
+            _ = resized.recv() => ui.resized(),
+            _ = stopped.recv() => ui.suspend(),
+            _ = continued.recv() => ui.continued(),
+            () = sleep_until(next) => {
+                next = after(next, measurement.tick()?);
+                if let Some(window) = measurement.window() {
+                    ui.window(window);
+                }
             }
-            () = sleep_until(next) => next = after(next, measurement.tick()?),
         }
     }
-    drop(screen);
+    let ended = ui.end();
     say(options, &measurement.close());
-    Ok(())
+    ended.map_err(lost)
+}
+
+/// Whether the locale lets programs write more than ASCII: where it says nothing, terminals of today can.
+fn speaks_unicode() -> bool {
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
+    said.is_none_or(|said| said.to_string_lossy().to_lowercase().contains("utf"))
 }
 
 /// Once, when the screen is the user's again.
@@ -171,8 +192,8 @@ mod tests {
             Ok(Duration::from_millis(100))
         }
 
-        fn live(&self, _: Layout) -> String {
-            String::new()
+        fn window(&self) -> Option<Update> {
+            None
         }
 
         fn report(&self, _: Format, _: Layout) -> Result<String, CliError> {

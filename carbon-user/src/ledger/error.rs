@@ -21,8 +21,8 @@ pub enum LedgerError {
     },
     /// The file is no ledger, or is damaged.
     #[error(
-        "the ledger {place} is damaged or is no ledger: {reason}; keep the file, give another --store, and see \
-         \"carbon ledger verify\""
+        "the ledger {place} is damaged or is no ledger: {reason}; keep the file and give another --store; SQLite's \
+         own \"sqlite3 FILE .recover\" may save what is still in it"
     )]
     Damaged {
         /// Which.
@@ -41,6 +41,25 @@ pub enum LedgerError {
         found: i64,
         /// The newest known.
         known: i64,
+    },
+    /// An older carbon wrote it, and it may only be read.
+    #[error(
+        "the ledger {place} has schema {found}, this carbon reads {known}, and it may only be read: let its owner run \
+         \"carbon ledger verify\" once, which brings it up to date"
+    )]
+    Older {
+        /// Which.
+        place: String,
+        /// Its schema.
+        found: i64,
+        /// What is read.
+        known: i64,
+    },
+    /// Reading took longer than it may.
+    #[error("the ledger {place} did not answer in time: ask for a shorter interval")]
+    Late {
+        /// Which.
+        place: String,
     },
     /// No space is left.
     #[error("no space is left for the ledger {place}: free some, or give another --store")]
@@ -90,6 +109,9 @@ pub enum LedgerError {
         /// Runs that it could be; empty where there are none.
         candidates: Vec<String>,
     },
+    /// What is exported cannot be written.
+    #[error("cannot write the export: {0}")]
+    Export(#[source] std::io::Error),
     /// What is to be imported cannot be.
     #[error("cannot import line {line}: {reason}; nothing was imported")]
     Import {

@@ -7,10 +7,12 @@
 //!
 //! It must not be called from the loop that closes windows: it waits for a disk or a server.
 
+pub mod cache;
 pub mod error;
 pub mod exchange;
 pub mod factor;
 mod flush;
+mod merged;
 mod names;
 mod postgres;
 pub mod query;
@@ -19,18 +21,28 @@ pub mod rows;
 pub mod runs;
 pub mod sql;
 pub mod sqlite;
+pub mod team;
 mod tls;
 mod verify;
 
+pub use cache::SumsCache;
 pub use error::LedgerError;
 pub use factor::Factor;
+pub use merged::Merged;
 pub use verify::Verified;
 
 use sql::{Database, Value, transaction};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Migrations in order; the number of those applied is the schema's version. One that was released is never changed.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// Where a system's ledger is, for its administrator.
 const SYSTEM_FILE: &str = "/var/lib/carbon/ledger.db";
@@ -78,6 +90,8 @@ impl Location {
 #[derive(Debug)]
 pub struct Ledger {
     database: Box<dyn Database>,
+    /// Sums of what was read before, where they are remembered.
+    cache: Option<Arc<SumsCache>>,
 }
 
 impl Ledger {
@@ -93,22 +107,64 @@ impl Ledger {
     /// Opens what is there, to read it.
     pub fn open_to_read(location: &Location) -> Result<Self, LedgerError> {
         let Location::File(path) = location else { return Self::open(location) };
-        let mut ledger = Self { database: Box::new(sqlite::Sqlite::open_to_read(path)?) };
+        let mut ledger = Self { database: Box::new(sqlite::Sqlite::open_to_read(path)?), cache: None };
         let version = ledger.version()?;
         if version < known_version() {
             // Only a writer can bring it up to date.
+            let place = ledger.place();
             drop(ledger);
-            return Self::open(location);
+            return Self::open(location).map_err(|error| match error {
+                LedgerError::ReadOnly { .. } => {
+                    LedgerError::Older { place, found: version, known: known_version() }
+                }
+                other => other,
+            });
         }
         ledger.check_version(version)?;
         Ok(ledger)
     }
 
+    /// Opens what is there to read it, and nothing else: an older schema is refused and stays what it is. Reading ends with an
+    /// error after `limit`: a file's all together, a server's each.
+    pub fn open_read_only(location: &Location, limit: Duration) -> Result<Self, LedgerError> {
+        let mut database: Box<dyn Database> = match location {
+            Location::File(path) => Box::new(sqlite::Sqlite::open_to_read(path)?),
+            Location::Postgres(url) => Box::new(postgres::Postgres::open(url)?),
+        };
+        database.only_read(limit)?;
+        let mut ledger = Self { database, cache: None };
+        let (found, known) = (ledger.version()?, known_version());
+        ledger.check_version(found)?;
+        if found < known {
+            return Err(LedgerError::Older { place: ledger.place(), found, known });
+        }
+        Ok(ledger)
+    }
+
+    /// Takes sums of what was read before from `cache`, and keeps there what it reads.
+    #[must_use]
+    pub fn remembering(self, cache: Arc<SumsCache>) -> Self {
+        Self { cache: Some(cache), ..self }
+    }
+
     /// On a database that is already open.
     pub fn with(database: Box<dyn Database>) -> Result<Self, LedgerError> {
-        let mut ledger = Self { database };
+        let mut ledger = Self { database, cache: None };
         ledger.migrate()?;
         Ok(ledger)
+    }
+
+    /// Reads with several statements as of one instant: without it, a flush between two of them would be in one sum and not
+    /// in the other. `work` must not write.
+    pub fn snapshot<T, E: From<LedgerError>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.database.begin_snapshot()?;
+        let read = work(self);
+        // It wrote nothing, so its end changes nothing; where the connection is gone, the next statement says so.
+        drop(self.database.batch("ROLLBACK"));
+        read
     }
 
     /// Which it is, without secrets.

@@ -1,10 +1,16 @@
 //! Ids of what is named once and referred to often. Within a transaction only: a rolled back id is nobody's.
 
 use super::error::LedgerError;
-use super::factor::Factor;
+use super::factor::{Factor, hexadecimal};
 use super::rows::{DomainId, Workload, quality_code};
 use super::sql::{Database, Value};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+/// A row of PostgreSQL's index has 2704 bytes at most (`BTMaxItemSize`, src/include/access/nbtree.h); a cgroup's path is a
+/// hundred or two mostly, and 4095 at most.
+const IDENTITY_BYTES_MAX: usize = 1024;
 
 /// Ids found or given in this transaction.
 #[derive(Debug, Default)]
@@ -18,6 +24,18 @@ pub(super) struct Names {
 fn next_id(database: &mut dyn Database, table: &str) -> Result<i64, LedgerError> {
     let rows = database.query(&format!("SELECT COALESCE(MAX(id), 0) + 1 FROM {table}"), &[])?;
     Ok(rows.first().map_or(1, |row| row.int(0)))
+}
+
+/// An identity of at most [`IDENTITY_BYTES_MAX`]: of a longer one the beginning, and a hash that tells it from others. Users name
+/// the cgroups below their own, and no name of theirs may keep a node's minutes from being written.
+fn indexable(identity: &str) -> Cow<'_, str> {
+    if identity.len() <= IDENTITY_BYTES_MAX {
+        return Cow::Borrowed(identity);
+    }
+    let hash = hexadecimal(&Sha256::digest(identity.as_bytes()));
+    let room = IDENTITY_BYTES_MAX - hash.len() - 1;
+    let end = (0..=room).rev().find(|end| identity.is_char_boundary(*end)).unwrap_or(0);
+    Cow::Owned(format!("{}#{hash}", identity.get(..end).unwrap_or_default()))
 }
 
 impl Names {
@@ -123,7 +141,8 @@ impl Names {
         Ok(id)
     }
 
-    /// Of a workload, by its identity. What is learned of it later replaces what was not known.
+    /// Of a workload, by its identity. What is learned of it later replaces what was not known, for energy that was written
+    /// before too; an id never replaces a name.
     pub(super) fn workload(
         &mut self,
         database: &mut dyn Database,
@@ -132,8 +151,9 @@ impl Names {
         if let Some(id) = self.workloads.get(workload) {
             return Ok(*id);
         }
-        let found = database
-            .query("SELECT id FROM workload WHERE identity = $1", &[workload.identity.as_str().into()])?;
+        let identity = indexable(&workload.identity);
+        let found =
+            database.query("SELECT id FROM workload WHERE identity = $1", &[identity.as_ref().into()])?;
         let details: [Value; 9] = [
             workload.kind.as_str().into(),
             workload.name.as_str().into(),
@@ -148,12 +168,18 @@ impl Names {
         let id = if let Some(row) = found.first() {
             {
                 let id = row.int(0);
-                let sql = "UPDATE workload SET kind = $1, name = $2, container = COALESCE($3, container), \
-                           pod = COALESCE($4, pod), namespace = COALESCE($5, namespace), \
-                           unit = COALESCE($6, unit), job = COALESCE($7, job), owner = COALESCE($8, owner), \
-                           project = COALESCE($9, project) WHERE id = $10";
+                let (container, pod) = if workload.ids {
+                    ("COALESCE(container, $3)", "COALESCE(pod, $4)")
+                } else {
+                    ("COALESCE($3, container)", "COALESCE($4, pod)")
+                };
+                let sql = format!(
+                    "UPDATE workload SET kind = $1, name = $2, container = {container}, pod = {pod}, \
+                           namespace = COALESCE($5, namespace), unit = COALESCE($6, unit), job = COALESCE($7, job), owner = COALESCE($8, owner), \
+                           project = COALESCE($9, project) WHERE id = $10"
+                );
                 let values: Vec<Value> = details.into_iter().chain([id.into()]).collect();
-                database.execute(sql, &values)?;
+                database.execute(&sql, &values)?;
                 id
             }
         } else {
@@ -161,7 +187,7 @@ impl Names {
                 let id = next_id(database, "workload")?;
                 let sql = "INSERT INTO workload (id, identity, kind, name, container, pod, namespace, unit, job, \
                            owner, project) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-                let head: [Value; 2] = [id.into(), workload.identity.as_str().into()];
+                let head: [Value; 2] = [id.into(), identity.as_ref().into()];
                 let values: Vec<Value> = head.into_iter().chain(details).collect();
                 database.execute(sql, &values)?;
                 id
@@ -169,5 +195,20 @@ impl Names {
         };
         self.workloads.insert(workload.clone(), id);
         Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_identity_is_shortened_and_stays_its_own() {
+        assert_eq!(indexable("/system.slice"), "/system.slice");
+        let [one, other] = ["1", "2"].map(|end| format!("/{}{end}", "\u{e9}".repeat(2000)));
+        let (short, of_other) = (indexable(&one), indexable(&other));
+        assert!(short.len() <= IDENTITY_BYTES_MAX && one.starts_with(short.split('#').next().unwrap()));
+        assert_ne!(short, of_other);
+        assert_eq!(indexable(&short), short, "carried elsewhere, it is the same");
     }
 }

@@ -177,7 +177,8 @@ fn typed(statement: &Statement, values: Vec<Value>) -> Vec<Parameter> {
             (Value::Int(value), &Type::INT4) => Box::new(i32::try_from(value).unwrap_or(i32::MAX)),
             (Value::Int(value), _) => Box::new(value),
             (Value::Real(value), _) => Box::new(value),
-            (Value::Text(value), _) => Box::new(value),
+            // The one character that its text cannot hold: a name with it must not keep a minute from being written.
+            (Value::Text(value), _) => Box::new(value.replace('\0', "\u{fffd}")),
             (Value::Null, &Type::FLOAT8) => Box::new(None::<f64>),
             (Value::Null, &Type::INT8) => Box::new(None::<i64>),
             (Value::Null, _) => Box::new(None::<String>),
@@ -243,9 +244,18 @@ impl Database for Postgres {
         true
     }
 
+    fn only_read(&mut self, limit: Duration) -> Result<(), LedgerError> {
+        let limit_ms = limit.as_millis().clamp(1, u128::from(STATEMENT_MAX_MS));
+        self.batch(&format!("SET statement_timeout = {limit_ms}; SET default_transaction_read_only = on"))
+    }
+
     fn begin(&mut self) -> Result<(), LedgerError> {
         // New rows of names are numbered by hand, so writers come one after another; readers do not wait.
         self.batch("BEGIN; SELECT pg_advisory_xact_lock(4918350112)")
+    }
+
+    fn begin_snapshot(&mut self) -> Result<(), LedgerError> {
+        self.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     }
 
     fn place(&self) -> String {

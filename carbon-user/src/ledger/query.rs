@@ -1,12 +1,13 @@
 //! Reading sums: an interval is put together from the coarsest buckets that fill it exactly.
 
-use super::Ledger;
 use super::error::LedgerError;
 use super::factor::{self, Factor};
 use super::rows::{EnergyKind, WORKLOAD_COLUMNS, Workload, quality_of, workload_of};
 use super::sql::{Row, Value};
+use super::{Ledger, cache};
 use crate::units::Quality;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Length of a bucket in seconds.
 pub const MINUTE: i64 = 60;
@@ -16,7 +17,7 @@ pub const HOUR: i64 = 3600;
 pub const DAY: i64 = 86_400;
 
 /// Part of an interval, to be read from buckets of one length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
     /// Length of its buckets.
     pub level_s: i64,
@@ -153,6 +154,27 @@ struct Sums {
 impl Sums {
     fn add(&mut self, row: &Row) {
         let key = [row.int(0), row.int(1), row.int(2), row.int(3), row.int(4), row.int(5)];
+        if let Some(sum) = self.of(key) {
+            sum.energy_uj = sum.energy_uj.saturating_add(row.amount(6));
+            sum.cpu_ns = sum.cpu_ns.saturating_add(row.amount(7));
+            sum.common_uj += row.real(8);
+            sum.variance_uj2 += row.real(9);
+        }
+    }
+
+    fn add_sum(&mut self, more: &Sum) {
+        let quality = super::rows::quality_code(more.quality);
+        let key =
+            [more.workload, more.domain, more.kind.code(), more.factor, quality, i64::from(more.rerated)];
+        if let Some(sum) = self.of(key) {
+            sum.energy_uj = sum.energy_uj.saturating_add(more.energy_uj);
+            sum.cpu_ns = sum.cpu_ns.saturating_add(more.cpu_ns);
+            sum.common_uj += more.common_uj;
+            sum.variance_uj2 += more.variance_uj2;
+        }
+    }
+
+    fn of(&mut self, key: [i64; 6]) -> Option<&mut Sum> {
         let at = if self.rows.get(self.next).is_some_and(|(known, _)| *known == key) {
             self.next
         } else {
@@ -162,12 +184,7 @@ impl Sums {
             })
         };
         self.next = if at + 1 < self.rows.len() { at + 1 } else { 0 };
-        if let Some((_, sum)) = self.rows.get_mut(at) {
-            sum.energy_uj = sum.energy_uj.saturating_add(row.amount(6));
-            sum.cpu_ns = sum.cpu_ns.saturating_add(row.amount(7));
-            sum.common_uj += row.real(8);
-            sum.variance_uj2 += row.real(9);
-        }
+        self.rows.get_mut(at).map(|(_, sum)| sum)
     }
 
     fn sorted(mut self) -> Vec<Sum> {
@@ -197,6 +214,35 @@ impl Sum {
 impl Ledger {
     /// Sums of an interval by all that tells rows apart but time.
     pub fn sums(&mut self, segments: &[Segment]) -> Result<Vec<Sum>, LedgerError> {
+        let Some(cache) = self.cache.clone() else { return self.read_sums(segments) };
+        let mut sums = Sums::default();
+        for segment in segments {
+            let blocks = cache::cut(*segment);
+            let marks = cache::marks(self.database.as_mut(), &blocks)?;
+            let mut read: Vec<(Segment, cache::Mark, Arc<[Sum]>)> = Vec::new();
+            for ((block, whole), mark) in blocks.into_iter().zip(marks) {
+                if let Some(known) = cache.get(block, mark).filter(|_| whole) {
+                    for sum in known.iter() {
+                        sums.add_sum(sum);
+                    }
+                    continue;
+                }
+                let found = self.read_sums(&[block])?;
+                for sum in &found {
+                    sums.add_sum(sum);
+                }
+                if whole {
+                    read.push((block, mark, found.into()));
+                }
+            }
+            if !read.is_empty() {
+                cache.put(&read);
+            }
+        }
+        Ok(sums.sorted())
+    }
+
+    fn read_sums(&mut self, segments: &[Segment]) -> Result<Vec<Sum>, LedgerError> {
         let wanted = "FROM energy WHERE level_s = $1 AND start_s >= $2 AND start_s < $3";
         let sql = if self.database.groups_by_hash() {
             // The database's own sum is of 64 bits: it fails rather than wraps, far above what a year can hold.
@@ -255,6 +301,18 @@ impl Ledger {
             .database
             .query("SELECT MIN(start_s), MAX(start_s) FROM balance WHERE level_s = $1", &[DAY.into()])?;
         Ok(rows.first().and_then(|row| Some((row.opt_int(0)?, row.opt_int(1)?.saturating_add(DAY)))))
+    }
+
+    /// End of the last bucket of minutes, or of hours or days where no minute is kept; none where nothing was recorded.
+    pub fn latest(&mut self) -> Result<Option<i64>, LedgerError> {
+        for level_s in [MINUTE, HOUR, DAY] {
+            let sql = "SELECT MAX(start_s) FROM balance WHERE level_s = $1";
+            let rows = self.database.query(sql, &[level_s.into()])?;
+            if let Some(start_s) = rows.first().and_then(|row| row.opt_int(0)) {
+                return Ok(Some(start_s.saturating_add(level_s)));
+            }
+        }
+        Ok(None)
     }
 
     /// All workloads by id.

@@ -1,7 +1,7 @@
-//! Rating hours again when their intensity becomes known after them: once each, marked, with the old factor kept.
+//! Rating hours and runs again when their intensity becomes known after them: once each, marked, with the old factor kept.
 //!
 //! Only the factor of rows changes, in the minutes of the hour, the hour and its day, in one transaction: energies stay
-//! as they are at every level.
+//! as they are at every level. Rows of a run stay whole: another table says by which factor they are rated.
 
 use super::error::LedgerError;
 use super::factor::Factor;
@@ -9,6 +9,7 @@ use super::names::Names;
 use super::query::{DAY, HOUR, MINUTE};
 use super::sql::{Database, Value, transaction};
 use super::{Ledger, kept_from};
+use crate::carbon::Intensity;
 use crate::carbon::kind::Span;
 use crate::carbon::series::Series;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,14 +21,21 @@ pub struct Rerated {
     pub hours: u64,
     /// Hours of it that stay as they are, since the series does not cover the whole of them.
     pub uncovered: u64,
+    /// Runs that have a new factor.
+    pub runs: u64,
+    /// Runs that stay as they are, since the series does not cover the whole of them.
+    pub uncovered_runs: u64,
 }
+
+const US_PER_S: i64 = 1_000_000;
 
 /// An hour of a node, and the factor that was recorded.
 type Hour = (i64, i64, i64);
 
 impl Ledger {
     /// Gives the energies that were recorded by a yearly average of `zone` the hourly intensity of `series`, where it has
-    /// one for the whole hour. What is of another kind is refused, and then nothing is changed. PUE stays.
+    /// one for the whole hour, or for the whole run. What is of another kind is refused, and then nothing is changed.
+    /// PUE stays.
     pub fn rerate(&mut self, series: &Series, zone: &str) -> Result<Rerated, LedgerError> {
         let factors = self.factors()?;
         let yearly: HashMap<i64, Factor> = factors
@@ -47,7 +55,7 @@ impl Ledger {
                 // What came late into an hour that was rated before has the same factor as the rest.
                 let rated_by = if let Some(rated_by) = known {
                     rated_by
-                } else if let Some(better) = better(series, start_s, factor) {
+                } else if let Some(better) = better(series, (start_s, start_s.saturating_add(HOUR)), factor) {
                     names.factor(database, &better)?
                 } else {
                     done.uncovered += 1;
@@ -60,6 +68,7 @@ impl Ledger {
             for (day, node) in days {
                 sum_day(database, day, node)?;
             }
+            (done.runs, done.uncovered_runs) = rate_runs(database, &mut names, series, &yearly)?;
             Ok(done)
         })
     }
@@ -76,10 +85,12 @@ impl Ledger {
     }
 }
 
-/// The factor of an hour: none where the series does not know all of it.
-fn better(series: &Series, start_s: i64, recorded: &Factor) -> Option<Factor> {
-    let mean = series.mean(start_s, start_s.saturating_add(HOUR)).filter(|mean| mean.covered_ratio >= 1.0)?;
-    let mut intensity = mean.intensity;
+/// The factor of an interval: none where the series does not know all of it.
+fn better(series: &Series, (start_s, end_s): (i64, i64), recorded: &Factor) -> Option<Factor> {
+    let mean = series.mean(start_s, end_s).filter(|mean| mean.covered_ratio >= 1.0)?;
+    // The place stays, by its name in the tables: so a report can still ask for their factor of it.
+    let Intensity { zone, name, .. } = recorded.intensity.clone();
+    let mut intensity = Intensity { zone, name, ..mean.intensity };
     if mean.estimated {
         intensity.source.push_str(" (estimate)");
     }
@@ -149,4 +160,49 @@ fn sum_day(database: &mut dyn Database, day: i64, node: i64) -> Result<(), Ledge
     );
     let values = [day.into(), day.into(), day.saturating_add(DAY).into(), node.into()];
     database.execute(&sql, &values).map(|_| ())
+}
+
+/// Runs that were recorded by one of `yearly` and that the series touches; how many have a new factor, and how many not.
+fn rate_runs(
+    database: &mut dyn Database,
+    names: &mut Names,
+    series: &Series,
+    yearly: &HashMap<i64, Factor>,
+) -> Result<(u64, u64), LedgerError> {
+    let (Some(first), Some(last)) = (series.points().first(), series.points().last()) else {
+        return Ok((0, 0));
+    };
+    let us = |seconds: i64| Value::Int(seconds.saturating_mul(US_PER_S));
+    let sql = "SELECT DISTINCT run.id, run.start_us, run.end_us, run_energy.factor FROM run \
+               JOIN run_energy ON run_energy.run = run.id \
+               LEFT JOIN run_rerate ON run_rerate.run = run.id AND run_rerate.factor = run_energy.factor \
+               WHERE run.end_us > $1 AND run.start_us < $2 AND run_rerate.run IS NULL ORDER BY run.id";
+    let (mut rated, mut uncovered) = (BTreeSet::new(), BTreeSet::new());
+    for row in database.query(sql, &[us(first.start_s), us(last.end_s)])? {
+        let (run, start_us, end_us, old) = (row.text(0), row.int(1), row.int(2), row.int(3));
+        let Some(recorded) = yearly.get(&old) else { continue };
+        let to_s = end_us.div_euclid(US_PER_S) + i64::from(end_us.rem_euclid(US_PER_S) > 0);
+        match better(series, (start_us.div_euclid(US_PER_S), to_s), recorded) {
+            Some(better) => {
+                let rated_by = names.factor(database, &better)?;
+                note_run(database, &run, old, rated_by)?;
+                rated.insert(run);
+            }
+            None => drop(uncovered.insert(run)),
+        }
+    }
+    let count = |runs: BTreeSet<String>| u64::try_from(runs.len()).unwrap_or(u64::MAX);
+    Ok((count(rated), count(uncovered)))
+}
+
+/// Says by which factor the energies of a run are rated that were recorded by `factor`.
+pub(super) fn note_run(
+    database: &mut dyn Database,
+    run: &str,
+    factor: i64,
+    rated_by: i64,
+) -> Result<(), LedgerError> {
+    let sql = "INSERT INTO run_rerate (run, factor, rated_by) VALUES ($1, $2, $3) \
+               ON CONFLICT (run, factor) DO NOTHING";
+    database.execute(sql, &[run.into(), factor.into(), rated_by.into()]).map(|_| ())
 }

@@ -81,9 +81,9 @@ pub struct Workload {
     pub kind: String,
     /// For people.
     pub name: String,
-    /// Container's name.
+    /// Container's name, or its id where no name is known.
     pub container: Option<String>,
-    /// Pod's name.
+    /// Pod's name, or its uid where no name is known.
     pub pod: Option<String>,
     /// Kubernetes namespace.
     pub namespace: Option<String>,
@@ -95,6 +95,8 @@ pub struct Workload {
     pub owner: Option<String>,
     /// Project.
     pub project: Option<String>,
+    /// Whether container and pod are ids: these stand in until a name is known, and never replace one. Not kept.
+    pub ids: bool,
 }
 
 /// Which domain of a node.
@@ -258,6 +260,8 @@ pub struct RunEnergy {
     pub kind: EnergyKind,
     /// By which it becomes grams.
     pub factor: Factor,
+    /// The factor that was recorded first, where `factor` became known after the run.
+    pub recorded: Option<Factor>,
     /// The lower of meter and CPU time.
     pub quality: Quality,
     /// How much.
@@ -282,5 +286,6 @@ pub(crate) fn workload_of(row: &Row, first: usize) -> Workload {
         job: row.opt_text(first + 7),
         owner: row.opt_text(first + 8),
         project: row.opt_text(first + 9),
+        ids: false,
     }
 }

@@ -5,6 +5,7 @@ use super::error::LedgerError;
 use super::factor::{self, Factor};
 use super::flush::whole;
 use super::names::Names;
+use super::rerate;
 use super::rows::{
     BalanceRow, DomainId, EnergyKind, RunEnd, RunEnergy, RunStart, RunStatus, quality_code, quality_of,
 };
@@ -27,6 +28,11 @@ impl KeptRun {
     /// All its energy.
     pub fn energy(&self) -> Microjoules {
         self.end.iter().flat_map(|end| &end.energies).map(|row| row.energy).sum()
+    }
+
+    /// Whether a factor of it became known after it.
+    pub fn rerated(&self) -> bool {
+        self.end.iter().flat_map(|end| &end.energies).any(|row| row.recorded.is_some())
     }
 
     /// How it ended, or did not.
@@ -65,7 +71,8 @@ impl Ledger {
         })
     }
 
-    /// Writes how a run ended, all of it or nothing. Where its beginning was not written, that is too.
+    /// Writes how a run ended, all of it or nothing. Where its beginning was not written, that is too. Of two ends the later one
+    /// holds: a run whose agent ended goes on with the next one.
     pub fn end_run(&mut self, run: &RunStart, end: &RunEnd) -> Result<(), LedgerError> {
         transaction(self.database.as_mut(), |database| {
             let mut names = Names::default();
@@ -185,18 +192,32 @@ impl Ledger {
     }
 
     fn run_energies(&mut self, id: &str) -> Result<Vec<RunEnergy>, LedgerError> {
+        let columns = |table: &str| {
+            let columns = factor::COLUMNS.split(", ").map(|column| format!("{table}.{column}"));
+            columns.collect::<Vec<_>>().join(", ")
+        };
         let sql = format!(
-            "SELECT run_energy.kind, run_energy.quality, run_energy.energy_uj, run_energy.stddev_uj, {} \
-             FROM run_energy JOIN factor ON factor.id = run_energy.factor WHERE run_energy.run = $1 \
+            "SELECT run_energy.kind, run_energy.quality, run_energy.energy_uj, run_energy.stddev_uj, \
+             run_rerate.rated_by, {}, {} FROM run_energy JOIN factor ON factor.id = run_energy.factor \
+             LEFT JOIN run_rerate ON run_rerate.run = run_energy.run AND run_rerate.factor = run_energy.factor \
+             LEFT JOIN factor AS later ON later.id = run_rerate.rated_by WHERE run_energy.run = $1 \
              ORDER BY run_energy.kind, run_energy.factor",
-            factor::COLUMNS
+            columns("factor"),
+            columns("later")
         );
-        let of = |row: &Row| RunEnergy {
-            kind: EnergyKind::from_code(row.int(0)),
-            quality: quality_of(row.int(1)),
-            energy: Microjoules(row.amount(2)),
-            stddev_uj: row.real(3),
-            factor: Factor::from_row(row, 4),
+        let of = |row: &Row| {
+            let recorded = Factor::from_row(row, 5);
+            let later =
+                row.opt_int(4).map(|_| Factor::from_row(row, 5 + factor::COLUMNS.split(", ").count()));
+            let (factor, recorded) = later.map_or((recorded.clone(), None), |later| (later, Some(recorded)));
+            RunEnergy {
+                kind: EnergyKind::from_code(row.int(0)),
+                quality: quality_of(row.int(1)),
+                energy: Microjoules(row.amount(2)),
+                stddev_uj: row.real(3),
+                factor,
+                recorded,
+            }
         };
         Ok(self.database.query(&sql, &[id.into()])?.iter().map(of).collect())
     }
@@ -286,8 +307,15 @@ pub(super) fn finish_run(
         run.id.as_str().into(),
     ];
     database.execute(sql, &values)?;
+    for table in ["run_energy", "run_domain"] {
+        database.execute(&format!("DELETE FROM {table} WHERE run = $1"), &[run.id.as_str().into()])?;
+    }
     for row in &end.energies {
-        let factor = names.factor(database, &row.factor)?;
+        let factor = names.factor(database, row.recorded.as_ref().unwrap_or(&row.factor))?;
+        if row.recorded.is_some() {
+            let rated_by = names.factor(database, &row.factor)?;
+            rerate::note_run(database, &run.id, factor, rated_by)?;
+        }
         let sql = "INSERT INTO run_energy (run, kind, factor, quality, energy_uj, stddev_uj) \
                    VALUES ($1, $2, $3, $4, $5, $6)";
         let values = [

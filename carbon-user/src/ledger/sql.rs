@@ -4,6 +4,7 @@
 //! integers, doubles and text.
 
 use super::error::LedgerError;
+use std::time::Duration;
 
 /// A value of a row or a parameter.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,8 +124,14 @@ pub trait Database: std::fmt::Debug {
     /// Whether it groups rows by hashing them. Where it sorts them instead, that takes longer than to look at each.
     fn groups_by_hash(&self) -> bool;
 
+    /// From here on nothing is written, and reading ends with [`LedgerError::Late`] after `limit`.
+    fn only_read(&mut self, limit: Duration) -> Result<(), LedgerError>;
+
     /// Begins a transaction that no other writer can come between.
     fn begin(&mut self) -> Result<(), LedgerError>;
+
+    /// Begins a transaction that only reads, and sees nothing of what others write meanwhile.
+    fn begin_snapshot(&mut self) -> Result<(), LedgerError>;
 
     /// What it is, for messages, without secrets.
     fn place(&self) -> String;

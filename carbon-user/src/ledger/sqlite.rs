@@ -2,6 +2,7 @@
 
 use super::error::LedgerError;
 use super::sql::{Database, Row, Value};
+use crate::clock;
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use std::ffi::OsString;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 /// How long another writer is waited for.
 const BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// Instructions of SQLite's machine between two looks at the clock: a millisecond of work or less.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// An open file.
 #[derive(Debug)]
@@ -29,6 +33,7 @@ impl Sqlite {
                 advice: "give --store a file in a directory that can be written",
             })?;
         }
+        make_file_private(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -42,11 +47,13 @@ impl Sqlite {
     /// Opens `path`, which must be there, for reading.
     pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // Asked before, as an attempt that finds no room leaves an empty log.
+        let alone = path.is_file() && !beside(path, "-wal").exists();
         match Self::with_flags(path, flags) {
             // Even a reader keeps an index of the log beside the file, where it may make one. Nobody has the file open for
             // writing where there is no log: then it is read as one that does not change (sqlite.org/wal.html, 5).
-            Err(LedgerError::ReadOnly { .. } | LedgerError::Open { .. })
-                if path.is_file() && !beside(path, "-wal").exists() =>
+            Err(LedgerError::ReadOnly { .. } | LedgerError::Open { .. } | LedgerError::Full { .. })
+                if alone =>
             {
                 let mut store = Self::with_flags(&unchanging(path), flags | OpenFlags::SQLITE_OPEN_URI)?;
                 path.clone_into(&mut store.path);
@@ -85,6 +92,7 @@ impl Sqlite {
                 LedgerError::Full { place }
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::Busy { place },
+            Some(ErrorCode::OperationInterrupted) => LedgerError::Late { place },
             Some(ErrorCode::ReadOnly) => LedgerError::ReadOnly { place },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 LedgerError::Damaged { place, reason }
@@ -119,10 +127,20 @@ fn unchanging(path: &Path) -> PathBuf {
     OsString::from_vec(uri).into()
 }
 
-/// A failed write of the log is an I/O error, and a full disk only by its extended code.
+/// A failed write of the log is an I/O error, and a full disk only by its extended code; where there is no room for the index of
+/// the log, that is another one.
 fn is_full(error: &rusqlite::Error) -> bool {
-    let code = error.sqlite_error().map(|error| error.extended_code & 0xff);
-    code == Some(rusqlite::ffi::SQLITE_FULL) || error.to_string().contains("full")
+    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+    code & 0xff == rusqlite::ffi::SQLITE_FULL
+        || code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+        || error.to_string().contains("full")
+}
+
+/// An empty file for its owner alone, where there is none; `SQLite` gives its log the same mode. Where it cannot be made, opening
+/// it says why.
+fn make_file_private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+    drop(std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path));
 }
 
 /// A directory for its owner alone: what ran when, and with which arguments, is nobody else's business.
@@ -168,15 +186,9 @@ impl Database for Sqlite {
     }
 
     fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, LedgerError> {
-        let read = || -> rusqlite::Result<Vec<Row>> {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let columns = statement.column_count();
-            let rows = statement.query_map(params_from_iter(parameters.iter().map(stored)), |row| {
-                (0..columns).map(|column| row.get_ref(column).map(loaded)).collect::<Result<Vec<_>, _>>()
-            })?;
-            rows.map(|row| row.map(Row)).collect()
-        };
-        read().map_err(|error| self.failed(&error))
+        let mut rows = Vec::new();
+        self.each(sql, parameters, &mut |row| rows.push(row.clone()))?;
+        Ok(rows)
     }
 
     fn each(
@@ -205,8 +217,21 @@ impl Database for Sqlite {
         false
     }
 
+    fn only_read(&mut self, limit: Duration) -> Result<(), LedgerError> {
+        self.batch("PRAGMA query_only = ON")?;
+        let end_ns =
+            clock::monotonic_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+        let late = move || clock::monotonic_ns() > end_ns;
+        self.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(late)).map_err(|error| self.failed(&error))
+    }
+
     fn begin(&mut self) -> Result<(), LedgerError> {
         self.batch("BEGIN IMMEDIATE")
+    }
+
+    /// The first statement takes the snapshot, and writers do not wait for it (sqlite.org/isolation.html).
+    fn begin_snapshot(&mut self) -> Result<(), LedgerError> {
+        self.batch("BEGIN DEFERRED")
     }
 
     fn place(&self) -> String {

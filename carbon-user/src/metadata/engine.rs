@@ -62,7 +62,7 @@ impl Source for Engine {
     }
 }
 
-fn known(source: &'static str, answer: &str, labels: &Labels) -> Result<Known, SourceError> {
+pub(super) fn known(source: &'static str, answer: &str, labels: &Labels) -> Result<Known, SourceError> {
     let inspected: Inspected = serde_json::from_str(answer)
         .map_err(|error| SourceError::Failed(format!("{source} gave an answer that is not one: {error}")))?;
     let config = inspected.config.unwrap_or(Config { image: String::new(), labels: None });

@@ -122,10 +122,15 @@ impl Source for Pods {
         }
         let answer = body(request.call(), &url)?
             .ok_or_else(|| SourceError::Failed(format!("{url} answers with status 404")))?;
-        let list: PodList = serde_json::from_str(&answer)
-            .map_err(|error| SourceError::Failed(format!("{url} gave no list of pods: {error}")))?;
-        Ok(list.items.unwrap_or_default().into_iter().flat_map(|pod| of_pod(pod, &self.labels)).collect())
+        known(&url, &answer, &self.labels)
     }
+}
+
+/// What an answer says.
+pub(super) fn known(url: &str, answer: &str, labels: &Labels) -> Result<Vec<(Key, Known)>, SourceError> {
+    let list: PodList = serde_json::from_str(answer)
+        .map_err(|error| SourceError::Failed(format!("{url} gave no list of pods: {error}")))?;
+    Ok(list.items.unwrap_or_default().into_iter().flat_map(|pod| of_pod(pod, labels)).collect())
 }
 
 fn of_pod(pod: Pod, labels: &Labels) -> Vec<(Key, Known)> {

@@ -7,6 +7,8 @@
 mod cri;
 mod desk;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod http;
 mod kubelet;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! device can draw in the time) is never passed on, neither as a spike nor as a negative: that interval is lost
 //! and marked as a gap, and the next one is good again.
 
-use super::Reading;
+use super::{Gap, Reading};
 use crate::units::{Microjoules, Watts};
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ impl Counter {
             return Err(Fault::Still(still));
         }
         let reading = self.advance(raw_uj, monotonic_ns);
-        Ok(Reading { gap: reading.gap || gap, ..reading })
+        Ok(Reading { gap: reading.gap.or_else(|| gap.then_some(Gap::Unsampled)), ..reading })
     }
 
     /// How often it must be read so that no wrap goes unseen, where that is more often than windows end: three times
@@ -152,7 +152,7 @@ impl Counter {
     pub fn advance(&mut self, raw_uj: u64, monotonic_ns: u64) -> Reading {
         let sample = Sample { raw_uj, read_ns: monotonic_ns, changed_ns: monotonic_ns };
         let Some(last) = self.last.replace(sample) else {
-            return Reading { total: self.total, gap: false };
+            return Reading { total: self.total, gap: None };
         };
         if raw_uj == last.raw_uj {
             self.last = Some(Sample { changed_ns: last.changed_ns, ..sample });
@@ -160,16 +160,22 @@ impl Counter {
         let since_change = Duration::from_nanos(monotonic_ns.saturating_sub(last.changed_ns));
         let since_read = Duration::from_nanos(monotonic_ns.saturating_sub(last.read_ns));
         let zero_ns = self.zero_ns.take();
-        if let Some(step) = self.step(last.raw_uj, raw_uj).filter(|step| *step <= self.limit(since_change)) {
+        let (step, limit) = (self.step(last.raw_uj, raw_uj), self.limit(since_change));
+        if let Some(step) = step.filter(|step| *step <= limit) {
             self.total += step;
-            return Reading { total: self.total, gap: self.may_have_wrapped_unseen(since_read) };
+            let gap = self.may_have_wrapped_unseen(since_read).then_some(Gap::Unseen);
+            return Reading { total: self.total, gap };
         }
         // A zero on the way was a reset after all: what it shows now is of the time since then.
         let since_zero = zero_ns.map(|zero_ns| Duration::from_nanos(monotonic_ns.saturating_sub(zero_ns)));
         if since_zero.is_some_and(|since_zero| Microjoules(raw_uj) <= self.limit(since_zero)) {
             self.total += Microjoules(raw_uj);
         }
-        Reading { total: self.total, gap: true }
+        let gap = match raw_uj.checked_sub(last.raw_uj) {
+            Some(shown_uj) => Gap::Impossible { shown: Microjoules(shown_uj), limit },
+            None => Gap::Reset,
+        };
+        Reading { total: self.total, gap: Some(gap) }
     }
 
     /// Whether a reading of exactly zero is no reading: a counter that has run passes through that value for
@@ -208,7 +214,7 @@ mod tests {
     fn readings(counter: &mut Counter, raws: &[u64]) -> Vec<(u64, bool)> {
         let step = |(index, raw): (usize, &u64)| {
             let reading = counter.advance(*raw, index as u64 * SECOND);
-            (reading.total.0, reading.gap)
+            (reading.total.0, reading.gap.is_some())
         };
         raws.iter().enumerate().map(step).collect()
     }
@@ -225,6 +231,19 @@ mod tests {
         let mut counter = Counter::new(RANGE, Watts(100.0));
         let seen = readings(&mut counter, &[5_000_000, 9_000_000, 1_000_000, 4_000_000]);
         assert_eq!(seen, [(0, false), (4_000_000, false), (4_000_000, true), (7_000_000, false)]);
+    }
+
+    #[test]
+    fn a_step_above_the_power_limit_says_both() {
+        let mut counter = Counter::new(RANGE, Watts(100.0));
+        counter.advance(1_000_000, 0);
+        let reading = counter.advance(901_000_000, SECOND);
+        assert_eq!(reading.total, Microjoules::ZERO);
+        let said = reading.gap.unwrap().to_string();
+        assert_eq!(
+            said,
+            "it rose by 900.000 J, more than the 110.000 J that the device can draw in the time"
+        );
     }
 
     #[test]
@@ -253,17 +272,17 @@ mod tests {
         let mut counter = Counter::new(RANGE, Watts(100.0));
         counter.advance(0, 0);
         let later = counter.advance(450_000_000, 5 * SECOND);
-        assert_eq!(later, Reading { total: Microjoules(450_000_000), gap: false });
+        assert_eq!(later, Reading { total: Microjoules(450_000_000), gap: None });
     }
 
     #[test]
     fn after_a_long_pause_the_least_energy_is_marked_as_a_gap() {
         let mut counter = Counter::new(65_532_610_987, Watts(400.0));
         counter.advance(0, 0);
-        assert!(!counter.advance(1_000_000, 163 * SECOND).gap);
+        assert!(counter.advance(1_000_000, 163 * SECOND).gap.is_none());
         assert_eq!(
             counter.advance(3_000_000, 327 * SECOND),
-            Reading { total: Microjoules(3_000_000), gap: true }
+            Reading { total: Microjoules(3_000_000), gap: Some(Gap::Unseen) }
         );
     }
 
@@ -274,7 +293,7 @@ mod tests {
             assert_eq!(counter.take(raw, false, tenth * SECOND / 10).is_ok(), taken, "{tenth}");
         }
         let caught_up = counter.take(90_000_009, false, 2 * SECOND).unwrap();
-        assert_eq!(caught_up, Reading { total: Microjoules(90_000_004), gap: false });
+        assert_eq!(caught_up, Reading { total: Microjoules(90_000_004), gap: None });
         assert_eq!(counter.take(0, false, 3 * SECOND), Err(Fault::Zero));
     }
 
@@ -286,8 +305,12 @@ mod tests {
         take(1, 50_040_000_000).unwrap();
         assert_eq!(take(2, 0), Err(Fault::Zero));
         let after = take(3, 41_000_000).unwrap();
-        assert_eq!(after, Reading { total: Microjoules(81_000_000), gap: true }, "the third second is there");
-        assert_eq!(take(4, 80_000_000).unwrap(), Reading { total: Microjoules(120_000_000), gap: false });
+        assert_eq!(
+            after,
+            Reading { total: Microjoules(81_000_000), gap: Some(Gap::Reset) },
+            "the third second is there"
+        );
+        assert_eq!(take(4, 80_000_000).unwrap(), Reading { total: Microjoules(120_000_000), gap: None });
         assert_eq!(take(5, 0), Err(Fault::Zero));
         assert_eq!(take(6, 160_000_000).unwrap().total, Microjoules(200_000_000), "it was no reset");
     }
@@ -320,7 +343,7 @@ mod tests {
                 sum += step;
                 at += SECOND;
                 let reading = counter.advance(raw, at);
-                prop_assert_eq!(reading, Reading { total: Microjoules(sum), gap: false });
+                prop_assert_eq!(reading, Reading { total: Microjoules(sum), gap: None });
             }
         }
 
@@ -354,7 +377,8 @@ mod tests {
                 raw = if index == at { after } else { raw + step };
                 expected += if index == at { 0 } else { *step };
                 let reading = counter.advance(raw, (index as u64 + 1) * SECOND);
-                prop_assert_eq!(reading, Reading { total: Microjoules(expected), gap: index == at });
+                let gap = (index == at).then_some(Gap::Reset);
+                prop_assert_eq!(reading, Reading { total: Microjoules(expected), gap });
             }
         }
     }

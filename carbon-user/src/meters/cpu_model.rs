@@ -97,7 +97,7 @@ impl ModelledPackage {
             self.total_fj = self.total_fj.saturating_add(idle_fj).saturating_add(busy_fj);
         }
         let total_uj = u64::try_from(self.total_fj / FEMTOJOULES_PER_MICROJOULE).unwrap_or(u64::MAX);
-        Reading { total: Microjoules(total_uj), gap: false }
+        Reading { total: Microjoules(total_uj), gap: None }
     }
 }
 

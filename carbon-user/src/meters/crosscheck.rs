@@ -74,7 +74,7 @@ impl CrossCheck {
         let others = other.read(edge);
         let total = |results: &[Result<Reading, MeterError>], place: usize| -> Option<Microjoules> {
             let reading = results.get(place)?.as_ref().ok()?;
-            (!reading.gap).then_some(reading.total)
+            reading.gap.is_none().then_some(reading.total)
         };
         let pairs = self.pairs.iter();
         let totals: Option<Vec<(Microjoules, Microjoules)>> =
@@ -137,7 +137,7 @@ mod tests {
     use crate::meters::tests::Scripted;
 
     fn totals(uj: &[u64]) -> Vec<Result<Reading, MeterError>> {
-        uj.iter().map(|uj| Ok(Reading { total: Microjoules(*uj), gap: false })).collect()
+        uj.iter().map(|uj| Ok(Reading { total: Microjoules(*uj), gap: None })).collect()
     }
 
     fn compare(script: &[(u64, [u64; 2], [u64; 2])]) -> Option<MeterFinding> {

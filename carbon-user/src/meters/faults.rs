@@ -30,18 +30,21 @@ impl DomainFaults {
             (Ok(reading), Some((since_ns, _))) => {
                 self.recoveries += 1;
                 let lasted = Duration::from_nanos(at_ns.saturating_sub(*since_ns));
-                let energy = if reading.gap { "is lost in part" } else { "is in the window that ends here" };
+                let energy = match reading.gap {
+                    Some(gap) => format!("is lost in part: {gap}"),
+                    None => "is in the window that ends here".to_owned(),
+                };
                 log::warn!(
                     "{} is read again after {lasted:.1?}: its energy since then {energy}",
                     domain.source
                 );
                 self.failing = None;
-                self.impossible += u64::from(reading.gap);
+                self.impossible += u64::from(reading.gap.is_some());
             }
-            (Ok(reading), None) if reading.gap => {
+            (Ok(Reading { gap: Some(gap), .. }), None) => {
                 self.impossible += 1;
                 log::warn!(
-                    "{} made a step that cannot be true: energy of this window is lost",
+                    "{} shows what cannot be true: {gap}; energy of this window is lost",
                     domain.source
                 );
             }

@@ -18,8 +18,8 @@ use std::time::Duration;
 /// Not longer than what a counter allows for between an edge and its reading.
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Niceness of the threads: they do microseconds of work that the window waits for, on machines that are busy with other
-/// work. Without the right to it (`CAP_SYS_NICE`) they are as all others.
+/// Niceness of the threads, and of the agent's loop that waits for them: they do microseconds of work that a window or a client
+/// waits for, on machines that are busy with other work. Without the right to it (`CAP_SYS_NICE`) they are as all others.
 const NICENESS: i32 = -10;
 
 /// The same at the start, where a driver may wake its device first.
@@ -97,11 +97,20 @@ impl Lane {
 
     /// Starts it, and has a first answer.
     pub(super) fn proven(name: &'static str, probe: impl Probe) -> Result<(Self, Raws), MeterError> {
+        let (lane, raws) = Self::tried(name, probe)?;
+        Ok((lane, raws?))
+    }
+
+    /// Starts it and asks once; a driver that does not answer now may do so later.
+    pub(super) fn tried(
+        name: &'static str,
+        probe: impl Probe,
+    ) -> Result<(Self, Result<Raws, MeterError>), MeterError> {
         let mut lane = Self::start(name, probe)?;
         let now_ns = clock::monotonic_ns();
         lane.ask(now_ns);
-        let answer = lane.answer(deadline_ns(now_ns, PATIENCE_AT_START))?;
-        Ok((lane, answer.raws))
+        let raws = lane.answer(deadline_ns(now_ns, PATIENCE_AT_START)).map(|answer| answer.raws);
+        Ok((lane, raws))
     }
 
     /// Asks for a reading. One that still owes an answer is not asked again; an answer that came too late is dropped,
@@ -169,12 +178,21 @@ pub(super) fn deadline_ns(now_ns: u64, patience: Duration) -> u64 {
     now_ns.saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The thread: it ends when the other side is gone.
-fn serve(mut probe: impl Probe, inbox: &Receiver<()>, outbox: &SyncSender<Answer>) {
+/// Has the calling thread run before those of other work, where it may and has no other priority than the usual one. `who` is
+/// for the log.
+pub(crate) fn hurry(who: &dyn fmt::Display) {
+    if rustix::process::getpriority_process(None).is_ok_and(|niceness| niceness != 0) {
+        return;
+    }
     // Of this thread alone (setpriority(2), "C library/kernel differences").
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        log::debug!("the thread of {probe:?} keeps its priority: {error}");
+        log::debug!("{who} keeps its priority: {error}");
     }
+}
+
+/// The thread: it ends when the other side is gone.
+fn serve(mut probe: impl Probe, inbox: &Receiver<()>, outbox: &SyncSender<Answer>) {
+    hurry(&format_args!("the thread of {probe:?}"));
     let mut between = Vec::new();
     loop {
         let question = match probe.period() {

@@ -3,7 +3,7 @@
 
 use super::counter::Counter;
 use super::lane::{Lane, Raws};
-use super::{DeviceUse, Edge, ErrorKind, Mark, Meter, MeterError, Reading};
+use super::{DeviceUse, Edge, ErrorKind, Gap, Mark, Meter, MeterError, Reading};
 use crate::window::Domain;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Group {
     tracks: Vec<Track>,
     uses: Vec<Option<DeviceUse>>,
     /// Energy was lost at a reading between two edges, which is not told yet.
-    gaps: Vec<bool>,
+    gaps: Vec<Option<Gap>>,
     /// After all of it has gone: not asked before, and the pause after that.
     rest: Option<(u64, Duration)>,
     /// What the last attempt gave, for the time in which it is not asked.
@@ -52,7 +52,7 @@ impl LaneMeter {
             .into_iter()
             .map(|(lane, tracks)| {
                 let uses = tracks.iter().map(|_| None).collect();
-                let gaps = vec![false; tracks.len()];
+                let gaps = vec![None; tracks.len()];
                 Group { lane, tracks, uses, gaps, rest: None, errors: Vec::new(), asked: false }
             })
             .collect();
@@ -112,13 +112,13 @@ impl Group {
                     // A failed reading in between is none: the next holds its energy. Lost energy is lost.
                     let results = self.take(raws, at_ns);
                     for (gap, result) in self.gaps.iter_mut().zip(results) {
-                        *gap |= result.is_ok_and(|reading| reading.gap);
+                        *gap = gap.or_else(|| result.ok()?.gap);
                     }
                 }
                 let mut results = self.take(answer.raws, edge.monotonic_ns);
                 for (gap, reading) in self.gaps.iter_mut().zip(&mut results) {
                     if let Ok(reading) = reading {
-                        reading.gap |= std::mem::take(gap);
+                        reading.gap = reading.gap.or(gap.take());
                     }
                 }
                 results
@@ -141,10 +141,7 @@ impl Group {
                 }
                 track.counter.take(raw.uj, raw.gap, at_ns).map_err(|fault| MeterError {
                     kind: ErrorKind::Retry,
-                    message: format!(
-                        "{}: {fault}; it is tried again at the next window",
-                        track.domain.source
-                    ),
+                    message: format!("{fault}; it is tried again at the next window"),
                 })
             })
             .collect()

@@ -19,10 +19,15 @@ mod nvml;
 mod perf;
 mod powercap;
 pub mod registry;
+mod sumcheck;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use powercap::fuzz::files as fuzz_powercap;
 
 pub use counter::Mark;
 pub use device::{DeviceUse, Holder, Instance};
 pub use faults::DomainFaults;
+pub(crate) use lane::hurry;
 pub use lane::{Probe, Raw, Raws};
 pub use registry::{MeterChoice, Meters, NoMeter};
 
@@ -74,9 +79,30 @@ impl MeterError {
 pub struct Reading {
     /// Energy since the first good reading.
     pub total: Microjoules,
-    /// Energy since the last good reading is missing from `total`, nobody knows how much: the counter was reset, or
-    /// made a step that cannot be true, or was left alone for so long that it may have wrapped more than once.
-    pub gap: bool,
+    /// Energy since the last good reading is missing from `total`, nobody knows how much; why.
+    pub gap: Option<Gap>,
+}
+
+/// Why energy is missing from a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Gap {
+    /// It fell, and not because it wrapped.
+    #[error("it was reset")]
+    Reset,
+    /// More than the device can draw in the time.
+    #[error("it rose by {:.3} J, more than the {:.3} J that the device can draw in the time", .shown.joules(), .limit.joules())]
+    Impossible {
+        /// What it seems to have risen by.
+        shown: Microjoules,
+        /// Power limit times time.
+        limit: Microjoules,
+    },
+    /// It was left alone for long.
+    #[error("it may have wrapped more than once since it was last read")]
+    Unseen,
+    /// Power is sampled, and samples did not come.
+    #[error("samples of its power are missing")]
+    Unsampled,
 }
 
 /// A source of energy readings.

@@ -17,6 +17,7 @@ use crate::units::{PackageId, Quality, Watts};
 use crate::window::{Domain, DomainKind};
 use perf_event::Builder;
 use perf_event::events::Dynamic;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -132,41 +133,67 @@ fn microjoules(count: u64, scale: u128) -> u64 {
     u64::try_from(high.saturating_mul(count).saturating_add((low * count) >> 64)).unwrap_or(u64::MAX)
 }
 
-/// Opened events.
+/// What counts for an event.
+trait Count: fmt::Debug + Send {
+    /// Counts since it was opened, of the event's own unit.
+    fn count(&mut self) -> io::Result<u64>;
+}
+
+impl Count for perf_event::Counter {
+    fn count(&mut self) -> io::Result<u64> {
+        self.read()
+    }
+}
+
+/// Opened events, each with what counts for it.
 #[derive(Debug)]
 struct PerfProbe {
-    events: Vec<(perf_event::Counter, u128)>,
+    events: Vec<(Event, Box<dyn Count>)>,
 }
 
 impl Probe for PerfProbe {
     fn read(&mut self, _at_edge: bool) -> Raws {
-        let read = |(counter, scale): &mut (perf_event::Counter, u128)| match counter.read() {
-            Ok(count) => Ok(microjoules(count, *scale).into()),
+        let read = |(event, counter): &mut (Event, Box<dyn Count>)| match counter.count() {
+            Ok(count) => Ok(microjoules(count, event.scale).into()),
             Err(error) => Err(MeterError {
                 kind: ErrorKind::Retry,
-                message: format!("cannot read the perf event: {}; it is tried again", describe(&error)),
+                message: format!(
+                    "cannot read the perf event {} of CPU {}: {}; it is tried again",
+                    event.name,
+                    event.cpu,
+                    describe(&error)
+                ),
             }),
         };
         self.events.iter_mut().map(read).collect()
     }
 }
 
-fn open_events(root: &SysRoot, events: &[Event]) -> io::Result<PerfProbe> {
+/// Opens what counts for an event.
+type OpenEvent = fn(&SysRoot, &Event) -> io::Result<Box<dyn Count>>;
+
+fn open_event(root: &SysRoot, event: &Event) -> io::Result<Box<dyn Count>> {
+    if !is_sysfs(&root.sys) {
+        // Numbers of PMUs are those of the running kernel.
+        let reason = format!("{} is not the running kernel's sysfs", root.sys.display());
+        return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+    }
     let pmu = root.sys.join(PMU).canonicalize()?;
-    let opened = events.iter().map(|event| {
-        let mut dynamic = Dynamic::builder(&pmu)?;
-        let dynamic = dynamic.event(event.name)?.build().map_err(io::Error::other)?;
-        let mut builder = Builder::new(dynamic);
-        builder.any_pid().one_cpu(usize::try_from(event.cpu).unwrap_or(usize::MAX));
-        builder.exclude_kernel(false).exclude_hv(false);
-        let mut counter = builder.build()?;
-        counter.enable()?;
-        Ok((counter, event.scale))
-    });
-    Ok(PerfProbe { events: opened.collect::<io::Result<_>>()? })
+    let mut dynamic = Dynamic::builder(&pmu)?;
+    let dynamic = dynamic.event(event.name)?.build().map_err(io::Error::other)?;
+    let mut builder = Builder::new(dynamic);
+    builder.any_pid().one_cpu(usize::try_from(event.cpu).unwrap_or(usize::MAX));
+    builder.exclude_kernel(false).exclude_hv(false);
+    let mut counter = builder.build()?;
+    counter.enable()?;
+    Ok(Box::new(counter))
 }
 
 fn open(ground: &Ground<'_>) -> Found {
+    open_with(ground, open_event)
+}
+
+fn open_with(ground: &Ground<'_>, open_event: OpenEvent) -> Found {
     let absent = |reason: String, advice: Option<&str>| Found::absent(finding(NAME, false, reason, advice));
     let (events, mut findings) = match discover(ground) {
         Ok(found) => found,
@@ -177,20 +204,23 @@ fn open(ground: &Ground<'_>) -> Found {
     };
     if !events.iter().any(|event| event.kind == DomainKind::Package) {
         let reason = "the perf PMU power has no event for packages of this processor";
-        return absent(reason.to_owned(), Some("powercap alone has the counters here"));
-    }
-    if !is_sysfs(&ground.root.sys) {
-        // Numbers of PMUs are those of the running kernel.
-        return absent(format!("{} is not the running kernel's sysfs", ground.root.sys.display()), None);
+        return absent(
+            reason.to_owned(),
+            Some("on bare metal powercap alone has the counters; virtual machines have none"),
+        );
     }
     let unusable = |reason: String, advice: Option<&str>| Found {
         meter: None,
         findings: vec![finding(NAME, false, reason, advice)],
         present: true,
     };
-    let probe = match open_events(ground.root, &events) {
-        Ok(probe) => probe,
+    let opened = events.iter().map(|event| Ok((event.clone(), open_event(ground.root, event)?)));
+    let probe = match opened.collect::<io::Result<_>>() {
+        Ok(events) => PerfProbe { events },
         Err(error) => {
+            if error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none() {
+                return absent(error.to_string(), None);
+            }
             let denied = matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM));
             let advice = "run as root, give CAP_PERFMON, or sysctl kernel.perf_event_paranoid=0";
             let reason = format!("cannot open the events of the perf PMU power: {}", describe(&error));
@@ -231,6 +261,35 @@ fn is_sysfs(path: &Path) -> bool {
 fn finding(name: &str, chosen: bool, reason: String, advice: Option<&str>) -> MeterFinding {
     let advice = advice.map(str::to_owned);
     MeterFinding { name: name.to_owned(), chosen, quality: Quality::Measured, reason, advice }
+}
+
+/// Events that files stand in for, in microjoules, beside the PMU's own: for the tests that every meter must pass.
+#[cfg(test)]
+pub(super) mod stand_in {
+    use super::*;
+    use crate::meters::file::read_number;
+    use std::path::PathBuf;
+
+    /// The meter, on a fixture.
+    pub(in crate::meters) const SOURCE: Source =
+        Source { name: NAME, role: Role::Processor, open: |ground| open_with(ground, open_event) };
+
+    #[derive(Debug)]
+    struct InFile(PathBuf);
+
+    impl Count for InFile {
+        fn count(&mut self) -> io::Result<u64> {
+            // Of 2^-32 J, rounded up, so that it is the same number of microjoules on its way back.
+            let uj = u128::from(read_number(&self.0)?);
+            Ok(u64::try_from((uj << 32).div_ceil(1_000_000)).unwrap_or(u64::MAX))
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as the kernel's events are opened")]
+    fn open_event(root: &SysRoot, event: &Event) -> io::Result<Box<dyn Count>> {
+        let file = format!("{PMU}/counts/{}-cpu{}", event.name, event.cpu);
+        Ok(Box::new(InFile(root.sys.join(file))))
+    }
 }
 
 #[cfg(test)]

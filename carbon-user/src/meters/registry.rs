@@ -8,12 +8,13 @@ use super::cpu_power::CpuPower;
 use super::crosscheck::CrossCheck;
 use super::faults::DomainFaults;
 use super::lane::{PATIENCE, deadline_ns};
+use super::sumcheck::SumCheck;
 use super::{DeviceUse, Edge, Mark, Meter, MeterError, MeterFinding, Reading};
 use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{PackageId, Quality, Watts};
-use crate::window::Domain;
+use crate::window::{Domain, DomainKind};
 use std::rc::Rc;
 
 /// All meters but the model, the best first.
@@ -137,6 +138,7 @@ pub struct Meters {
     findings: Vec<MeterFinding>,
     denied: Option<MeterFinding>,
     check: Option<CrossCheck>,
+    sum: Option<SumCheck>,
 }
 
 impl Meters {
@@ -179,10 +181,15 @@ impl Meters {
         if processor.is_none() {
             opened.insert(0, Box::new(CpuModel::new(ground.topology, ground.power)));
         }
+        // A sensor of all of it: that which is used itself is no second opinion.
+        let whole = |meter: &dyn Meter| meter.domains().iter().any(|it| it.kind == DomainKind::Platform);
+        let parts = processor.filter(|_| !opened.iter().any(|meter| whole(meter.as_ref())));
+        let sum = parts.and_then(|parts| SumCheck::new(parts, super::hwmon::machine(ground)?));
         findings.push(model_finding(ground.power, processor.is_none(), choice));
         let mut meters = Self::new(opened, findings);
         meters.denied = denied.filter(|_| processor.is_none());
         meters.check = check;
+        meters.sum = sum;
         Ok(meters)
     }
 
@@ -190,7 +197,7 @@ impl Meters {
     pub fn new(meters: Vec<Box<dyn Meter>>, findings: Vec<MeterFinding>) -> Self {
         let domains: Vec<_> = meters.iter().flat_map(|meter| meter.domains().iter().map(Rc::clone)).collect();
         let faults = vec![DomainFaults::default(); domains.len()];
-        Self { opened: meters, domains, faults, findings, denied: None, check: None }
+        Self { opened: meters, domains, faults, findings, denied: None, check: None, sum: None }
     }
 
     /// All domains of all meters. Fixed from opening on.
@@ -224,6 +231,16 @@ impl Meters {
         self.check.as_ref()?.outcome()
     }
 
+    /// Whether there is a sensor of the whole machine, that the sum of all meters is to be held against.
+    pub fn sums(&self) -> bool {
+        self.sum.is_some()
+    }
+
+    /// What came of that: `None` where there is no such sensor, or not enough time has passed.
+    pub fn summed(&self) -> Option<&MeterFinding> {
+        self.sum.as_ref()?.outcome()
+    }
+
     /// One result per domain, in the order of [`domains`](Self::domains). After a failure the next good reading carries
     /// the energy of the failed ones too; one whose failure is final keeps failing in the same way.
     pub fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
@@ -233,6 +250,9 @@ impl Meters {
         }
         if let Some(check) = &mut self.check {
             check.ask(edge, until_ns);
+        }
+        if let Some(sum) = &mut self.sum {
+            sum.ask(edge, until_ns);
         }
         let mut readings = Vec::with_capacity(self.domains.len());
         let mut places = self.faults.iter_mut().zip(&self.domains);
@@ -251,6 +271,9 @@ impl Meters {
         }
         if let Some(check) = &mut self.check {
             check.read(edge, &readings);
+        }
+        if let Some(sum) = &mut self.sum {
+            sum.read(edge, &readings);
         }
         readings
     }

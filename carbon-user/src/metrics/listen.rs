@@ -2,6 +2,7 @@
 //!
 //! Energy at a high rate tells what others compute (PLATYPUS, CVE-2020-8694), so it is not given to the whole network.
 
+use super::tls::Tls;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,17 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
+    /// One that no fuzzer finds.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn for_fuzzing() -> Self {
+        Self("f".repeat(64))
+    }
+
+    /// Itself, for who keeps its hash.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether an `Authorization` header shows it. How long that takes tells nothing but whether the length is right.
     pub fn is_shown(&self, header: Option<&[u8]>) -> bool {
         let Some((scheme, shown)) = header.and_then(|text| text.split_at_checked(7)) else { return false };
@@ -84,6 +96,7 @@ impl Token {
 pub struct Listen {
     address: SocketAddr,
     token: Option<Token>,
+    tls: Option<Tls>,
 }
 
 impl Listen {
@@ -95,10 +108,26 @@ impl Listen {
         if !address.ip().is_loopback() && token.is_none() {
             return Err(ListenError::TokenMissing(address));
         }
-        Ok(Self { address, token })
+        Ok(Self { address, token, tls: None })
     }
 
-    pub(super) fn into_parts(self) -> (SocketAddr, Option<Token>) {
-        (self.address, self.token)
+    /// Encrypted, where there is something to do that with.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The token, where there is one.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// The certificates and their key, where there are some.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn into_parts(self) -> (SocketAddr, Option<Token>, Option<Tls>) {
+        (self.address, self.token, self.tls)
     }
 }

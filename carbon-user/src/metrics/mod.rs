@@ -5,21 +5,28 @@
 //! down, by the families of [`table`]. The server runs on a thread of its own and reads only what was published: a
 //! scrape never moves a window, and a window never waits for a scrape.
 
+pub mod aliases;
+pub mod emissions;
 pub mod listen;
 pub mod namespaces;
+pub mod otlp;
 mod samples;
 pub mod series;
 pub mod server;
+pub mod stall;
 pub mod sums;
 pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod tls;
 
+pub use aliases::Aliases;
 pub use listen::{Listen, ListenError, Token};
 pub use series::{Series, View};
 pub use server::{Feed, Server};
 pub use sums::Sums;
+pub use tls::Tls;
 
 use std::collections::HashMap;
 

@@ -1,10 +1,14 @@
 //! The values of each family in a view.
 
+use super::emissions::Emitted;
 use super::series::{Row, View};
 use super::sums::Sums;
 use super::table::{self, Family};
-use crate::agent::DomainTotals;
-use crate::units::{CpuNanos, Microjoules};
+use crate::agent::{DomainTotals, Pushes};
+use crate::carbon::kind::Span;
+use crate::ledger::Factor;
+use crate::sched::Rung;
+use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::workload::Kind;
 
 /// Labels with their values; those without a value are left out.
@@ -46,7 +50,7 @@ fn identity(row: &Row) -> Labels {
         ("pod", row.names.pod.clone()),
         ("container", row.names.container.clone()),
         ("unit", of(&path.unit)),
-        ("job", of(&path.job_id)),
+        ("job_id", of(&path.job_id)),
         ("vm", of(&path.vm_name)),
     ];
     all.into_iter().filter(|(_, text)| !text.is_empty()).collect()
@@ -115,6 +119,63 @@ fn namespaces(view: &View) -> Vec<Sample> {
     samples
 }
 
+/// What the grams are of: figures of two kinds have other labels, so that no sum by these adds them.
+fn basis(factor: &Factor) -> Labels {
+    let kind = factor.intensity.kind;
+    vec![("boundary", kind.boundary_text().to_owned()), ("basis", kind.basis_text())]
+}
+
+/// Grams that are not zero.
+fn emissions(view: &View, of: impl Fn(&Emitted) -> Vec<(Labels, f64)>) -> Vec<Sample> {
+    let (Some(emitted), Some(factor)) = (&view.emitted, &view.published.factor) else { return Vec::new() };
+    let sample = |(mut labels, value): (Labels, f64)| {
+        labels.extend(basis(factor));
+        Sample { labels, value }
+    };
+    of(emitted).into_iter().filter(|(_, grams)| *grams > 0.0).map(sample).collect()
+}
+
+fn workload_emissions(view: &View) -> Vec<Sample> {
+    emissions(view, |emitted| {
+        let rows = view.rows.iter().map(identity).zip(emitted.rows.iter().copied());
+        rows.chain([(folded("other"), emitted.other), (folded("ended"), emitted.ended)]).collect()
+    })
+}
+
+fn namespace_emissions(view: &View) -> Vec<Sample> {
+    emissions(view, |emitted| {
+        let names = view.namespaces.iter().map(|(name, _)| vec![("namespace", name.clone())]);
+        names.zip(emitted.namespaces.iter().copied()).collect()
+    })
+}
+
+fn intensity(view: &View) -> Vec<Sample> {
+    let of = |factor: &Factor| {
+        let it = &factor.intensity;
+        let quality = match (it.assumed, it.kind.span) {
+            (true, _) => "assumed",
+            (false, Span::Year) => "yearly",
+            (false, Span::Hour) => "hourly",
+        };
+        let mut labels = vec![("zone", it.zone.clone()), ("year", it.year.to_string())];
+        labels.extend(basis(factor));
+        labels.extend([("source", it.source.clone()), ("quality", quality.to_owned())]);
+        Sample { labels, value: it.g_per_kwh.0 }
+    };
+    view.published.factor.iter().map(of).collect()
+}
+
+fn governor(view: &View) -> Vec<Sample> {
+    let of = &view.published.governed;
+    let actions = [("widen", of.widened), ("narrow", of.narrowed), ("fall", of.fell)];
+    actions.map(|(action, times)| labelled(&[("action", action)], float(times))).into()
+}
+
+fn accounting(view: &View) -> Vec<Sample> {
+    let in_use = |rung: Rung| f64::from(u8::from(rung.as_str() == view.published.accounting));
+    Rung::ALL.map(|rung| labelled(&[("accounting", rung.as_str())], in_use(rung))).into()
+}
+
 fn info(view: &View) -> Vec<Sample> {
     let of = |row: &Row| {
         let path = &row.who.path;
@@ -127,6 +188,7 @@ fn info(view: &View) -> Vec<Sample> {
             ("runtime", path.runtime.map_or("", |of| of.as_str())),
             ("qos", path.qos.map_or("", |of| of.as_str())),
             ("job_user", &user),
+            ("quality", row.quality.map_or("", |of| of.as_str())),
         ];
         labelled(&labels, 1.0)
     };
@@ -135,7 +197,9 @@ fn info(view: &View) -> Vec<Sample> {
 
 fn meters(view: &View, value: impl Fn(&DomainTotals) -> f64) -> Vec<Sample> {
     let of = |it: &DomainTotals| {
-        labelled(&[("meter", &it.source), ("domain", it.domain), ("device", &it.device)], value(it))
+        // What a model is made of is a sentence with numbers in it.
+        let meter = if it.quality == Quality::Modelled { "model" } else { &it.source };
+        labelled(&[("meter", meter), ("domain", it.domain), ("device", &it.device)], value(it))
     };
     domains(view).map(of).collect()
 }
@@ -148,6 +212,11 @@ fn states(view: &View) -> Vec<Sample> {
         ("unresolved", count(view.unresolved)),
     ];
     states.map(|(state, value)| labelled(&[("state", state)], value)).into()
+}
+
+fn pushes(of: &Pushes) -> Vec<Sample> {
+    let results = [("sent", of.sent), ("failed", of.failed)];
+    results.map(|(result, times)| labelled(&[("result", result)], float(times))).into()
 }
 
 fn build(view: &View) -> Vec<Sample> {
@@ -176,6 +245,10 @@ pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
         (table::WORKLOAD_ENERGY, workloads(view)),
         (table::WORKLOAD_CPU, cpu(view)),
         (table::NAMESPACE_ENERGY, namespaces(view)),
+        (table::WORKLOAD_EMISSIONS, workload_emissions(view)),
+        (table::NAMESPACE_EMISSIONS, namespace_emissions(view)),
+        (table::GRID_INTENSITY, intensity(view)),
+        (table::PUE, of.factor.as_ref().map(|factor| one(factor.pue.0)).unwrap_or_default()),
         (table::WORKLOAD_INFO, info(view)),
         (table::WORKLOADS, states(view)),
         (table::CPU_LOST, lost.into()),
@@ -186,9 +259,16 @@ pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
         (table::WINDOW, one(CpuNanos(of.window_ns).seconds())),
         (table::WINDOWS, one(float(of.windows))),
         (table::WINDOWS_FAILED, one(float(of.failed_windows))),
+        (table::WINDOW_TARGET, one(CpuNanos(of.governed.target_ns).seconds())),
+        (table::OVERHEAD, one(of.governed.cost_ratio)),
+        (table::OVERHEAD_LIMIT, one(of.governed.limit_ratio)),
+        (table::GOVERNOR, governor(view)),
+        (table::ACCOUNTING, accounting(view)),
         (table::FLUSHES, one(float(of.flushes))),
         (table::FLUSHES_WAITING, one(float(of.flushes_waiting))),
         (table::LEDGER_UP, one(bool(of.ledger_error.is_none()))),
+        (table::PUSHES, of.pushes.as_ref().map(pushes).unwrap_or_default()),
+        (table::PUSHES_REFUSED, of.pushes.map(|it| one(float(it.rejected))).unwrap_or_default()),
         (table::RECOVERED, one(of.recovered.joules())),
         (table::NODE_CPUS, one(float(u64::try_from(view.cpus).unwrap_or(0)))),
         (table::AGENT_ENERGY, of.own.energy.map(|it| one(it.joules())).unwrap_or_default()),

@@ -5,10 +5,14 @@
 //! leaves what its series showed to `ended`. So a rate over `ended` would be energy counted twice, and the rules leave
 //! it out.
 
+use super::aliases::{self, Aliases};
+use super::emissions::{Emissions, Emitted};
 use super::namespaces::Namespaces;
+use super::samples::Sample;
+use super::table::Family;
 use super::{Names, NamesByIdentity, Sums};
 use crate::agent::{Published, Who};
-use crate::units::CpuNanos;
+use crate::units::{CpuNanos, Quality};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,6 +33,8 @@ pub struct Row {
     pub names: Names,
     /// Since the series began.
     pub sums: Sums,
+    /// The lowest of its energies; `None` before there is any.
+    pub quality: Option<Quality>,
 }
 
 /// What is to be shown after a window: immutable.
@@ -48,6 +54,10 @@ pub struct View {
     pub unresolved: usize,
     /// CPUs of the machine.
     pub cpus: usize,
+    /// Grams of all of it, where the factor is known.
+    pub emitted: Option<Emitted>,
+    /// The same under other tools' names, where that was asked for.
+    pub(super) aliases: Vec<(Family, Vec<Sample>)>,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +78,8 @@ pub struct Series {
     scores: HashMap<String, f64>,
     windows: u64,
     namespaces: Namespaces,
+    emissions: Emissions,
+    aliases: aliases::Names,
 }
 
 /// Sums of all that ran, in whatever series.
@@ -90,7 +102,15 @@ impl Series {
             scores: HashMap::new(),
             windows: 0,
             namespaces: Namespaces::default(),
+            emissions: Emissions::default(),
+            aliases: aliases::Names::default(),
         }
+    }
+
+    /// Shows the same under these names too.
+    #[must_use]
+    pub fn with_aliases(self, aliases: Aliases) -> Self {
+        Self { aliases: aliases::Names::new(aliases), ..self }
     }
 
     /// Takes in a publication, and gives what is to be shown.
@@ -109,7 +129,8 @@ impl Series {
                 member.shown = now.less(&member.base);
                 shown.add(&member.shown);
                 let names = names.get(identity).cloned().unwrap_or_default();
-                rows.push(Row { who: Arc::clone(&workload.who), names, sums: member.shown.clone() });
+                let quality = workload.domains.iter().filter_map(|sums| sums.quality).min();
+                rows.push(Row { who: Arc::clone(&workload.who), names, sums: member.shown.clone(), quality });
             }
         }
         let ended = self.ended.clone().unwrap_or_default();
@@ -122,7 +143,9 @@ impl Series {
         let unresolved = unresolved.count();
         let namespaces = self.namespaces.rows(&published);
         let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        View { published, rows, other, ended, namespaces, unresolved, cpus }
+        let view = View { published, rows, other, ended, namespaces, unresolved, cpus, ..View::default() };
+        let (emitted, aliases) = (self.emissions.observe(&view), self.aliases.observe(&view));
+        View { emitted, aliases, ..view }
     }
 
     /// Energy of late, by workload; gives the joules of each.

@@ -4,14 +4,17 @@
 //! [`Limits::connection`], so that as many as there is room for are free again by then; others wait in the kernel's queue.
 
 use super::NamesByIdentity;
+use super::aliases::Aliases;
 use super::listen::{Listen, ListenError, Token};
 use super::series::{Series, View};
+use super::stall::Stalling;
 use super::text::{self, Format};
+use super::tls::Tls;
 use crate::agent::Published;
 use crate::clock;
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -21,9 +24,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tower_http::limit::RequestBodyLimitLayer;
@@ -44,13 +48,15 @@ const STALE_NS_MIN: u64 = 10_000_000_000;
 /// The same before the first window, whose length is not known yet.
 const START_NS_MAX: u64 = 300_000_000_000;
 
-/// What the server reads: cells that others fill.
+/// What the server reads: cells that others fill. And how it is shown.
 #[derive(Clone, Debug, Default)]
 pub struct Feed {
     /// Replaced after each window.
     pub published: Arc<ArcSwap<Published>>,
     /// Names of workloads, as they become known.
     pub names: Arc<ArcSwap<NamesByIdentity>>,
+    /// Whose names are used beside the agent's own.
+    pub aliases: Aliases,
 }
 
 /// Bounds on what readers may take.
@@ -64,6 +70,21 @@ pub struct Limits {
     pub headers: Duration,
     /// From the first byte to the last.
     pub connection: Duration,
+    /// The same of an answer without an end, for which [`Lease::extend`] was called.
+    pub stream: Duration,
+    /// For how long a reader may read nothing of what it was sent.
+    pub stall: Duration,
+}
+
+/// Comes with each request: who answers one without an end has more time for it.
+#[derive(Clone, Debug, Default)]
+pub struct Lease(Arc<AtomicBool>);
+
+impl Lease {
+    /// Takes [`Limits::stream`] for the limit of this connection.
+    pub fn extend(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Default for Limits {
@@ -73,6 +94,8 @@ impl Default for Limits {
             connections: 32,
             headers: Duration::from_secs(2),
             connection: Duration::from_secs(10),
+            stream: Duration::from_mins(10),
+            stall: Duration::from_secs(10),
         }
     }
 }
@@ -83,6 +106,7 @@ pub struct Server {
     address: SocketAddr,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -96,7 +120,18 @@ struct Shown {
 impl Server {
     /// Listens, and answers until it is dropped.
     pub fn start(listen: Listen, feed: Feed, limits: Limits) -> Result<Self, ListenError> {
-        let (address, token) = listen.into_parts();
+        Self::start_with(listen, feed, limits, Router::new())
+    }
+
+    /// The same, with other pages beside the metrics: routes without a fallback, which guard themselves.
+    pub fn start_with(
+        listen: Listen,
+        feed: Feed,
+        limits: Limits,
+        pages: Router,
+    ) -> Result<Self, ListenError> {
+        let (address, token, tls) = listen.into_parts();
+        let own = tls.clone();
         let bound = |source| ListenError::Bind { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(bound)?;
         listener.set_nonblocking(true).map_err(bound)?;
@@ -110,7 +145,7 @@ impl Server {
             match TcpListener::from_std(listener) {
                 Ok(listener) => {
                     tokio::select! {
-                        () = serve(listener, token, feed, limits) => {}
+                        () = serve(listener, token, tls, feed, limits, pages) => {}
                         _dropped = ended => {}
                     }
                 }
@@ -121,7 +156,19 @@ impl Server {
             .name("metrics".to_owned())
             .spawn(move || runtime.block_on(serve))
             .map_err(ListenError::Thread)?;
-        Ok(Self { address, end: Some(end), thread: Some(thread) })
+        Ok(Self { address, end: Some(end), thread: Some(thread), tls: own })
+    }
+
+    /// Whether it speaks https.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Serves new connections with these from now on. Whether there is encryption at all stays as it was.
+    pub fn renew(&self, new: Option<&Tls>) {
+        if let (Some(own), Some(new)) = (&self.tls, new) {
+            own.replace(new);
+        }
     }
 
     /// Where it listens; the port is the one that it got.
@@ -139,33 +186,42 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, token: Option<Token>, feed: Feed, limits: Limits) {
+async fn serve(
+    listener: TcpListener,
+    token: Option<Token>,
+    tls: Option<Tls>,
+    feed: Feed,
+    limits: Limits,
+    pages: Router,
+) {
     let window_at_ns = AtomicU64::new(clock::monotonic_ns());
     let shown = Arc::new(Shown { view: ArcSwap::default(), window_at_ns, token });
     let follow = follow(Arc::clone(&shown), feed, limits.series);
-    let app = router(shown);
-    let accept = async {
-        let room = Arc::new(Semaphore::new(limits.connections));
-        loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let _task = tokio::spawn(connection(stream, app.clone(), limits, permit));
-                }
-                // Out of descriptors, or gone before it was taken: the next may be better.
-                Err(error) => {
-                    log::debug!("cannot accept a connection: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+    let app = router(shown, pages);
+    tokio::select! { () = follow => {}, () = accept(listener, tls, app, limits) => {} }
+}
+
+/// Takes connections and answers them, within the limits, without end.
+pub(crate) async fn accept(listener: TcpListener, tls: Option<Tls>, app: Router, limits: Limits) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _task = tokio::spawn(connection(stream, tls.clone(), app.clone(), limits, permit));
+            }
+            // Out of descriptors, or gone before it was taken: the next may be better.
+            Err(error) => {
+                log::debug!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    };
-    tokio::select! { () = follow => {}, () = accept => {} }
+    }
 }
 
 /// Keeps the view up to date.
 async fn follow(shown: Arc<Shown>, feed: Feed, series_max: usize) {
-    let mut series = Series::new(series_max);
+    let mut series = Series::new(series_max).with_aliases(feed.aliases);
     let mut windows = 0;
     let mut ticks = tokio::time::interval(LOOK);
     loop {
@@ -179,21 +235,48 @@ async fn follow(shown: Arc<Shown>, feed: Feed, series_max: usize) {
     }
 }
 
-async fn connection(stream: TcpStream, app: Router, limits: Limits, _permit: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    app: Router,
+    limits: Limits,
+    _permit: OwnedSemaphorePermit,
+) {
+    let lease = Lease::default();
+    let app = app.layer(Extension(lease.clone()));
+    let served = async {
+        match tls {
+            None => one_request(Stalling::new(stream, limits.stall), app, limits).await,
+            Some(tls) => match tokio::time::timeout(limits.headers, tls.accept(stream)).await {
+                Ok(Ok(stream)) => one_request(Stalling::new(stream, limits.stall), app, limits).await,
+                Ok(Err(error)) => log::debug!("a reader of the metrics: {error}"),
+                Err(_late) => log::debug!("a reader of the metrics was too slow to begin"),
+            },
+        }
+    };
+    tokio::pin!(served);
+    let mut late = tokio::time::timeout(limits.connection, &mut served).await.is_err();
+    if late && lease.0.load(Ordering::Relaxed) {
+        late = tokio::time::timeout(limits.stream, served).await.is_err();
+    }
+    if late {
+        log::debug!("a reader of the metrics was too slow");
+    }
+}
+
+async fn one_request<S: AsyncRead + AsyncWrite + Unpin>(stream: S, app: Router, limits: Limits) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers)
         .max_buf_size(HEADERS_MAX_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    match tokio::time::timeout(limits.connection, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::debug!("a reader of the metrics: {error}"),
-        Err(_late) => log::debug!("a reader of the metrics was too slow"),
+    if let Err(error) = served.await {
+        log::debug!("a reader: {error}");
     }
 }
 
-fn router(shown: Arc<Shown>) -> Router {
+fn router(shown: Arc<Shown>, pages: Router) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shown), authorize));
@@ -207,6 +290,7 @@ fn router(shown: Arc<Shown>) -> Router {
         .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n") })
         .layer(RequestBodyLimitLayer::new(BODY_MAX_BYTES))
         .with_state(shown)
+        .merge(pages)
 }
 
 async fn authorize(State(shown): State<Arc<Shown>>, request: Request, next: Next) -> Response {
@@ -244,4 +328,30 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "no window yet\n").into_response();
     }
     healthz(State(shown)).await
+}
+
+/// A connection on which anything comes, of somebody without the token: it ends, and tells nothing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let limits = Limits { headers: Duration::from_millis(20), ..Limits::default() };
+    let view =
+        View { published: Arc::new(Published { windows: 1, ..Published::default() }), ..View::default() };
+    let token = Token::for_fuzzing();
+    let window_at_ns = AtomicU64::new(clock::monotonic_ns());
+    let shown = Shown { view: ArcSwap::from_pointee(view), window_at_ns, token: Some(token) };
+    let app = router(Arc::new(shown), Router::new());
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let answer = runtime.block_on(async move {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let sent = bytes.get(..1 << 15).unwrap_or(bytes);
+        drop(client.write_all(sent).await);
+        drop(client.shutdown().await);
+        one_request(server, app, limits).await;
+        let mut answer = Vec::new();
+        drop(client.read_to_end(&mut answer).await);
+        answer
+    });
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(!answer.contains("carbon_"), "metrics without the token: {answer}");
 }

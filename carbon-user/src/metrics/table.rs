@@ -13,6 +13,8 @@ pub enum Type {
     Gauge,
     /// Always 1: its labels are what it says.
     Info,
+    /// A counter or a gauge under another tool's name, which says neither.
+    Unknown,
 }
 
 /// One family.
@@ -38,14 +40,14 @@ pub const WORKLOAD: &[&str] = &[
     "pod",
     "container",
     "unit",
-    "job",
+    "job_id",
     "vm",
     "domain",
     "device",
     "kind",
 ];
 
-const fn counter(
+pub(super) const fn counter(
     stem: &'static str,
     unit: &'static str,
     labels: &'static [&'static str],
@@ -54,7 +56,7 @@ const fn counter(
     Family { stem, kind: Type::Counter, unit, help, labels }
 }
 
-const fn gauge(
+pub(super) const fn gauge(
     stem: &'static str,
     unit: &'static str,
     labels: &'static [&'static str],
@@ -78,13 +80,22 @@ families! {
     WORKLOAD_ENERGY = counter("carbon_workload_energy", "joules", WORKLOAD,
         "Energy by workload and domain; kind_of=other are workloads without a series, kind_of=ended what series showed that are no more.");
     WORKLOAD_CPU = counter("carbon_workload_cpu", "seconds",
-        &["kind_of", "workload", "namespace", "pod", "container", "unit", "job", "vm"],
+        &["kind_of", "workload", "namespace", "pod", "container", "unit", "job_id", "vm"],
         "CPU time by workload, from the scheduler.");
     NAMESPACE_ENERGY = counter("carbon_namespace_energy", "joules", &["namespace", "domain", "device", "kind"],
         "Energy of workloads by namespace since the agent was started; the empty one holds all that has none.");
+    WORKLOAD_EMISSIONS = counter("carbon_workload_emissions", "grams",
+        &["kind_of", "workload", "namespace", "pod", "container", "unit", "job_id", "vm", "boundary", "basis"],
+        "CO2 equivalent by workload since the agent was started: energy of all domains and kinds, times PUE, times the intensity in use then.");
+    NAMESPACE_EMISSIONS = counter("carbon_namespace_emissions", "grams", &["namespace", "boundary", "basis"],
+        "CO2 equivalent by namespace since the agent was started; the empty one holds all that has none.");
+    GRID_INTENSITY = gauge("carbon_grid_intensity", "grams_per_kwh",
+        &["zone", "year", "boundary", "basis", "source", "quality"],
+        "Carbon intensity of electricity in use now; quality is yearly or hourly, or assumed where nobody said the place.");
+    PUE = gauge("carbon_pue", "ratio", &[], "Energy of the site over energy of its machines, as it was given.");
     WORKLOAD_INFO = Family { stem: "carbon_workload", kind: Type::Info, unit: "",
-        help: "What is known of a workload beside its sums; join by the label workload.",
-        labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user"] };
+        help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload.",
+        labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user", "quality"] };
     WORKLOADS = gauge("carbon_workloads", "", &["state"],
         "Workloads: tracked, exported with a series of their own, and unresolved (containers and pods without a known name).");
     CPU_LOST = counter("carbon_cpu_lost", "seconds", &["reason"],
@@ -100,9 +111,22 @@ families! {
     WINDOWS = counter("carbon_windows", "", &[], "Windows closed.");
     WINDOWS_FAILED = counter("carbon_windows_failed", "", &[],
         "Windows that could not be closed; their time is in the next.");
+    WINDOW_TARGET = gauge("carbon_window_target", "seconds", &[],
+        "Length that windows are to have now: wider than was asked for while measuring costs too much.");
+    OVERHEAD = gauge("carbon_overhead", "ratio", &[],
+        "What measuring cost in the last window, as a part of the time of all CPUs.");
+    OVERHEAD_LIMIT = gauge("carbon_overhead_limit", "ratio", &[], "What measuring may cost (max-overhead).");
+    GOVERNOR = counter("carbon_governor_actions", "", &["action"],
+        "Times that the agent made windows wider or narrower again, or took a cheaper way of accounting (fall).");
+    ACCOUNTING = gauge("carbon_accounting", "", &["accounting"],
+        "Which way of taking CPU time is in use: 1 for it and 0 for the others.");
     FLUSHES = counter("carbon_ledger_flushes", "", &[], "Minutes written to the ledger.");
     FLUSHES_WAITING = gauge("carbon_ledger_flushes_waiting", "", &[], "Minutes that wait to be written.");
     LEDGER_UP = gauge("carbon_ledger_up", "", &[], "Whether the ledger can be written.");
+    PUSHES = counter("carbon_otlp_pushes", "", &["result"],
+        "Pushes of these metrics to the receiver of --otlp: sent or failed.");
+    PUSHES_REFUSED = counter("carbon_otlp_refused", "values", &[],
+        "Values of pushes that the receiver took without these.");
     RECOVERED = counter("carbon_energy_recovered", "joules", &[],
         "Energy of the time in which the agent did not run, given to workloads after a restart.");
     NODE_CPUS = gauge("carbon_node_cpus", "", &[], "CPUs that the agent sees.");
@@ -130,7 +154,7 @@ impl Family {
     pub(super) fn suffix(&self) -> &'static str {
         match self.kind {
             Type::Counter => "_total",
-            Type::Gauge => "",
+            Type::Gauge | Type::Unknown => "",
             Type::Info => "_info",
         }
     }
@@ -140,6 +164,7 @@ impl Family {
             Type::Counter => MetricType::Counter,
             Type::Gauge => MetricType::Gauge,
             Type::Info => MetricType::Info,
+            Type::Unknown => MetricType::Unknown,
         }
     }
 
@@ -148,19 +173,27 @@ impl Family {
     }
 }
 
-/// The table of docs/metrics.md.
+/// The page docs/metrics.md.
 pub fn markdown() -> String {
     let mut page = include_str!("metrics_head.md").to_owned();
-    page.push_str("\n| name | type | labels | meaning |\n|---|---|---|---|\n");
-    for family in ALL {
+    page.push('\n');
+    rows(&mut page, ALL);
+    page.push_str(&super::aliases::markdown());
+    page
+}
+
+/// A table of families.
+pub(super) fn rows(page: &mut String, families: &[Family]) {
+    page.push_str("| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for family in families {
         let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         let kind = match family.kind {
             Type::Counter => "counter",
             Type::Gauge => "gauge",
             Type::Info => "info",
+            Type::Unknown => "unknown",
         };
         let _written =
             writeln!(page, "| `{}` | {kind} | {} | {} |", family.name(), labels.join(" "), family.help);
     }
-    page
 }

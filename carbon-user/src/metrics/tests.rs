@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn domain(name: &'static str, metered: u64) -> DomainTotals {
+pub(super) fn domain(name: &'static str, metered: u64) -> DomainTotals {
     DomainTotals {
         domain: name,
         device: format!("{name}-0"),
@@ -38,6 +38,7 @@ fn workload(path: &str, energies: &[(u64, u64)], cpu: u64) -> WorkloadTotals {
             kind: "cgroup",
             name: path.to_owned(),
             path: path_says,
+            cgroup: None,
         }),
         domains: energies.iter().map(of).collect(),
         cpu: CpuNanos(cpu),
@@ -45,7 +46,7 @@ fn workload(path: &str, energies: &[(u64, u64)], cpu: u64) -> WorkloadTotals {
     }
 }
 
-fn published(windows: u64, workloads: Vec<WorkloadTotals>) -> Published {
+pub(super) fn published(windows: u64, workloads: Vec<WorkloadTotals>) -> Published {
     Published {
         node: "node-1".to_owned(),
         accounting: "books",
@@ -65,9 +66,9 @@ fn published(windows: u64, workloads: Vec<WorkloadTotals>) -> Published {
     }
 }
 
-const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
+pub(super) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
 
-fn made_up() -> (Published, NamesByIdentity) {
+pub(super) fn made_up() -> (Published, NamesByIdentity) {
     let workloads = vec![
         workload(POD, &[(3_000_001, 1_000_000), (250_000, 0)], 1_500_000_000),
         workload("/system.slice/nginx.service", &[(1_250_000, 0)], 500_000_000),

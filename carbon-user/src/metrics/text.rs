@@ -52,7 +52,7 @@ fn write(family: &Family, samples: &[Sample], encoder: &mut DescriptorEncoder<'_
         let set = &sample.labels;
         match family.kind {
             Type::Counter => metric.encode_family(set)?.encode_counter(&sample.value, none)?,
-            Type::Gauge => metric.encode_family(set)?.encode_gauge(&sample.value)?,
+            Type::Gauge | Type::Unknown => metric.encode_family(set)?.encode_gauge(&sample.value)?,
             Type::Info => metric.encode_info(set)?,
         }
     }
@@ -62,7 +62,7 @@ fn write(family: &Family, samples: &[Sample], encoder: &mut DescriptorEncoder<'_
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = samples::all(&self.0);
-        let mut known = all.iter().filter(|(_, samples)| !samples.is_empty());
+        let mut known = all.iter().chain(&self.0.aliases).filter(|(_, samples)| !samples.is_empty());
         known.try_for_each(|(family, samples)| write(family, samples, &mut encoder))
     }
 }
@@ -92,6 +92,7 @@ fn classic(open: &str) -> String {
                 let (suffix, kind) = match kind {
                     "counter" => ("_total", "counter"),
                     "info" => ("_info", "gauge"),
+                    "unknown" => ("", "untyped"),
                     other => ("", other),
                 };
                 if let Some((_, help)) = help.take() {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// How long a value holds at most; less where the next one begins earlier.
-const HOLDS_S: i64 = 3600;
+pub const HOLDS_S: i64 = 3600;
 
 /// After an answer, a service is asked again no sooner: publishers have a new value every 5 to 60 minutes.
 const PAUSE_S: i64 = 300;
@@ -73,42 +73,84 @@ impl Cache {
     /// All that is known of `place` by now. The service is asked where its newest value no longer holds, unless it was asked
     /// just now or fails. Nothing that fails here is an error: what was known before stays.
     pub fn known(&self, provider: &dyn Provider, http: &Http, place: &str, now_s: i64) -> Known {
+        let ask = |kept: &mut Kept| super::latest(provider, http, place, now_s).map(|live| kept.add(&live));
+        let (kept, notes) = self.ask(("live", "live value"), provider.name(), place, now_s, Kept::holds, ask);
+        Known { series: kept.series(HOLDS_S), notes }
+    }
+
+    /// What is forecast for `place`. The service is asked where its last answer is an hour old; else as [`known`](Self::known).
+    pub fn forecast(&self, provider: &dyn Provider, http: &Http, place: &str, now_s: i64) -> Known {
+        let fresh = |kept: &Kept, now_s: i64| {
+            let asked_s = kept.asked_s;
+            !kept.points.is_empty() && (asked_s..asked_s.saturating_add(HOLDS_S)).contains(&now_s)
+        };
+        let ask = |kept: &mut Kept| {
+            let lives = provider.forecast(http, place, now_s)?;
+            kept.points.clear();
+            for live in &lives {
+                kept.add(live);
+            }
+            Ok(())
+        };
+        let (kept, notes) = self.ask(("forecast", "forecast"), provider.name(), place, now_s, fresh, ask);
+        // The last holds for as long as the one before it.
+        let mut newest = kept.points.iter().rev().map(|point| point.start_s);
+        let gap_s = newest.next().zip(newest.next()).map_or(HOLDS_S, |(last, before)| last - before);
+        Known { series: kept.series(gap_s.min(HOLDS_S)), notes }
+    }
+
+    /// Live values that were known of `place` before; nothing is asked.
+    pub fn past(&self, provider: &dyn Provider, place: &str) -> Option<Series> {
+        load(&self.path("live", provider.name(), place)?, provider.name(), place)?.series(HOLDS_S)
+    }
+
+    /// What is kept of a service, after it was asked where it is time to. `prefix` is that of the file's name, `what`
+    /// is asked for in words.
+    fn ask(
+        &self,
+        (prefix, what): (&str, &str),
+        service: &str,
+        place: &str,
+        now_s: i64,
+        fresh: impl Fn(&Kept, i64) -> bool,
+        ask: impl FnOnce(&mut Kept) -> Result<(), ProviderError>,
+    ) -> (Kept, Vec<String>) {
         let mut notes = Vec::new();
-        let path = self.path(provider.name(), place);
-        let mut kept =
-            path.as_deref().and_then(|path| load(path, provider.name(), place)).unwrap_or_default();
+        let path = self.path(prefix, service, place);
+        let mut kept = path.as_deref().and_then(|path| load(path, service, place)).unwrap_or_default();
         let wait_s = kept.wait_s(now_s);
         if wait_s > 0 && kept.failures > 0 {
-            notes.push(format!(
-                "{} failed {} times, and is asked again in {wait_s} s",
-                provider.name(),
-                kept.failures
-            ));
-        } else if wait_s == 0 && !kept.holds(now_s) {
-            match provider.latest(http, place, now_s) {
-                Ok(live) => kept.add(&live),
+            notes.push(format!("{service} failed {} times, and is asked again in {wait_s} s", kept.failures));
+        } else if wait_s == 0 && !fresh(&kept, now_s) {
+            match ask(&mut kept) {
+                Ok(()) => {}
+                Err(ProviderError::Offline) => {
+                    // It was not asked: whoever is online next need not wait.
+                    notes.push(format!("no {what}: {}", ProviderError::Offline));
+                    return (kept, notes);
+                }
                 Err(error) => {
-                    notes.push(format!("no live value: {error}"));
-                    kept.failures = kept.failures.saturating_add(u32::from(error != ProviderError::Offline));
+                    notes.push(format!("no {what}: {error}"));
+                    kept.failures = kept.failures.saturating_add(1);
                 }
             }
             kept.asked_s = now_s;
-            provider.name().clone_into(&mut kept.service);
+            service.clone_into(&mut kept.service);
             place.clone_into(&mut kept.place);
             SCHEMA.clone_into(&mut kept.schema);
             if let Some(Err(error)) = path.as_deref().map(|path| kept.save(path)) {
-                notes.push(format!("live values are not kept: {error}"));
+                notes.push(format!("{what}s are not kept: {error}"));
             }
         }
-        Known { series: kept.series(), notes }
+        (kept, notes)
     }
 
     /// Names of others are in the file too, so that two that look alike here are told apart.
-    fn path(&self, service: &str, place: &str) -> Option<PathBuf> {
+    fn path(&self, prefix: &str, service: &str, place: &str) -> Option<PathBuf> {
         let plain = |text: &str| -> String {
             text.chars().take(64).map(|it| if it.is_ascii_alphanumeric() { it } else { '_' }).collect()
         };
-        Some(self.folder.as_ref()?.join(format!("live-{}-{}.json", plain(service), plain(place))))
+        Some(self.folder.as_ref()?.join(format!("{prefix}-{}-{}.json", plain(service), plain(place))))
     }
 }
 
@@ -165,11 +207,15 @@ impl Kept {
         self.points.drain(..self.points.len().saturating_sub(POINTS_MAX));
     }
 
-    fn series(&self) -> Option<Series> {
-        let ends = self.points.iter().skip(1).map(|next| next.start_s).chain([i64::MAX]);
+    /// The newest value holds for `last_s`, any other until the next, but for an hour at most.
+    fn series(&self, last_s: i64) -> Option<Series> {
+        let ends = self.points.iter().skip(1).map(|next| Some(next.start_s)).chain([None]);
         let points = self.points.iter().zip(ends).map(|(point, next_s)| Point {
             start_s: point.start_s,
-            end_s: point.start_s.saturating_add(HOLDS_S).min(next_s),
+            end_s: point
+                .start_s
+                .saturating_add(next_s.map_or(last_s, |_| HOLDS_S))
+                .min(next_s.unwrap_or(i64::MAX)),
             g_per_kwh: GramsPerKwh(point.g_per_kwh),
             estimated: point.estimated,
         });
@@ -225,6 +271,13 @@ mod tests {
             };
             Ok(Live { intensity, start_s: now_s / 3600 * 3600, estimated: false })
         }
+
+        /// Half hours.
+        fn forecast(&self, http: &Http, place: &str, now_s: i64) -> Result<Vec<Live>, ProviderError> {
+            let first = self.latest(http, place, now_s)?;
+            let half = |n: i64| Live { start_s: first.start_s + n * 1800, estimated: true, ..first.clone() };
+            Ok((0..48).map(half).collect())
+        }
     }
 
     fn known(folder: &Path, service: &Service, now_s: i64) -> Known {
@@ -244,6 +297,24 @@ mod tests {
         let mean = series.mean(7200, 14_400).unwrap();
         assert!((mean.intensity.g_per_kwh.0 - 2.5).abs() < 1e-9 && mean.covered_ratio >= 1.0);
         assert_eq!((series.kind(), mean.intensity.zone.as_str()), (HOURLY, "FR"));
+    }
+
+    #[test]
+    fn a_forecast_is_asked_for_once_an_hour_and_kept_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, service) = (Cache::new(Some(folder.path().into())), Service::default());
+        let forecast = |now_s| cache.forecast(&service, &Http::offline(), "FR", now_s);
+        for (now_s, asked) in [(7200, 1), (10_799, 1), (10_800, 2)] {
+            let known = forecast(now_s);
+            assert_eq!((service.asked.get(), known.notes), (asked, Vec::new()), "{now_s}");
+            let series = known.series.unwrap();
+            let last = series.points().last().unwrap();
+            assert_eq!((series.points().len(), last.end_s - last.start_s), (48, 1800));
+        }
+        assert_eq!(cache.past(&service, "FR"), None, "a forecast is no value of its hour");
+        service.fails.set(true);
+        let failed = forecast(14_400);
+        assert!(failed.series.is_some() && failed.notes[0].starts_with("no forecast: "), "{failed:?}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub struct Http {
     agent: Option<ureq::Agent>,
     pause: Duration,
     attempts: u32,
+    bytes_max: u64,
 }
 
 impl Http {
@@ -28,7 +29,7 @@ impl Http {
 
     /// One that opens no socket.
     pub fn offline() -> Self {
-        Self { agent: None, pause: Duration::ZERO, attempts: 0 }
+        Self { agent: None, pause: Duration::ZERO, attempts: 0, bytes_max: BYTES_MAX }
     }
 
     /// With other limits; `pause` doubles with each attempt.
@@ -39,7 +40,13 @@ impl Http {
             .max_redirects(0)
             .user_agent(concat!("carbon/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: Some(config.into()), pause, attempts }
+        Self { agent: Some(config.into()), pause, attempts, bytes_max: BYTES_MAX }
+    }
+
+    /// With larger answers.
+    #[must_use]
+    pub fn up_to(self, bytes_max: u64) -> Self {
+        Self { bytes_max, ..self }
     }
 
     /// The body of a successful answer.
@@ -81,7 +88,7 @@ impl Http {
             let failure = match sent {
                 Ok(mut response) => match response.status().as_u16() {
                     200..=299 => {
-                        let body = response.body_mut().with_config().limit(BYTES_MAX).read_to_string();
+                        let body = response.body_mut().with_config().limit(self.bytes_max).read_to_string();
                         return body.map_err(|error| unreachable(error.to_string()));
                     }
                     status @ (401 | 403) => {

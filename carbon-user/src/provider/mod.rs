@@ -4,13 +4,18 @@
 //! for, the kind, a value that is a number; a `null` is no value and never 0.
 
 pub mod cache;
+pub mod codecarbon;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod http;
 pub mod metadata;
 mod parse;
+pub mod prometheus;
 
 pub use http::Http;
 
 use crate::carbon::kind::{Boundary, Flow, Gas, Method, Signal, Span};
+use crate::carbon::place::CloudRegion;
 use crate::carbon::{Intensity, Kind, Spread};
 use crate::units::GramsPerKwh;
 
@@ -80,6 +85,35 @@ pub trait Provider: std::fmt::Debug {
 
     /// The newest value for a place, by the service's own name of it.
     fn latest(&self, http: &Http, place: &str, now_s: i64) -> Result<Live, ProviderError>;
+
+    /// What is forecast for the day from now on, in order; never empty. Times without a value are left out.
+    fn forecast(&self, http: &Http, place: &str, now_s: i64) -> Result<Vec<Live>, ProviderError>;
+}
+
+/// No present value begins later than this: clocks differ by less, and a value of the future is a forecast or a mistake.
+const AHEAD_MAX_S: i64 = 3600;
+
+/// The newest value of a service, of a time that can be.
+pub fn latest(provider: &dyn Provider, http: &Http, place: &str, now_s: i64) -> Result<Live, ProviderError> {
+    let live = provider.latest(http, place, now_s)?;
+    if live.start_s > now_s.saturating_add(AHEAD_MAX_S) {
+        let at = jiff::Timestamp::from_second(live.start_s).unwrap_or_default();
+        let reason = format!("it is of {at}, which has not come yet");
+        return Err(ProviderError::Answer { provider: provider.name(), reason });
+    }
+    Ok(live)
+}
+
+/// What a service calls the grid of a region, by its name in [`provider`]; none where the table does not say.
+pub fn place_of(service: &str, region: &CloudRegion) -> Option<String> {
+    let row = region.row();
+    match service {
+        "electricitymaps" => row.em_zone.clone(),
+        "watttime" => row.wt_region.clone(),
+        "uk" => (row.iso2 == "GB").then(|| "GB".to_owned()),
+        "energy-charts" => Some(row.iso2.clone()),
+        _ => None,
+    }
 }
 
 /// The services.
@@ -118,6 +152,14 @@ fn live(value: parse::Value, kind: Kind, source: &str) -> Live {
     }
 }
 
+/// All of a forecast; none is an answer that cannot be used.
+fn lives(values: Vec<parse::Value>, kind: Kind, source: &str) -> Result<Vec<Live>, String> {
+    if values.is_empty() {
+        return Err("it has no values for the hours to come".to_owned());
+    }
+    Ok(values.into_iter().map(|value| live(value, kind, source)).collect())
+}
+
 const HOURLY: Kind = Kind {
     signal: Signal::Average,
     boundary: Boundary::Lifecycle,
@@ -139,17 +181,31 @@ impl Provider for ElectricityMaps {
     }
 
     fn latest(&self, http: &Http, place: &str, _now_s: i64) -> Result<Live, ProviderError> {
+        let text = self.ask(http, "latest", place)?;
+        let value = parse::electricity_maps(&text, place).map_err(|reason| self.answer(reason))?;
+        Ok(live(value, HOURLY, ELECTRICITY_MAPS))
+    }
+
+    fn forecast(&self, http: &Http, place: &str, _now_s: i64) -> Result<Vec<Live>, ProviderError> {
+        let text = self.ask(http, "forecast", place)?;
+        let values = parse::electricity_maps_forecast(&text, place);
+        values.and_then(|it| lives(it, HOURLY, ELECTRICITY_MAPS)).map_err(|reason| self.answer(reason))
+    }
+}
+
+const ELECTRICITY_MAPS: &str = "Electricity Maps API, for the holder of the token only";
+
+impl ElectricityMaps {
+    fn ask(&self, http: &Http, what: &str, place: &str) -> Result<String, ProviderError> {
         let token = secret(self.name(), "ELECTRICITYMAPS_TOKEN")?;
-        let url = format!("{}/carbon-intensity/latest", self.base);
+        let url = format!("{}/carbon-intensity/{what}", self.base);
         // Without the last, an unknown place becomes that of the caller's address.
         let query = [
             ("zone", place),
             ("emissionFactorType", "lifecycle"),
             ("shouldUseFallbackCallerLookup", "false"),
         ];
-        let text = http.get(&url, &query, &[("auth-token", &token)])?;
-        let value = parse::electricity_maps(&text, place).map_err(|reason| self.answer(reason))?;
-        Ok(live(value, HOURLY, "Electricity Maps API, for the holder of the token only"))
+        http.get(&url, &query, &[("auth-token", &token)])
     }
 }
 
@@ -165,6 +221,30 @@ impl Provider for WattTime {
     }
 
     fn latest(&self, http: &Http, place: &str, _now_s: i64) -> Result<Live, ProviderError> {
+        let text = self.ask(http, place, "0")?;
+        let value = parse::watttime(&text, place).map_err(|reason| self.answer(reason))?;
+        Ok(live(value, MARGINAL, WATTTIME))
+    }
+
+    fn forecast(&self, http: &Http, place: &str, _now_s: i64) -> Result<Vec<Live>, ProviderError> {
+        let text = self.ask(http, place, "24")?;
+        let values = parse::watttime_forecast(&text, place);
+        values.and_then(|it| lives(it, MARGINAL, WATTTIME)).map_err(|reason| self.answer(reason))
+    }
+}
+
+const WATTTIME: &str = "WattTime API, marginal operating emissions rate";
+
+const MARGINAL: Kind = Kind {
+    signal: Signal::Marginal,
+    boundary: Boundary::Direct,
+    flow: Flow::Unstated,
+    gas: Gas::Co2,
+    ..HOURLY
+};
+
+impl WattTime {
+    fn ask(&self, http: &Http, place: &str, hours: &str) -> Result<String, ProviderError> {
         let user = secret(self.name(), "WATTTIME_USER")?;
         let password = secret(self.name(), "WATTTIME_PASSWORD")?;
         let basic = format!("Basic {}", parse::base64(format!("{user}:{password}").as_bytes()));
@@ -172,17 +252,8 @@ impl Provider for WattTime {
         let token = parse::watttime_token(&login).map_err(|reason| self.answer(reason))?;
         let bearer = format!("Bearer {token}");
         let url = format!("{}/v3/forecast", self.base);
-        let query = [("region", place), ("signal_type", "co2_moer"), ("horizon_hours", "0")];
-        let text = http.get(&url, &query, &[("Authorization", &bearer)])?;
-        let value = parse::watttime(&text, place).map_err(|reason| self.answer(reason))?;
-        let kind = Kind {
-            signal: Signal::Marginal,
-            boundary: Boundary::Direct,
-            flow: Flow::Unstated,
-            gas: Gas::Co2,
-            ..HOURLY
-        };
-        Ok(live(value, kind, "WattTime API, marginal operating emissions rate"))
+        let query = [("region", place), ("signal_type", "co2_moer"), ("horizon_hours", hours)];
+        http.get(&url, &query, &[("Authorization", &bearer)])
     }
 }
 
@@ -198,13 +269,29 @@ impl Provider for Uk {
     }
 
     fn latest(&self, http: &Http, place: &str, _now_s: i64) -> Result<Live, ProviderError> {
+        let text = self.ask(http, "/intensity", place)?;
+        let value = parse::uk(&text).map_err(|reason| self.answer(reason))?;
+        Ok(live(value, BRITISH, NESO))
+    }
+
+    fn forecast(&self, http: &Http, place: &str, now_s: i64) -> Result<Vec<Live>, ProviderError> {
+        let from = parse::minute(now_s).map_err(|reason| self.answer(reason))?;
+        let text = self.ask(http, &format!("/intensity/{from}/fw24h"), place)?;
+        let values = parse::uk_forecast(&text);
+        values.and_then(|it| lives(it, BRITISH, NESO)).map_err(|reason| self.answer(reason))
+    }
+}
+
+const NESO: &str = "NESO Carbon Intensity API, CC BY 4.0";
+
+const BRITISH: Kind = Kind { boundary: Boundary::Direct, gas: Gas::Co2, ..HOURLY };
+
+impl Uk {
+    fn ask(&self, http: &Http, path: &str, place: &str) -> Result<String, ProviderError> {
         if !["GB", "UK"].contains(&place.to_uppercase().as_str()) {
             return Err(self.answer(format!("it knows Great Britain only, not {place}")));
         }
-        let text = http.get(&format!("{}/intensity", self.base), &[], &[])?;
-        let value = parse::uk(&text).map_err(|reason| self.answer(reason))?;
-        let kind = Kind { boundary: Boundary::Direct, gas: Gas::Co2, ..HOURLY };
-        Ok(live(value, kind, "NESO Carbon Intensity API, CC BY 4.0"))
+        http.get(&format!("{}{path}", self.base), &[], &[])
     }
 }
 
@@ -223,13 +310,23 @@ impl Provider for EnergyCharts {
         let country = place.to_lowercase();
         let text = http.get(&format!("{}/co2eq", self.base), &[("country", &country)], &[])?;
         let value = parse::energy_charts(&text, place, now_s).map_err(|reason| self.answer(reason))?;
-        Ok(live(
-            value,
-            Kind { flow: Flow::Unstated, ..HOURLY },
-            "energy-charts.info, Fraunhofer ISE, CC BY 4.0",
-        ))
+        Ok(live(value, UNSTATED, ENERGY_CHARTS))
+    }
+
+    fn forecast(&self, http: &Http, place: &str, now_s: i64) -> Result<Vec<Live>, ProviderError> {
+        let country = place.to_lowercase();
+        let day = |at_s| parse::day(at_s).map_err(|reason| self.answer(reason));
+        let (start, end) = (day(now_s)?, day(now_s.saturating_add(86_400))?);
+        let query = [("country", country.as_str()), ("start", start.as_str()), ("end", end.as_str())];
+        let text = http.get(&format!("{}/co2eq", self.base), &query, &[])?;
+        let values = parse::energy_charts_forecast(&text, place, now_s);
+        values.and_then(|it| lives(it, UNSTATED, ENERGY_CHARTS)).map_err(|reason| self.answer(reason))
     }
 }
+
+const ENERGY_CHARTS: &str = "energy-charts.info, Fraunhofer ISE, CC BY 4.0";
+
+const UNSTATED: Kind = Kind { flow: Flow::Unstated, ..HOURLY };
 
 /// A name of its own for each service's bad answers.
 trait Answers {

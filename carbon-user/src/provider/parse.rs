@@ -58,6 +58,29 @@ pub(super) fn electricity_maps(text: &str, asked: &str) -> Result<Value, String>
 }
 
 #[derive(Deserialize)]
+struct MapsForecast {
+    zone: String,
+    forecast: Vec<MapsPoint>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MapsPoint {
+    carbon_intensity: Option<f64>,
+    datetime: String,
+}
+
+/// `/carbon-intensity/forecast` of Electricity Maps.
+pub(super) fn electricity_maps_forecast(text: &str, asked: &str) -> Result<Vec<Value>, String> {
+    let answer: MapsForecast = read(text)?;
+    if !answer.zone.eq_ignore_ascii_case(asked) {
+        return Err(format!("it is of {}, not of {asked}", answer.zone));
+    }
+    let known = answer.forecast.iter().filter_map(|it| Some((it.carbon_intensity?, &it.datetime)));
+    known.map(|(g, at)| value(g, &answer.zone, time(at)?, true)).collect()
+}
+
+#[derive(Deserialize)]
 struct Token {
     token: String,
 }
@@ -89,17 +112,29 @@ struct WattTimeMeta {
 
 /// `/v3/forecast` of `WattTime`: its first point is now.
 pub(super) fn watttime(text: &str, asked: &str) -> Result<Value, String> {
+    let answer = watttime_answer(text, asked)?;
+    let first = answer.data.first().ok_or_else(|| "it has no values".to_owned())?;
+    let pounds = first.value.ok_or_else(|| "it has no value for now".to_owned())?;
+    value(pounds * G_PER_KWH_OF_LB_PER_MWH, &answer.meta.region, time(&first.point_time)?, true)
+}
+
+/// All of it.
+pub(super) fn watttime_forecast(text: &str, asked: &str) -> Result<Vec<Value>, String> {
+    let answer = watttime_answer(text, asked)?;
+    let known = answer.data.iter().filter_map(|it| Some((it.value?, &it.point_time)));
+    known.map(|(lb, at)| value(lb * G_PER_KWH_OF_LB_PER_MWH, &answer.meta.region, time(at)?, true)).collect()
+}
+
+fn watttime_answer(text: &str, asked: &str) -> Result<WattTimeAnswer, String> {
     let answer: WattTimeAnswer = read(text)?;
-    let WattTimeMeta { region, units, signal_type } = answer.meta;
+    let WattTimeMeta { region, units, signal_type } = &answer.meta;
     if !region.eq_ignore_ascii_case(asked) {
         return Err(format!("it is of {region}, not of {asked}"));
     }
     if units != "lbs_co2_per_mwh" || signal_type != "co2_moer" {
         return Err(format!("it is {signal_type} in {units}, not co2_moer in lbs_co2_per_mwh"));
     }
-    let first = answer.data.first().ok_or_else(|| "it has no values".to_owned())?;
-    let pounds = first.value.ok_or_else(|| "it has no value for now".to_owned())?;
-    value(pounds * G_PER_KWH_OF_LB_PER_MWH, &region, time(&first.point_time)?, true)
+    Ok(answer)
 }
 
 #[derive(Deserialize)]
@@ -128,6 +163,13 @@ pub(super) fn uk(text: &str) -> Result<Value, String> {
     value(g, "GB", time(&point.from)?, actual.is_none())
 }
 
+/// `/intensity/{from}/fw24h` of the UK.
+pub(super) fn uk_forecast(text: &str) -> Result<Vec<Value>, String> {
+    let answer: UkAnswer = read(text)?;
+    let known = answer.data.iter().filter_map(|it| Some((it.intensity.forecast?, &it.from)));
+    known.map(|(g, from)| value(g, "GB", time(from)?, true)).collect()
+}
+
 #[derive(Deserialize)]
 struct ChartsAnswer {
     unix_seconds: Vec<i64>,
@@ -150,6 +192,32 @@ pub(super) fn energy_charts(text: &str, asked: &str, now_s: i64) -> Result<Value
     let (at, g, estimated) = newest.ok_or_else(|| "it has no value for now".to_owned())?;
     let at = Timestamp::from_second(at).map_err(|error| error.to_string())?;
     value(g, &asked.to_uppercase(), at, estimated)
+}
+
+/// The forecasts of `/co2eq` that end after `now_s`.
+pub(super) fn energy_charts_forecast(text: &str, asked: &str, now_s: i64) -> Result<Vec<Value>, String> {
+    const QUARTER_S: i64 = 900;
+    let answer: ChartsAnswer = read(text)?;
+    let place = asked.to_uppercase();
+    let points = answer.unix_seconds.iter().zip(&answer.co2eq_forecast);
+    let coming = points.filter(|(at, _)| at.saturating_add(QUARTER_S) > now_s);
+    let known = coming.filter_map(|(at, g)| Some((*at, (*g)?)));
+    let at = |at| Timestamp::from_second(at).map_err(|error| error.to_string());
+    known.map(|(start_s, g)| value(g, &place, at(start_s)?, true)).collect()
+}
+
+/// An instant as the UK's service writes it: without seconds.
+pub(super) fn minute(at_s: i64) -> Result<String, String> {
+    strftime(at_s, "%Y-%m-%dT%H:%MZ")
+}
+
+/// The date of an instant.
+pub(super) fn day(at_s: i64) -> Result<String, String> {
+    strftime(at_s, "%Y-%m-%d")
+}
+
+fn strftime(at_s: i64, format: &str) -> Result<String, String> {
+    Ok(Timestamp::from_second(at_s).map_err(|error| error.to_string())?.strftime(format).to_string())
 }
 
 /// RFC 4648, with padding.
@@ -209,6 +277,29 @@ mod tests {
     }
 
     #[test]
+    fn documented_forecasts_are_read() {
+        let of = |values: &[Value]| values.iter().map(|it| it.g_per_kwh).collect::<Vec<_>>();
+        let maps = documented("electricitymaps_v3", "GET /carbon-intensity/forecast");
+        let found = electricity_maps_forecast(&maps, "DE").unwrap();
+        assert_eq!((of(&found), found[1].start_s - found[0].start_s), (vec![310.0, 280.0], 3600));
+        assert!(electricity_maps_forecast(&maps, "FR").unwrap_err().contains("it is of DE, not of FR"));
+        let hole = electricity_maps_forecast(&maps.replace("310", "null"), "DE").unwrap();
+        assert_eq!(of(&hole), [280.0], "a null is a hole and no zero");
+        assert!(electricity_maps_forecast(&maps.replace("310", "-1"), "DE").is_err());
+        let watt = documented("watttime_v3", "GET /v3/forecast?region=&signal_type=&horizon_hours=");
+        let found = watttime_forecast(&watt, "CAISO_NORTH").unwrap();
+        assert_eq!((found.len(), found[1].start_s - found[0].start_s), (2, 300));
+        let future = documented("uk_carbon_intensity", "GET /intensity/{from}/fw24h");
+        assert_eq!(of(&uk_forecast(&future).unwrap()), [166.0]);
+        let charts = documented("energy_charts", "GET /co2eq?country=de[&start=&end=]");
+        let found = energy_charts_forecast(&charts, "de", 1_777_972_600).unwrap();
+        assert_eq!((of(&found), found[0].place.as_str()), (vec![298.4, 295.0], "DE"));
+        assert_eq!(of(&energy_charts_forecast(&charts, "de", 1_777_973_400).unwrap()), [295.0]);
+        assert_eq!(minute(1_777_971_660).as_deref(), Ok("2026-05-05T09:01Z"));
+        assert_eq!(day(1_777_971_660).as_deref(), Ok("2026-05-05"));
+    }
+
+    #[test]
     fn base64_is_that_of_the_standard() {
         for (bytes, text) in
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
@@ -221,6 +312,8 @@ mod tests {
         #[test]
         fn any_answer_is_a_value_or_an_error(text: String) {
             let _errors = (electricity_maps(&text, "DE"), watttime(&text, "DE"), uk(&text), energy_charts(&text, "DE", 0));
+            let _errors = (electricity_maps_forecast(&text, "DE"), watttime_forecast(&text, "DE"));
+            let _errors = (uk_forecast(&text), energy_charts_forecast(&text, "DE", 0));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::figures::significant;
 use super::grid::{Cell, Grid};
+use super::hours::BestHours;
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 use crate::carbon::place::{CloudRegion, Sourced};
 use crate::carbon::{self, Intensity};
@@ -44,6 +45,8 @@ pub struct AdviceRow {
     pub saving_g_per_month: Option<f64>,
     /// The chance that it is less than where the work is now.
     pub better_probability: Option<f64>,
+    /// Whether it is more than the least of all, with a chance of 90 % or more.
+    pub told_from_first: bool,
     /// Distance from there.
     pub km: Option<f64>,
     /// How the intensity is counted.
@@ -63,6 +66,10 @@ pub struct Advice {
     pub regions: Vec<AdviceRow>,
     /// How many regions the least cannot be told from: their order is not known.
     pub not_told_from_first: usize,
+    /// Of all pairs of regions, the share whose order is known with a chance of 90 % or more; none of fewer than two regions.
+    pub pairs_told_ratio: Option<f64>,
+    /// The best hours of where the work is; none where they are not known.
+    pub hours: Option<BestHours>,
     /// What else must be said.
     pub notes: Vec<String>,
 }
@@ -92,6 +99,28 @@ fn below(one: &Candidate, other: &Candidate) -> f64 {
         };
     }
     normal(distance / spread)
+}
+
+/// A chance from which on the order of two regions is taken as known.
+const SURE: f64 = 0.9;
+
+/// Of all pairs in order, the share whose order is known.
+#[expect(clippy::cast_precision_loss, reason = "counts of pairs")]
+fn pairs_told(ranked: &[&Candidate]) -> Option<f64> {
+    let pairs = || {
+        ranked.iter().enumerate().flat_map(|(at, one)| ranked.iter().skip(at + 1).map(move |it| (one, it)))
+    };
+    let told = pairs().filter(|(one, other)| below(one, other) >= SURE).count();
+    (ranked.len() > 1).then(|| told as f64 / pairs().count() as f64)
+}
+
+/// Whether two kinds, in words, are not to be added.
+fn apart(one: &str, other: &str) -> bool {
+    let kind = |words: &str| {
+        let (boundary, basis) = words.strip_suffix(')')?.split_once(" (")?;
+        carbon::Kind::parse(boundary, basis)
+    };
+    kind(one).zip(kind(other)).is_none_or(|(one, other)| one.addable(other).is_err())
 }
 
 /// The normal distribution function (Abramowitz and Stegun, 26.2.17; error below 7.5e-8).
@@ -127,9 +156,9 @@ impl Advice {
             grams(one).total_cmp(&grams(other)).then_with(|| one.region.name().cmp(&other.region.name()))
         });
         let now = ranked.iter().copied().find(|it| Some(it.region.name()) == near);
-        let not_told_from_first = ranked
-            .first()
-            .map_or(0, |first| ranked.iter().skip(1).filter(|other| below(first, other) < 0.9).count());
+        let first = ranked.first().copied();
+        let told = |it: &Candidate| first.is_some_and(|first| below(first, it) >= SURE);
+        let not_told_from_first = ranked.iter().skip(1).filter(|other| !told(other)).count();
         let rows = (1..).zip(&ranked).map(|(rank, it)| AdviceRow {
             rank,
             region: it.region.name(),
@@ -141,10 +170,10 @@ impl Advice {
             grams_high: grams(it) * it.intensity.spread.high_ratio,
             saving_g_per_month: now.map(|now| grams(now) - grams(it)),
             better_probability: now.map(|now| below(it, now)),
+            told_from_first: told(it),
             km: it.km,
             kind: it.intensity.kind.to_string(),
         });
-        notes.push("yearly averages: which hours are best is not known without a forecast".to_owned());
         if ranked.iter().any(|it| it.intensity.source.contains("ODbL")) {
             notes.push("Contains information from Electricity Maps, made available under the ODbL: https://www.electricitymaps.com/methodology".to_owned());
         }
@@ -154,8 +183,29 @@ impl Advice {
             energy_uj_per_month: energy.0,
             regions: rows.take(limit.unwrap_or(usize::MAX)).collect(),
             not_told_from_first,
+            pairs_told_ratio: pairs_told(&ranked),
+            hours: None,
             notes,
         }
+    }
+
+    /// With the best hours, or why they are not known.
+    #[must_use]
+    pub fn with_hours(mut self, hours: Option<BestHours>, why: Vec<String>) -> Self {
+        self.notes.extend(why);
+        match &hours {
+            None => self.notes.push(
+                "the ranking is of yearly averages; which hours are best is not known: give --live or --intensity-file"
+                    .to_owned(),
+            ),
+            Some(hours) if self.regions.iter().any(|row| apart(&row.kind, &hours.kind)) => self.notes.push(format!(
+                "hours are by another kind of intensity than the ranking ({}): their grams are not to be added",
+                hours.kind
+            )),
+            Some(_) => {}
+        }
+        self.hours = hours;
+        self
     }
 
     /// As a table.
@@ -166,7 +216,7 @@ impl Advice {
             ("g/kWh", "g_per_kwh", true),
             ("PUE", "pue", true),
             ("kgCO2e/month", "grams_per_month", true),
-            ("90 %", "grams_interval", true),
+            ("90 %", "grams_low grams_high", true),
             ("SAVED kg", "saving_g_per_month", true),
             ("BETTER", "better_probability", true),
             ("km", "km", true),
@@ -207,6 +257,13 @@ impl Advice {
                 self.not_told_from_first, first.region
             ));
         }
+        if let Some(ratio) = self.pairs_told_ratio {
+            lines.push(format!(
+                "of all pairs of regions, the order of {:.0} % is known with a chance of 90 % or more",
+                100.0 * ratio
+            ));
+        }
+        lines.extend(self.hours.iter().flat_map(BestHours::lines));
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         lines
     }
@@ -232,6 +289,24 @@ mod tests {
         let dublin = advice.regions.last().unwrap();
         assert_eq!((dublin.region.as_str(), dublin.saving_g_per_month), ("aws:eu-west-1", Some(0.0)));
         assert!(advice.regions[0].better_probability.unwrap() > 0.99);
+        let told = |advice: &Advice| advice.regions.iter().filter(|row| row.told_from_first).count();
+        assert_eq!(told(&advice), advice.regions.len() - 1 - advice.not_told_from_first);
+        let of = |regions: &[Candidate]| Advice::new(regions, None, Microjoules(1), None).pairs_told_ratio;
+        assert_eq!((of(&all[..1]), of(&all[..2])), (None, Some(1.0)));
+        assert_eq!(of(&[all[0].clone(), all[0].clone()]), Some(0.0), "a region is not told from itself");
+    }
+
+    #[test]
+    fn what_is_not_known_of_hours_is_said_and_kinds_are_not_mixed() {
+        let advice = Advice::new(&[candidate("aws", "eu-west-1")], None, Microjoules(1), None);
+        let none = advice.clone().with_hours(None, vec!["no forecast: x".into()]);
+        assert!(
+            none.notes.join("; ").contains("no forecast: x; the ranking is of yearly averages"),
+            "{none:?}"
+        );
+        assert!(!apart(&advice.regions[0].kind, &carbon::Kind::YEARLY.to_string()));
+        assert!(apart(&advice.regions[0].kind, "direct, CO2 only (location-based, hourly marginal)"));
+        assert!(apart(&advice.regions[0].kind, "a newer kind"));
     }
 
     #[test]

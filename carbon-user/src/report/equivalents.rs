@@ -47,9 +47,16 @@ pub struct Equivalent {
     pub reference: String,
 }
 
+/// The handiest few of [`all`].
+pub fn of(grams: f64, kwh: f64, set: EquivalentSet) -> Vec<Equivalent> {
+    let mut found = all(grams, kwh, set);
+    found.truncate(TOLD_MAX);
+    found
+}
+
 /// What `grams` and `kwh` are in things that people know, those with the handiest numbers first. What is measured in
 /// energy is compared with energy.
-pub fn of(grams: f64, kwh: f64, set: EquivalentSet) -> Vec<Equivalent> {
+pub fn all(grams: f64, kwh: f64, set: EquivalentSet) -> Vec<Equivalent> {
     let mut found: Vec<Equivalent> = factors::equivalents()
         .filter(|row| row.set == set.key())
         .map(|row| {
@@ -71,7 +78,6 @@ pub fn of(grams: f64, kwh: f64, set: EquivalentSet) -> Vec<Equivalent> {
         let far = |it: &Equivalent| (it.amount.log10() - 0.7).abs();
         far(one).total_cmp(&far(other))
     });
-    found.truncate(TOLD_MAX);
     found
 }
 

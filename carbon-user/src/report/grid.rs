@@ -9,10 +9,21 @@ use std::fmt::Write;
 pub struct Column {
     /// Its head for people.
     pub head: &'static str,
-    /// Its key for programs, unit last.
+    /// Its key for programs, unit last; of an interval two, with a space between them as between their values.
     pub key: &'static str,
     /// Whether it holds numbers.
     pub number: bool,
+}
+
+impl Column {
+    /// One value for each key.
+    fn values(&self, cell: &Cell) -> Vec<String> {
+        if !self.key.contains(' ') {
+            return vec![cell.exact.clone()];
+        }
+        let mut values = cell.exact.split(' ').map(ToOwned::to_owned);
+        self.key.split(' ').map(|_| values.next().unwrap_or_default()).collect()
+    }
 }
 
 /// A cell.
@@ -79,9 +90,10 @@ impl Grid {
     /// None in practice: the text is made in memory.
     pub fn csv(&self) -> Result<String, csv::Error> {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(self.columns.iter().map(|column| column.key))?;
+        writer.write_record(self.columns.iter().flat_map(|column| column.key.split(' ')))?;
         for row in &self.rows {
-            writer.write_record(row.iter().map(|cell| defused(&cell.exact)))?;
+            let cells = row.iter().zip(&self.columns).flat_map(|(cell, column)| column.values(cell));
+            writer.write_record(cells.map(|value| defused(&value)))?;
         }
         let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -89,7 +101,6 @@ impl Grid {
 
     /// A table of `GitHub`'s Markdown.
     pub fn markdown(&self) -> String {
-        let escaped = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");
         let mut text = String::new();
         let heads: Vec<&str> = self.columns.iter().map(|column| column.head).collect();
         line(&mut text, &format!("| {} |", heads.join(" | ")));
@@ -97,7 +108,7 @@ impl Grid {
             self.columns.iter().map(|column| if column.number { "---:" } else { "---" }).collect();
         line(&mut text, &format!("| {} |", rules.join(" | ")));
         for row in &self.rows {
-            let cells: Vec<String> = row.iter().map(|cell| escaped(&cell.shown)).collect();
+            let cells: Vec<String> = row.iter().map(|cell| markdown_escaped(&cell.shown)).collect();
             line(&mut text, &format!("| {} |", cells.join(" | ")));
         }
         text
@@ -150,6 +161,19 @@ pub fn html_escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
+/// Text for `GitHub`'s Markdown, which is neither markup nor the end of a cell.
+pub fn markdown_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '<' => escaped.push_str("&lt;"),
+            '\\' | '|' | '`' | '[' | ']' => escaped.extend(['\\', char]),
+            _ => escaped.push(char),
+        }
+    }
+    escaped
+}
+
 /// Text for LaTeX.
 pub fn latex_escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -158,6 +182,14 @@ pub fn latex_escaped(text: &str) -> String {
             '\\' => escaped.push_str("\\textbackslash{}"),
             '~' => escaped.push_str("\\textasciitilde{}"),
             '^' => escaped.push_str("\\textasciicircum{}"),
+            '<' => escaped.push_str("\\textless{}"),
+            '>' => escaped.push_str("\\textgreater{}"),
+            '|' => escaped.push_str("\\textbar{}"),
+            '"' => escaped.push_str("''"),
+            // Not in the fonts that a document has without being asked for more.
+            '\u{fffd}' => escaped.push('?'),
+            // After the end of a row these are its options.
+            '[' | ']' | '*' => escaped.extend(['{', char, '}']),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => {
                 escaped.push('\\');
                 escaped.push(char);
@@ -188,10 +220,24 @@ mod tests {
     fn a_name_harms_no_form() {
         let grid = grid();
         assert_eq!(grid.csv().unwrap(), "name,energy_uj\n'=a|b<c>&\u{fffd}[31m,1234567\n50%_$,\n");
-        assert!(grid.markdown().contains("| =a\\|b&lt;c>&\u{fffd}[31m | 1.2 |"), "{}", grid.markdown());
+        assert!(grid.markdown().contains("| =a\\|b&lt;c>&\u{fffd}\\[31m | 1.2 |"), "{}", grid.markdown());
         assert!(grid.html().contains("<td>=a|b&lt;c&gt;&amp;\u{fffd}[31m</td><td class=\"number\">1.2</td>"));
         assert!(grid.latex().contains("50\\%\\_\\$ & unknown \\\\"), "{}", grid.latex());
         assert!(grid.table(Style::default()).contains("unknown"));
+    }
+
+    #[test]
+    fn an_interval_is_two_columns_for_programs() {
+        let mut grid = Grid::new(&[("NAME", "name", false), ("g, 90 %", "grams_low grams_high", true)]);
+        grid.rows.push(vec![Cell::text("a b"), Cell::number("1 to 2", "1.25 2.5")]);
+        grid.rows.push(vec![Cell::text("c"), Cell::unknown()]);
+        assert_eq!(grid.csv().unwrap(), "name,grams_low,grams_high\na b,1.25,2.5\nc,,\n");
+        assert!(grid.markdown().contains("| a b | 1 to 2 |"));
+    }
+
+    #[test]
+    fn no_name_is_an_option_of_latex() {
+        assert_eq!(latex_escaped("[k]*<|>\""), "{[}k{]}{*}\\textless{}\\textbar{}\\textgreater{}''");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Energies added up on the way to a row of a report: microjoules per factor first, grams last.
 
-use super::ledger::GroupRow;
+use super::ledger::{GroupRow, Period};
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 use crate::carbon::Kind;
 use crate::carbon::kind::MixedKinds;
@@ -50,6 +50,9 @@ pub fn add_grams<'a>(
     }
     Ok(total)
 }
+
+/// Factors that are compared before one is hashed.
+const COMPARED_MAX: usize = 8;
 
 /// What a row of the report adds up, on the way.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +105,13 @@ impl Group {
         self.quality = Some(self.quality.map_or(part.quality, |quality| quality.min(part.quality)));
         self.rerated |= part.rerated;
         let stddev_uj = part.common_uj.hypot(part.variance_uj2.max(0.0).sqrt());
+        // A hash costs far more than to compare with the few factors that there mostly are.
+        let mut known = self.by_factor.values_mut().take(COMPARED_MAX);
+        if let Some(sum) = known.find(|(factor, ..)| factor == part.factor) {
+            sum.1 += part.energy;
+            sum.2 += stddev_uj;
+            return;
+        }
         let sum = self
             .by_factor
             .entry(part.factor.hash())
@@ -121,21 +131,27 @@ impl Group {
         self.dynamic + self.static_energy + self.held
     }
 
+    /// Standard deviation of it.
+    pub(super) fn stddev_uj(&self) -> f64 {
+        self.common_uj.hypot(self.variance_uj2.max(0.0).sqrt())
+    }
+
     pub(super) fn grams(&self) -> Result<Grams, MixedKinds> {
         add_grams(self.by_factor.values().map(|(factor, energy, stddev)| (factor, *energy, *stddev)))
     }
 
-    pub(super) fn row(&self, period: Option<&str>, key: &str) -> GroupRow {
+    pub(super) fn row(&self, span: Period, key: &str) -> GroupRow {
         let grams = self.grams().ok();
         let known = self.quality.is_some();
         GroupRow {
-            period: period.map(ToOwned::to_owned),
+            period: span.label.clone(),
+            span,
             key: key.to_owned(),
             runs: (self.runs > 0).then_some(self.runs),
             dynamic_uj: known.then_some(self.dynamic.0),
             static_uj: known.then_some(self.static_energy.0),
             held_uj: (known && self.held > Microjoules::ZERO).then_some(self.held.0),
-            stddev_uj: known.then(|| self.common_uj.hypot(self.variance_uj2.max(0.0).sqrt())),
+            stddev_uj: known.then(|| self.stddev_uj()),
             cpu_ns: self.cpu_ns,
             grams: grams.filter(|_| known).map(|grams| grams.middle),
             grams_low: grams.filter(|_| known).map(|grams| grams.low),
@@ -148,7 +164,7 @@ impl Group {
 
 impl Group {
     /// Adds all of another group.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.dynamic += other.dynamic;
         self.static_energy += other.static_energy;
         self.held += other.held;

@@ -1,8 +1,8 @@
 //! The report of `carbon report`, JSON schema `carbon.report/1`: sums of a ledger, with what must hold of them.
 
 use super::equivalents::{self, Equivalent, EquivalentSet};
-use super::figures::{METERED, of_quality, significant, spread};
-use super::grid::{Cell, Grid};
+use super::figures::{METERED, of_quality, printable, significant, spread};
+use super::grid::{Cell, Grid, markdown_escaped};
 use super::group::Group;
 use super::table::Style;
 use crate::ledger::Factor;
@@ -16,9 +16,23 @@ use std::fmt::Write;
 /// Name and version of the schema.
 pub const SCHEMA: &str = "carbon.report/1";
 
+/// A part of the report's time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Period {
+    /// The hour, day or month; none for the whole.
+    pub label: Option<String>,
+    /// From here, in the time zone.
+    pub from: String,
+    /// To here, left out.
+    pub to: String,
+}
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GroupRow {
+    /// From and to.
+    #[serde(skip)]
+    pub span: Period,
     /// The hour, day or month, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<String>,
@@ -46,7 +60,7 @@ pub struct GroupRow {
     pub grams_high: Option<f64>,
     /// The lowest of its parts.
     pub quality: Option<&'static str>,
-    /// Whether a factor came after its hour.
+    /// Whether a factor came after its hour or run.
     pub rerated: bool,
 }
 
@@ -189,7 +203,7 @@ impl LedgerReport {
     /// From groups by period and key. `exact` says that the rows are all that was attributed, so that they must agree.
     pub fn new(
         scope: Scope,
-        groups: &[(Option<String>, BTreeMap<String, Group>)],
+        groups: &[(Period, BTreeMap<String, Group>)],
         balance: Balance,
         exact: bool,
         set: Option<EquivalentSet>,
@@ -198,10 +212,8 @@ impl LedgerReport {
         let mut rows = Vec::new();
         let mut total = Group::default();
         for (period, groups) in groups {
-            let mut of_period: Vec<(Microjoules, GroupRow)> = groups
-                .iter()
-                .map(|(key, group)| (group.energy(), group.row(period.as_deref(), key)))
-                .collect();
+            let mut of_period: Vec<(Microjoules, GroupRow)> =
+                groups.iter().map(|(key, group)| (group.energy(), group.row(period.clone(), key))).collect();
             of_period.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.key.cmp(&other.1.key)));
             rows.extend(of_period.into_iter().map(|(_, row)| row));
             for group in groups.values() {
@@ -214,7 +226,8 @@ impl LedgerReport {
             notes.push(format!("no sum of grams: {error}"));
         }
         if total.rerated {
-            notes.push("some hours were rated again when their intensity became known".to_owned());
+            let what = if total.runs > 0 { "runs" } else { "hours" };
+            notes.push(format!("some {what} were rated again when their intensity became known"));
         }
         if total.quality.is_none() {
             notes.push("no energy is recorded for that: joules and grams are unknown, not zero".to_owned());
@@ -235,18 +248,26 @@ impl LedgerReport {
             (Some(set), Ok(grams)) => equivalents::of(grams.middle, total.energy().kilowatt_hours(), set),
             _ => Vec::new(),
         };
+        let whole = Period { label: None, from: scope.from.clone(), to: scope.to.clone() };
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             scope,
             rows,
-            total: total.row(None, "total"),
+            total: total.row(whole, "total"),
             reconciliation,
             factor_set: set_hash(factors.iter().copied()),
             factors: factors.into_iter().map(Into::into).collect(),
             equivalents,
             sci: None,
             notes,
+        }
+    }
+
+    /// Says that standard deviations of energies are not known, which is not zero.
+    pub fn without_deviations(&mut self) {
+        for row in self.rows.iter_mut().chain([&mut self.total]) {
+            row.stddev_uj = None;
         }
     }
 
@@ -273,7 +294,7 @@ impl LedgerReport {
         columns.extend([
             ("J, 90 %", "stddev_uj", true),
             ("gCO2e", "grams", true),
-            ("gCO2e, 90 %", "grams_interval", true),
+            ("gCO2e, 90 %", "grams_low grams_high", true),
             ("QUALITY", "quality", false),
         ]);
         let mut grid = Grid::new(&columns);
@@ -295,7 +316,7 @@ impl LedgerReport {
         let mut text = self.grid().markdown();
         text.push('\n');
         for said in self.lines() {
-            writeln!(text, "- {said}").unwrap_or_default();
+            writeln!(text, "- {}", markdown_escaped(&said)).unwrap_or_default();
         }
         text
     }
@@ -326,14 +347,15 @@ impl LedgerReport {
                 "SCI (ISO/IEC 21031): {} gCO2e per {} of {} (operational {} g + embodied {} g; {})",
                 significant(sci.score_g, 2),
                 sci.unit,
-                significant(sci.count, METERED),
+                sci.count,
                 significant(sci.operational_g, 2),
                 significant(sci.embodied_g, 2),
                 sci.embodied_method
             ));
         }
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
-        lines
+        // Names of places, sources and files are of others.
+        lines.iter().map(|line| printable(line)).collect()
     }
 
     fn total_line(&self) -> String {

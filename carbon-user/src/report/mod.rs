@@ -4,21 +4,29 @@
 //! the inner types do not serialise. Sums are integers; grams are made of them by one multiplication each.
 
 pub mod advice;
+pub mod advice_plot;
 pub mod calibration;
+pub mod columns;
 pub mod compare;
 pub mod csv;
+pub mod dashboard;
 pub mod equivalents;
 pub mod experiments;
 pub mod figures;
 pub mod grid;
 pub mod group;
+pub mod hours;
 pub mod ledger;
+pub mod live;
 pub mod model;
 pub mod paper;
-mod process_rows;
+pub mod process_rows;
 pub mod run;
+mod run_parts;
 pub mod runs;
+pub mod runs_plot;
 pub mod statistics;
+pub mod svg;
 pub mod table;
 pub mod top;
 

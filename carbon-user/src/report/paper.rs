@@ -1,28 +1,27 @@
 //! The report for others: a web page, a paper, a model card, a bill. Each says hardware, location, intensity, method and
 //! the hash of the factors, so that the figure can be recomputed years later.
 
-use super::figures::{of_quality, significant};
+use super::figures::{of_quality, printable, significant};
 use super::grid::{Cell, Grid, html_escaped, latex_escaped};
 use super::ledger::LedgerReport;
 use crate::units::Microjoules;
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em}\
-                     table{border-collapse:collapse}th,td{padding:.3em .7em;text-align:left;border-bottom:1px solid #ccc}\
-                     .number{text-align:right;font-variant-numeric:tabular-nums}";
-
-/// A page that needs nothing else: no script, no font, no picture.
-pub fn html(report: &LedgerReport) -> String {
-    let title = format!("Energy and CO2e by {}", report.scope.by);
+/// Title and body of a page, as HTML: all that the report says, without any chart.
+pub fn html(report: &LedgerReport) -> (String, String) {
+    let title = html_escaped(&format!("Energy and CO2e by {}", report.scope.by));
     let lines: Vec<String> =
         report.lines().iter().map(|line| format!("<li>{}</li>", html_escaped(line))).collect();
-    let lines = lines.join("\n");
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-         <style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n{}<ul>\n{lines}\n</ul>\n</body>\n</html>\n",
+    let body = format!(
+        "<h1>{title}</h1>\n<p class=\"small\">{} to {} ({}), carbon {}</p>\n<div id=\"charts\"></div>\n\
+         <section class=\"card\"><div class=\"scroll\">{}</div></section>\n<ul class=\"plain note\">\n{}\n</ul>\n",
+        html_escaped(&report.scope.from),
+        html_escaped(&report.scope.to),
+        html_escaped(&report.scope.tz),
+        report.version,
         report.grid().html(),
-        title = html_escaped(&title)
-    )
+        lines.join("\n"),
+    );
+    (title, body)
 }
 
 /// What a paper must state, in one sentence each.
@@ -57,7 +56,7 @@ fn statements(report: &LedgerReport) -> Vec<String> {
         .iter()
         .map(|factor| {
             format!(
-                "{} gCO2e/kWh for {} ({}), {}, {}, {}, PUE {}{}",
+                "{} gCO2e/kWh for {} ({}), {}, {}, {}, PUE {}{} ({})",
                 significant(factor.g_per_kwh, 4),
                 factor.zone,
                 factor.name,
@@ -65,11 +64,13 @@ fn statements(report: &LedgerReport) -> Vec<String> {
                 factor.boundary,
                 factor.basis,
                 significant(factor.pue, 3),
-                if factor.assumed { ", assumed since no place was given" } else { "" }
+                if factor.assumed { ", assumed since no place was given" } else { "" },
+                // Its licence may ask for this line, and who recomputes the figure looks there first.
+                factor.source
             )
         })
         .collect();
-    vec![
+    [
         format!("Energy: {energy}."),
         format!("Emissions: {grams}."),
         format!("Hardware: {}.", list(&report.scope.hardware, "as in the ledger")),
@@ -82,6 +83,9 @@ fn statements(report: &LedgerReport) -> Vec<String> {
         format!("Factor set: sha256 {}.", report.factor_set),
         format!("Time: {} to {} ({}).", report.scope.from, report.scope.to, report.scope.tz),
     ]
+    .iter()
+    .map(|it| printable(it))
+    .collect()
 }
 
 /// A table and a paragraph.
@@ -114,9 +118,14 @@ pub fn bibtex(report: &LedgerReport) -> String {
 
 /// The `co2_eq_emissions` part of the metadata of a model card, as Hugging Face's hub reads it: grams.
 pub fn model_card(report: &LedgerReport) -> String {
-    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    // What JSON quotes is quoted in YAML too, but for control characters, of which none are left.
+    let quoted = |text: &str| serde_json::to_string(&printable(text)).unwrap_or_default();
     let places: Vec<String> = report.factors.iter().map(|it| format!("{} ({})", it.zone, it.name)).collect();
-    let grams = report.total.grams.map_or_else(|| "null".to_owned(), |grams| significant(grams, 2));
+    // So little that it would be printed as nothing has an exponent, as YAML 1.1 reads it: with a point and a sign.
+    let number = |grams: f64| {
+        if grams > 0.0 && grams < 1e-6 { format!("{grams:.1e}") } else { significant(grams, 2) }
+    };
+    let grams = report.total.grams.map_or_else(|| "null".to_owned(), number);
     format!(
         "co2_eq_emissions:\n  emissions: {grams}\n  source: {}\n  training_type: \"unknown\"\n  \
          geographical_location: {}\n  hardware_used: {}\n",
@@ -150,8 +159,8 @@ pub fn focus(report: &LedgerReport) -> Grid {
     for row in &report.rows {
         let energy = row.energy();
         grid.rows.push(vec![
-            Cell::text(&report.scope.from),
-            Cell::text(&report.scope.to),
+            Cell::text(&row.span.from),
+            Cell::text(&row.span.to),
             Cell::text("Usage"),
             Cell::text("energy and emissions"),
             Cell::text(&row.key),
@@ -167,4 +176,80 @@ pub fn focus(report: &LedgerReport) -> Grid {
         ]);
     }
     grid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carbon::Intensity;
+    use crate::ledger::Factor;
+    use crate::ledger::query::Balance;
+    use crate::ledger::rows::EnergyKind;
+    use crate::report::group::{Group, Part};
+    use crate::report::ledger::{Period, Scope};
+    use crate::units::{Pue, Quality};
+    use std::collections::BTreeMap;
+
+    /// All of it is named by others: a place, its source, the machine, a file and a workload.
+    fn named(name: &str) -> LedgerReport {
+        let named = || name.to_owned();
+        let intensity =
+            Intensity { zone: named(), name: named(), source: named(), ..Intensity::of("FR").unwrap() };
+        let factor = Factor::new(intensity, Pue(1.0));
+        let mut group = Group::default();
+        group.add(&Part {
+            kind: EnergyKind::Dynamic,
+            factor: &factor,
+            quality: Quality::Measured,
+            energy: Microjoules(5),
+            cpu_ns: 1,
+            common_uj: 0.0,
+            variance_uj2: 0.0,
+            rerated: false,
+        });
+        let scope = Scope {
+            ledger: named(),
+            from: "2026-01-01".into(),
+            to: "2026-02-01".into(),
+            tz: "UTC".into(),
+            by: "pod".into(),
+            hardware: vec![named()],
+            methods: vec![named()],
+        };
+        let groups = [(Period::default(), BTreeMap::from([(named(), group)]))];
+        LedgerReport::new(scope, &groups, Balance::default(), false, None, vec![named()])
+    }
+
+    #[test]
+    fn no_name_gets_out_of_its_place_in_any_form() {
+        let hostile = "x\u{1b}[31m\n\r\u{7f}\u{85}\u{202e}</li><script>|`\"'\\input{y}";
+        let report = named(hostile);
+        let plain = crate::report::table::Style::default();
+        for text in [
+            report.table(plain),
+            report.markdown(),
+            html(&report).1,
+            latex(&report),
+            bibtex(&report),
+            model_card(&report),
+        ] {
+            let moves = |char: &char| (char.is_control() && *char != '\n') || *char == '\u{202e}';
+            assert_eq!(text.chars().find(moves), None, "{text}");
+        }
+        for text in [report.markdown(), html(&report).0, html(&report).1] {
+            assert!(!text.contains("<script"), "{text}");
+        }
+        for text in [latex(&report), bibtex(&report)] {
+            assert!(!text.contains("\\input"), "{text}");
+        }
+        // 5 microjoules are no 0 g.
+        assert!(
+            model_card(&report).starts_with("co2_eq_emissions:\n  emissions: 5.8e-11\n"),
+            "{}",
+            model_card(&report)
+        );
+        // Each of these is one line, whatever the names.
+        assert_eq!(model_card(&report).lines().count(), model_card(&named("x")).lines().count());
+        assert_eq!(report.markdown().lines().count(), named("x").markdown().lines().count());
+    }
 }

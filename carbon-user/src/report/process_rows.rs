@@ -37,7 +37,7 @@ pub struct OtherProcesses {
 /// The run's dynamic energy split over its processes by CPU time: the rows, most energy first, and the rest sum to
 /// it exactly. CPU time of the run that no process has counts to the rest, and so does the energy of accelerators, which has
 /// nothing to do with CPU time.
-pub(super) fn split(total: &WorkloadTotal, processes: &Processes) -> (Vec<ProcessRow>, OtherProcesses) {
+pub(crate) fn split(total: &WorkloadTotal, processes: &Processes) -> (Vec<ProcessRow>, OtherProcesses) {
     let listed: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
     let unlisted = processes.other_cpu.max(total.cpu.saturating_sub(listed));
     // The rest stands last among equals: no process has the largest id.

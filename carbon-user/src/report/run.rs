@@ -1,6 +1,7 @@
 //! The report of `carbon run`, JSON schema `carbon.run/1`.
 
 pub use super::process_rows::{OtherProcesses, PROCESSES_MAX, ProcessRow};
+pub use super::run_parts::{Parts, SEGMENTS_MAX, SegmentRow};
 
 use super::{AccountsRow, Context, DomainRow, Intensity};
 use super::{domain_rows, grams_of, has_devices, nanoseconds, notes_of, process_rows, quality_of, stddev_uj};
@@ -88,6 +89,9 @@ pub struct Run {
     pub pue: f64,
     /// What else must be said.
     pub notes: Vec<String>,
+    /// What its client counted and marked; only where it did.
+    #[serde(flatten)]
+    pub parts: Parts,
 }
 
 impl Run {
@@ -130,6 +134,7 @@ impl Run {
             intensity: (&context.intensity).into(),
             pue: context.pue.0,
             notes: notes_of(context, totals),
+            parts: Parts::default(),
         }
     }
 }

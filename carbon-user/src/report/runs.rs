@@ -79,6 +79,8 @@ pub struct RunRow {
     pub hardware: Option<String>,
     /// Hashes of the factors.
     pub factors: Vec<String>,
+    /// Whether a factor became known after the run.
+    pub rerated: bool,
 }
 
 impl From<&KeptRun> for RunRow {
@@ -136,6 +138,7 @@ impl From<&KeptRun> for RunRow {
             accounting: end.map(|end| end.accounting.clone()),
             hardware: end.map(|end| end.hardware.clone()),
             factors,
+            rerated: run.rerated(),
         }
     }
 }
@@ -268,6 +271,7 @@ impl RunSum {
         if let Err(error) = &grams {
             notes.push(format!("no sum of grams: {error}"));
         }
+        notes.extend(rerated_note(runs.iter().filter(|run| run.rerated()).count()));
         if overlap(runs) {
             notes.push(
                 "some runs overlap: each has its own processes' energy, so none is counted twice".into(),
@@ -305,7 +309,7 @@ impl RunSum {
             ("CPU s", "cpu_ns", true),
             ("J", "energy_uj", true),
             ("gCO2e", "grams", true),
-            ("gCO2e, 90 %", "grams_interval", false),
+            ("gCO2e, 90 %", "grams_low grams_high", false),
             ("QUALITY", "quality", false),
         ]);
         let quality = self.quality.unwrap_or("none");
@@ -340,6 +344,12 @@ impl RunSum {
         ]);
         grid
     }
+}
+
+/// What is said of runs whose intensity became known after them.
+pub fn rerated_note(count: usize) -> Option<String> {
+    (count > 0)
+        .then(|| format!("{count} runs were rated again when the intensity of their time became known"))
 }
 
 /// Whether two of them ran on one machine at one time.

@@ -95,16 +95,21 @@ pub fn top(top: &Top, style: Style) -> String {
             &format!("and {} more with {} J", hidden.len(), significant(joules(hidden_uj), figures)),
         );
     }
-    let table = text;
-    let mut text = String::from("\n");
+    let cpu_ns = top.workloads.iter().map(|row| row.cpu_ns).sum();
+    text + "\n" + &below(top, cpu_ns, style)
+}
+
+/// What stands below the table: what the workloads, which used `cpu_ns` of CPU time, sum to, and what else must be said.
+pub fn below(top: &Top, cpu_ns: u64, style: Style) -> String {
+    let mut text = String::new();
+    let seconds = seconds(top.duration_ns);
     line(&mut text, &format!("{} s on {}", significant(seconds, METERED), printable(&top.node)));
     energy_lines(&mut text, &top.domains, top.static_policy);
     set_lines(&mut text, &top.sets);
-    let cpu_ns = top.workloads.iter().map(|row| row.cpu_ns).sum();
     line(&mut text, &accounts_line(cpu_ns, &top.accounts, top.accounting));
     line(&mut text, &intensity_line(&top.intensity, top.pue));
     note_lines(&mut text, &top.notes);
-    table + &wrapped(&text, style)
+    wrapped(&text, style)
 }
 
 /// The 90 % interval of watts per CPU, in the words of the other intervals.
@@ -158,6 +163,7 @@ pub fn run(run: &Run, style: Style) -> String {
         &mut text,
         &format!("quality   {}", if known { run.quality } else { "none: no domain gave any energy" }),
     );
+    run.parts.lines(&mut text, run.dynamic_uj, run.quality);
     energy_lines(&mut text, &run.domains, run.static_policy);
     line(&mut text, &intensity_line(&run.intensity, run.pue));
     note_lines(&mut text, &run.notes);
@@ -400,11 +406,11 @@ fn share(part_uj: u64, whole_uj: u64, figures: usize) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a display value")]
-fn seconds(ns: u64) -> f64 {
+pub(super) fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a display value")]
-fn joules(uj: u64) -> f64 {
+pub(super) fn joules(uj: u64) -> f64 {
     uj as f64 / 1e6
 }

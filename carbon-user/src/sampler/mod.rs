@@ -185,6 +185,11 @@ impl Sampler {
         self.runs.push(run);
     }
 
+    /// Does so no longer.
+    pub fn unfollow_run(&mut self, run: RunId) {
+        self.runs.retain(|followed| *followed != run);
+    }
+
     /// How scheduler time is taken.
     pub fn rung(&self) -> Rung {
         self.accounting.rung()
@@ -311,7 +316,8 @@ impl Sampler {
                     let used = (domain.kind == DomainKind::Gpu).then(|| self.device_usage(place));
                     match baseline.replace(at) {
                         Some(before) => {
-                            let mut window = self.difference(&domain, before, at, reading.gap, usage);
+                            let mut window =
+                                self.difference(&domain, before, at, reading.gap.is_some(), usage);
                             window.usage = used.unwrap_or(window.usage);
                             domains.push(window);
                         }

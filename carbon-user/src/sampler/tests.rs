@@ -84,7 +84,7 @@ fn books(rows: &[(u64, u64)]) -> Result<SchedSnapshot, SchedError> {
 
 #[expect(clippy::unnecessary_wraps, reason = "an entry of a script")]
 fn good(total: u64) -> Result<meters::Reading, MeterError> {
-    Ok(meters::Reading { total: Microjoules(total), gap: false })
+    Ok(meters::Reading { total: Microjoules(total), gap: None })
 }
 
 fn bad(kind: ErrorKind) -> Result<meters::Reading, MeterError> {

@@ -11,24 +11,29 @@ pub(super) struct Apart {
 }
 
 impl Apart {
-    /// `usage` with rows of `runs` added, and their time taken from the rows of their cgroups.
+    /// `usage` with rows of `runs` added, and their time taken from the rows of their cgroups; that without a run is only
+    /// taken.
     pub(super) fn separate<'a>(
         &mut self,
         usage: Usage,
-        runs: impl Iterator<Item = (CgroupId, RunId, &'a [CpuNanos])>,
+        runs: impl Iterator<Item = (CgroupId, Option<RunId>, &'a [CpuNanos])>,
     ) -> Usage {
         let mut inside: HashMap<CgroupId, Vec<CpuNanos>> = HashMap::new();
         let mut separated = Usage::new(usage.packages());
         for (cgroup, run, nanos) in runs {
-            separated.push(WorkloadKey { cgroup, class: Class::Tasks, run: Some(run) }, nanos);
+            if run.is_some() {
+                separated.push(WorkloadKey { cgroup, class: Class::Tasks, run }, nanos);
+            }
             let sum = inside.entry(cgroup).or_insert_with(|| vec![CpuNanos::ZERO; usage.packages()]);
             for (sum, nanos) in sum.iter_mut().zip(nanos) {
                 *sum += *nanos;
             }
         }
         if inside.is_empty() {
+            self.left.clear();
             return usage;
         }
+        self.left.retain(|cgroup, _| inside.contains_key(cgroup));
         for (key, nanos) in usage.rows() {
             match inside.get(&key.cgroup) {
                 Some(inside) if key.class == Class::Tasks => {

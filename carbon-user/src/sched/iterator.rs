@@ -41,6 +41,16 @@ struct PassAttr {
     flags: u32,
 }
 
+/// `union bpf_iter_link_info`, its task part (Linux 6.1), as long as the union is there.
+#[repr(C)]
+#[derive(Default)]
+struct TaskInfo {
+    thread: u32,
+    process: u32,
+    process_fd: u32,
+    pad: u32,
+}
+
 /// `union bpf_iter_link_info`, its cgroup part.
 #[repr(C)]
 #[derive(Default)]
@@ -65,10 +75,15 @@ impl KernelIterator {
 
     /// Over all tasks of this process's pid namespace.
     pub(super) fn over_tasks(program: BorrowedFd<'_>) -> io::Result<Self> {
-        Self::attach(program, None)
+        Self::attach::<TaskInfo>(program, None)
     }
 
-    fn attach(program: BorrowedFd<'_>, info: Option<&CgroupInfo>) -> io::Result<Self> {
+    /// Over the threads of one process. Kernels before 6.1 refuse it (`E2BIG`).
+    pub(super) fn over_process(program: BorrowedFd<'_>, process: u32) -> io::Result<Self> {
+        Self::attach(program, Some(&TaskInfo { process, ..TaskInfo::default() }))
+    }
+
+    fn attach<Info>(program: BorrowedFd<'_>, info: Option<&Info>) -> io::Result<Self> {
         let mut attr = LinkAttr {
             program: program.as_raw_fd().cast_unsigned(),
             attach_type: TRACE_ITER,
@@ -76,7 +91,7 @@ impl KernelIterator {
         };
         if let Some(info) = info {
             attr.info = std::ptr::from_ref(info).addr() as u64;
-            attr.info_len = u32::try_from(size_of::<CgroupInfo>()).unwrap_or(0);
+            attr.info_len = u32::try_from(size_of::<Info>()).unwrap_or(0);
         }
         Ok(Self { link: bpf(LINK_CREATE, &attr)? })
     }

@@ -3,6 +3,7 @@
 //! Five implementations of one interface, best first ([`Rung`]); the rest of the program does not know which one
 //! it has, but for the quality that it carries.
 
+mod adopt;
 mod apart;
 mod books;
 mod btf;
@@ -16,6 +17,7 @@ mod hierarchy;
 mod hook;
 mod iterator;
 mod layout;
+mod members;
 mod names;
 mod object;
 mod proc;
@@ -29,6 +31,7 @@ mod slots;
 mod tracer;
 mod whereabouts;
 
+pub use adopt::Adopted;
 pub use books::Books;
 pub use census::Census;
 pub use counters::{Counters, NotCounted};
@@ -36,6 +39,7 @@ pub use cpustat::CpuStat;
 pub use enrol::Enrolment;
 pub use hierarchy::HierarchyChoice;
 pub use hook::Hook;
+pub use members::{MEMBERS_MAX, Member, Members};
 pub use names::CgroupNames;
 pub use proc::Proc;
 pub use programs::{ProgramTime, Timing, time_programs};
@@ -154,6 +158,12 @@ pub trait Runs {
     /// Tells the process id of the run's first process, once it has one.
     fn started(&mut self, _run: RunId, _pid: u32) {}
 
+    /// Makes a process that runs already the first of a run, with what descends from it but for this process: what they used
+    /// before is not the run's.
+    fn attach(&mut self, _run: RunId, _pid: u32) -> Result<(), SchedError> {
+        Err(SchedError::NoSuch { what: "way of this accounting to attach to a process" })
+    }
+
     /// Tasks of a run that are alive, zombies not counted where they can be told.
     fn alive(&mut self, run: RunId) -> Result<u64, SchedError>;
 
@@ -164,6 +174,38 @@ pub trait Runs {
 
     /// The processes of a run, as of the last snapshot.
     fn processes(&self, run: RunId) -> Processes;
+
+    /// The open run that a process belongs to.
+    fn of_process(&self, _pid: u32) -> Result<Option<RunId>, SchedError> {
+        Ok(None)
+    }
+
+    /// Makes a process that runs already part of an open run, with those of the same user that descend from it; not those
+    /// that are in a run which it is not in itself.
+    fn adopt(&mut self, _run: RunId, _pid: u32) -> Result<Adopted, SchedError> {
+        Err(SchedError::NoSuch { what: "way of this accounting to follow processes that run already" })
+    }
+
+    /// Number and start of the processes of a run, as of the last snapshot: by these another program finds them again.
+    fn members(&self, _run: RunId) -> Vec<(u32, u64)> {
+        Vec::new()
+    }
+
+    /// Makes processes part of an open run, where they are those that began then, with what descends from them; gives how many
+    /// are.
+    fn adopt_again(&mut self, _run: RunId, _members: &[(u32, u64)]) -> Result<usize, SchedError> {
+        Ok(0)
+    }
+
+    /// Tasks of a run that the last snapshot saw alive; `None` before there was one.
+    fn seen_alive(&self, _run: RunId) -> Option<u64> {
+        None
+    }
+
+    /// Ends a run: what its processes use from here on is their cgroup's.
+    fn close(&mut self, _run: RunId) -> Result<(), SchedError> {
+        Ok(())
+    }
 }
 
 /// Limits that can be set.
@@ -177,6 +219,8 @@ pub struct Limits {
     pub wake: bool,
     /// No run will be opened: no room is kept for their processes.
     pub without_runs: bool,
+    /// Processes of runs that there is room for at one time, if not as many as serve most machines.
+    pub members: Option<u32>,
     /// Bytes of the event buffer, a power of two of pages, if not as many as serve most machines.
     pub event_bytes: Option<u32>,
     /// Read every CPU as those that are not to be disturbed are: for tests where there are none.

@@ -15,8 +15,8 @@ use aya::programs::{BtfTracePoint, Iter, RawTracePoint, RawTracePointRunOptions,
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use carbon_ebpf::{
-    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, CounterState, EVENT_COUNTERS, PACKAGES_MAX, Peek, RunCounts, SumKey,
-    TaskSum, Wake, control, counter,
+    CELLS, CGROUP_RECORD_HEAD, CPUS_MAX, CounterState, EVENT_COUNTERS, PACKAGES_MAX, Peek, RunCounts,
+    RunMember, SumKey, TaskSum, Wake, control, counter,
 };
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -112,7 +112,7 @@ impl Object {
         loader.map_max_entries("ROWS", ROW_BYTES);
         loader.map_max_entries("EVENTS", event_bytes);
         if !limits.without_runs {
-            loader.map_max_entries("MEMBERS", MEMBERS_MAX);
+            loader.map_max_entries("MEMBERS", limits.members.unwrap_or(MEMBERS_MAX));
         }
         if !hook {
             loader.map_max_entries("CROWDED", 1);
@@ -225,6 +225,13 @@ impl Object {
         let found = self.ebpf.program_mut(program).ok_or(SchedError::NoSuch { what: program })?;
         let iterator: &mut Iter = found.try_into().map_err(|error| SchedError::load(program, error))?;
         iterator.load(over, btf).map_err(|error| SchedError::load(program, error))?;
+        self.iterator(program)
+    }
+
+    /// The descriptor of an iterator's program that is loaded.
+    pub(super) fn iterator(&self, program: &'static str) -> Result<BorrowedFd<'_>, SchedError> {
+        let found = self.ebpf.program(program).ok_or(SchedError::NoSuch { what: program })?;
+        let iterator: &Iter = found.try_into().map_err(|error| SchedError::load(program, error))?;
         let fd = iterator.fd().map_err(|error| SchedError::load(program, error))?;
         Ok(fd.as_fd())
     }
@@ -284,6 +291,51 @@ impl Object {
             Err(aya::maps::MapError::KeyNotFound) => Ok(RunCounts::default()),
             Err(error) => Err(SchedError::map("RUN_COUNTS", error)),
         }
+    }
+
+    /// Adds tasks and processes that run already to a run's counts. Only before the kernel adds to them: it is no one step.
+    pub(super) fn add_to_run(&mut self, run: RunId, tasks: u64, processes: u64) -> Result<(), SchedError> {
+        let mut counts = self.run_counts(run)?;
+        counts.alive = counts.alive.wrapping_add(tasks);
+        counts.unfreed = counts.unfreed.wrapping_add(tasks);
+        counts.processes = counts.processes.wrapping_add(processes);
+        let mut map: HashMap<_, u64, [u64; 4]> = self.map_mut("RUN_COUNTS")?;
+        map.insert(run.0, bytemuck::cast::<RunCounts, [u64; 4]>(counts), 0)
+            .map_err(|error| SchedError::map("RUN_COUNTS", error))
+    }
+
+    /// The entry of a process in the map of members, which may be that of an earlier process with the same id.
+    pub(super) fn member(&self, pid: u32) -> Result<Option<RunMember>, SchedError> {
+        let members: HashMap<_, u32, [u64; 3]> = self.map("MEMBERS")?;
+        match members.get(&pid, 0) {
+            Ok(words) => Ok(Some(bytemuck::cast(words))),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(SchedError::map("MEMBERS", error)),
+        }
+    }
+
+    /// Makes a process a member of a run.
+    pub(super) fn set_member(&mut self, pid: u32, member: RunMember) -> Result<(), SchedError> {
+        let mut members: HashMap<_, u32, [u64; 3]> = self.map_mut("MEMBERS")?;
+        members
+            .insert(pid, bytemuck::cast::<RunMember, [u64; 3]>(member), 0)
+            .map_err(|error| SchedError::map("MEMBERS", error))
+    }
+
+    /// Takes a process out of its run.
+    pub(super) fn remove_member(&mut self, pid: u32) -> Result<(), SchedError> {
+        let mut members: HashMap<_, u32, [u64; 3]> = self.map_mut("MEMBERS")?;
+        removed("MEMBERS", members.remove(&pid))
+    }
+
+    /// Drops what the maps hold of a run, but for its members.
+    pub(super) fn forget_run(&mut self, run: RunId) -> Result<(), SchedError> {
+        let mut counts: HashMap<_, u64, [u64; 4]> = self.map_mut("RUN_COUNTS")?;
+        removed("RUN_COUNTS", counts.remove(&run.0))?;
+        let mut sums: HashMap<_, [u64; 4], [u64; 2]> = self.map_mut("SUMS")?;
+        let of_run = |key: &[u64; 4]| bytemuck::cast::<[u64; 4], SumKey>(*key).run == run.0;
+        let keys: Vec<[u64; 4]> = sums.keys().flatten().filter(of_run).collect();
+        keys.iter().try_for_each(|key| removed("SUMS", sums.remove(key)))
     }
 
     /// Sums of ended tasks that were not told one by one, by run, cgroup and name.
@@ -389,15 +441,7 @@ impl Object {
     /// Takes a key out of the hook's overflow table.
     pub(super) fn forget_crowded(&mut self, key: u64) -> Result<(), SchedError> {
         let mut crowded: PerCpuHashMap<_, u64, u64> = self.map_mut("CROWDED")?;
-        match crowded.remove(&key) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(SchedError::map("CROWDED", error)),
-        }
+        removed("CROWDED", crowded.remove(&key))
     }
 
     /// Calls `take` with possible CPU, key and time of every cell of the hook.
@@ -417,6 +461,19 @@ impl Object {
             }
         }
         Ok(())
+    }
+}
+
+/// What is not there is removed.
+fn removed(map: &'static str, result: Result<(), aya::maps::MapError>) -> Result<(), SchedError> {
+    match result {
+        Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+        Err(aya::maps::MapError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(SchedError::map(map, error)),
     }
 }
 

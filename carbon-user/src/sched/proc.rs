@@ -53,6 +53,11 @@ struct Descent {
     cgroup: CgroupId,
     /// Time of children that were waited for before the run began.
     waited_before: CpuNanos,
+    /// This process was attached to one that runs already: it is no part of the run itself, nor do orphans come to it.
+    attached: bool,
+    /// What the tree had used before, and each process of it.
+    before: CpuNanos,
+    before_of: HashMap<(u32, u64), CpuNanos>,
     total: CpuNanos,
     members: HashSet<u32>,
     processes: HashMap<(u32, u64), ProcessTime>,
@@ -65,12 +70,12 @@ pub(super) struct ThreadGroup {
     pub(super) comm: String,
     parent: u32,
     zombie: bool,
-    flags: u32,
+    pub(super) flags: u32,
     /// User and system time of all its threads, in steps of 10 ms.
     pub(super) cpu: CpuNanos,
     /// The same of its children that were waited for.
     waited: CpuNanos,
-    start: u64,
+    pub(super) start: u64,
     processor: usize,
 }
 
@@ -192,7 +197,9 @@ impl Descent {
             let found: Vec<u32> = parents
                 .iter()
                 .filter(|(pid, parent)| {
-                    !self.members.contains(pid) && (self.members.contains(parent) || **parent == own)
+                    let orphan = **parent == own && !self.attached;
+                    let itself = **pid == own && self.attached;
+                    !self.members.contains(pid) && (self.members.contains(parent) || orphan) && !itself
                 })
                 .map(|(pid, _)| *pid)
                 .collect();
@@ -204,14 +211,16 @@ impl Descent {
         let mut total = waited_for().saturating_sub(self.waited_before);
         for (pid, group) in groups.iter().filter(|(pid, _)| self.members.contains(pid)) {
             total += group.cpu + group.waited;
-            let process = ProcessTime { pid: *pid, comm: group.comm.clone(), cpu: group.cpu };
             let key = (*pid, group.start);
+            let before = self.before_of.get(&key).copied().unwrap_or_default();
+            let cpu = group.cpu.saturating_sub(before);
+            let process = ProcessTime { pid: *pid, comm: group.comm.clone(), cpu };
             // What does not fit is in the sum of the others.
             if self.processes.len() < PROCESSES_MAX || self.processes.contains_key(&key) {
                 self.processes.insert(key, process);
             }
         }
-        self.total = self.total.max(total);
+        self.total = self.total.max(total.saturating_sub(self.before));
     }
 }
 
@@ -310,6 +319,9 @@ impl Runs for Proc {
             first: 0,
             cgroup,
             waited_before: waited_for(),
+            attached: false,
+            before: CpuNanos::ZERO,
+            before_of: HashMap::new(),
             total: CpuNanos::ZERO,
             members: HashSet::new(),
             processes: HashMap::new(),
@@ -321,6 +333,22 @@ impl Runs for Proc {
         if let Some(descent) = &mut self.run {
             descent.first = pid;
         }
+    }
+
+    fn attach(&mut self, _run: RunId, pid: u32) -> Result<(), SchedError> {
+        let groups = self.read()?;
+        if !groups.iter().any(|(known, group)| *known == pid && !group.zombie) {
+            return Err(SchedError::NoSuch { what: "process of that number" });
+        }
+        let cgroup = self.cgroup_of(pid);
+        if let Some(descent) = &mut self.run {
+            (descent.first, descent.cgroup, descent.attached) = (pid, cgroup, true);
+            descent.look(&groups);
+            descent.before = std::mem::take(&mut descent.total);
+            let seen = std::mem::take(&mut descent.processes).into_iter();
+            descent.before_of = seen.map(|(key, process)| (key, process.cpu)).collect();
+        }
+        Ok(())
     }
 
     fn alive(&mut self, _run: RunId) -> Result<u64, SchedError> {
@@ -342,6 +370,41 @@ impl Runs for Proc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process to attach to")]
+    fn what_a_process_used_before_it_was_attached_to_is_not_the_runs() {
+        let root = SysRoot::default();
+        let topology = Topology::read(&root).unwrap();
+        let mut proc = Proc::open(&root, &topology, Limits::default()).unwrap();
+        let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let cpu = || thread_group(&root, busy.id()).unwrap().cpu;
+        let used = |cpu: CpuNanos| {
+            while thread_group(&root, busy.id()).unwrap().cpu < cpu {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        };
+        used(CpuNanos(100_000_000));
+        Runs::open(&mut proc, RunId(1)).unwrap();
+        assert!(matches!(proc.attach(RunId(1), u32::MAX), Err(SchedError::NoSuch { .. })));
+        let before = cpu();
+        proc.attach(RunId(1), busy.id()).unwrap();
+        used(before + CpuNanos(100_000_000));
+        let seen = cpu();
+        proc.snapshot().unwrap();
+        let after = cpu();
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        let processes = proc.processes(RunId(1));
+        let [process] = &processes.listed[..] else { panic!("{processes:?}") };
+        let descent = proc.run.as_ref().unwrap();
+        assert_eq!((process.cpu, processes.other_cpu), (descent.total, CpuNanos::ZERO));
+        let least = seen.saturating_sub(before).saturating_sub(CpuNanos(50_000_000));
+        assert!(
+            (least..=after.saturating_sub(before)).contains(&descent.total),
+            "{before:?} {after:?} {descent:?}"
+        );
+    }
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {

@@ -65,6 +65,13 @@ struct Run {
     untold: CpuNanos,
     /// The largest sum of ended tasks, and its cgroup.
     sums_in: Option<(u64, CgroupId)>,
+    /// What its tasks had used before they became part of it, and those that left it when they did.
+    before: CpuNanos,
+    left_with: CpuNanos,
+    /// Processes that became part of it while they ran.
+    adopted: Vec<u32>,
+    /// Tasks that the last look at all of them saw; `None` before there was one.
+    alive: Option<u64>,
 }
 
 impl Run {
@@ -110,10 +117,11 @@ impl Run {
 }
 
 /// A task as it was last seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Seen {
     exec_ns: u64,
     start_ns: u64,
+    run: RunId,
 }
 
 /// All runs that are open.
@@ -126,6 +134,8 @@ pub(super) struct RunTracker {
     seen: HashMap<u64, Seen>,
     runs: HashMap<RunId, Run>,
     usage: HashMap<(CgroupId, RunId), Vec<CpuNanos>>,
+    /// Time of runs that were closed: it stays taken from their cgroups, whose own totals have it.
+    closed: HashMap<CgroupId, Vec<CpuNanos>>,
 }
 
 impl RunTracker {
@@ -137,12 +147,18 @@ impl RunTracker {
             seen: HashMap::new(),
             runs: HashMap::new(),
             usage: HashMap::new(),
+            closed: HashMap::new(),
         }
     }
 
     /// The runs that are open.
     pub(super) fn ids(&self) -> Vec<RunId> {
         self.runs.keys().copied().collect()
+    }
+
+    /// Whether there is any.
+    pub(super) fn has_open(&self) -> bool {
+        !self.runs.is_empty()
     }
 
     /// How many processes a run has had, by the kernel's count.
@@ -172,6 +188,7 @@ impl RunTracker {
     pub(super) fn make_good(&mut self, run: RunId, total: CpuNanos) {
         let Some(open) = self.runs.get_mut(&run) else { return };
         let Some((_, cgroup)) = open.sums_in else { return };
+        let total = (total + open.left_with).saturating_sub(open.before);
         let more = total.saturating_sub(open.told + open.untold);
         open.untold += more;
         let row = self.usage.entry((cgroup, run)).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
@@ -185,9 +202,87 @@ impl RunTracker {
         self.runs.entry(run).or_default();
     }
 
-    /// Cumulative time per cgroup and run, by package.
-    pub(super) fn usage(&self) -> impl Iterator<Item = (CgroupId, RunId, &[CpuNanos])> {
-        self.usage.iter().map(|((cgroup, run), nanos)| (*cgroup, *run, nanos.as_slice()))
+    /// Cumulative time per cgroup and run, by package; without a run, that of those which were closed.
+    pub(super) fn usage(&self) -> impl Iterator<Item = (CgroupId, Option<RunId>, &[CpuNanos])> {
+        let open = self.usage.iter().map(|((cgroup, run), nanos)| (*cgroup, Some(*run), nanos.as_slice()));
+        open.chain(self.closed.iter().map(|(cgroup, nanos)| (*cgroup, None, nanos.as_slice())))
+    }
+
+    /// Whether a run is open.
+    pub(super) fn is_open(&self, run: RunId) -> bool {
+        self.runs.contains_key(&run)
+    }
+
+    /// Whether a process of a run is known to have ended.
+    pub(super) fn has_ended(&self, run: RunId, pid: u32) -> bool {
+        let known = self.runs.get(&run).and_then(|run| run.processes.get(&pid));
+        known.is_some_and(|process| process.ended)
+    }
+
+    /// Makes a task that runs already part of a run: what it has used so far is not the run's.
+    pub(super) fn adopt(&mut self, run: RunId, task: &TaskRecord) {
+        self.seen.insert(task.task, Seen { exec_ns: task.exec_ns, start_ns: task.start_ns, run });
+        if let Some(before) = self.runs.get_mut(&RunId(task.run)) {
+            before.left_with += CpuNanos(task.exec_ns);
+        }
+        let Some(open) = self.runs.get_mut(&run) else { return };
+        open.before += CpuNanos(task.exec_ns);
+        let leader = task.tid == task.tgid;
+        let process = open.process(task);
+        if leader {
+            process.start_ns = task.start_ns;
+        }
+        if leader || process.comm.is_empty() {
+            process.comm = comm(&task.comm);
+        }
+        if leader {
+            open.adopted.push(task.tgid);
+        }
+    }
+
+    /// Takes note of how many tasks of each run a look at all of them saw.
+    pub(super) fn seen_alive(&mut self, alive: &HashMap<RunId, u64>) {
+        for (id, run) in &mut self.runs {
+            run.alive = Some(alive.get(id).copied().unwrap_or(0));
+        }
+    }
+
+    /// How many that were, where there was one since the run was opened.
+    pub(super) fn alive(&self, run: RunId) -> Option<u64> {
+        self.runs.get(&run)?.alive
+    }
+
+    /// Number and start of the processes of a run that were alive when they were last seen.
+    pub(super) fn members(&self, run: RunId) -> Vec<(u32, u64)> {
+        let processes = self.runs.get(&run).map(|run| run.processes.iter());
+        let alive =
+            processes.into_iter().flatten().filter(|(_, process)| !process.ended && process.start_ns > 0);
+        alive.map(|(pid, process)| (*pid, process.start_ns)).collect()
+    }
+
+    /// Ends a run; gives its processes that may still be members.
+    pub(super) fn close(&mut self, run: RunId) -> Vec<u32> {
+        let Some(closed) = self.runs.remove(&run) else { return Vec::new() };
+        self.seen.retain(|_, seen| seen.run != run);
+        let rows: Vec<CgroupId> =
+            self.usage.keys().filter(|(_, of)| *of == run).map(|(cgroup, _)| *cgroup).collect();
+        for cgroup in rows {
+            let Some(nanos) = self.usage.remove(&(cgroup, run)) else { continue };
+            let sums = self.closed.entry(cgroup).or_insert_with(|| vec![CpuNanos::ZERO; nanos.len()]);
+            for (sum, nanos) in sums.iter_mut().zip(nanos) {
+                *sum += nanos;
+            }
+        }
+        let live = closed.processes.iter().filter(|(_, process)| !process.ended).map(|(pid, _)| *pid);
+        let mut members: Vec<u32> = live.chain(closed.adopted).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// Forgets the time of closed runs in cgroups that nobody knows any more.
+    pub(super) fn forget_closed(&mut self, known: impl Fn(CgroupId) -> bool) {
+        self.closed.retain(|cgroup, _| known(*cgroup));
     }
 
     /// Books what a task record says; records of tasks without a run are no business of this module.
@@ -239,13 +334,14 @@ impl RunTracker {
             if freed { task.start_ns == seen.start_ns } else { task.start_ns <= seen.start_ns }
         };
         let known = self.seen.get(&task.task).filter(same).copied();
-        let before = known.unwrap_or_default().exec_ns;
+        let before = known.map_or(0, |seen| seen.exec_ns);
         if freed {
             if known.is_some() {
                 self.seen.remove(&task.task);
             }
         } else {
-            let seen = Seen { exec_ns: task.exec_ns.max(before), start_ns: task.start_ns };
+            let run = RunId(task.run);
+            let seen = Seen { exec_ns: task.exec_ns.max(before), start_ns: task.start_ns, run };
             self.seen.insert(task.task, seen);
         }
         CpuNanos(task.exec_ns.saturating_sub(before))
@@ -312,7 +408,7 @@ mod tests {
         let processes = tracker.processes(RunId(1)).listed;
         assert_eq!(processes, [ProcessTime { pid: 5, comm: "train".into(), cpu: CpuNanos(270) }]);
         let usage: Vec<_> = tracker.usage().collect();
-        assert_eq!(usage, [(CgroupId(9), RunId(1), &[CpuNanos(150), CpuNanos(120)][..])]);
+        assert_eq!(usage, [(CgroupId(9), Some(RunId(1)), &[CpuNanos(150), CpuNanos(120)][..])]);
         assert!(tracker.seen.is_empty());
     }
 
@@ -365,6 +461,39 @@ mod tests {
             tracker.processes(RunId(1)).listed.iter().map(|process| process.cpu.0).collect();
         cpu.sort_unstable();
         assert_eq!(cpu, [30, 100]);
+    }
+
+    #[test]
+    fn what_was_used_before_a_task_became_part_of_a_run_is_not_the_runs() {
+        let mut tracker = tracker();
+        tracker.adopt(RunId(1), &TaskRecord { run: 0, ..task(5, 5, 1_000, 0, "python") });
+        tracker.observe(&Record::Task(task(5, 5, 1_250, 0, "python")));
+        assert_eq!(tracker.processes(RunId(1)).listed[0].cpu, CpuNanos(250));
+        // It leaves for a run inside, and the rest is that one's.
+        tracker.open(RunId(2));
+        tracker.adopt(RunId(2), &task(5, 5, 1_250, 0, "python"));
+        tracker.observe(&Record::Task(TaskRecord { run: 2, ..task(5, 5, 1_300, 0, "python") }));
+        let rows: HashMap<_, _> = tracker.usage().map(|(_, run, nanos)| (run, nanos[0])).collect();
+        assert_eq!(rows, HashMap::from([(Some(RunId(1)), CpuNanos(250)), (Some(RunId(2)), CpuNanos(50))]));
+        // The kernel's totals, by which untold time is found, are without the tasks that left and with all of those that came.
+        tracker.summed(&SumKey { run: 2, cgroup: 9, comm: [0; 16] }, &TaskSum { tasks: 1, exec_ns: 7 });
+        tracker.make_good(RunId(2), CpuNanos(1_307));
+        assert_eq!(tracker.processes(RunId(2)).other_cpu, CpuNanos(7));
+    }
+
+    #[test]
+    fn a_closed_run_leaves_its_time_taken_from_its_cgroup() {
+        let mut tracker = tracker();
+        tracker.observe(&Record::Task(task(5, 5, 100, 0, "a")));
+        tracker.observe(&Record::Freed(task(6, 6, 40, 1, "b")));
+        tracker.seen_alive(&HashMap::from([(RunId(1), 1)]));
+        assert_eq!((tracker.alive(RunId(1)), tracker.alive(RunId(2))), (Some(1), None));
+        assert_eq!(tracker.close(RunId(1)), [5]);
+        let usage: Vec<_> = tracker.usage().collect();
+        assert_eq!(usage, [(CgroupId(9), None, &[CpuNanos(100), CpuNanos(40)][..])]);
+        assert!(tracker.seen.is_empty() && !tracker.is_open(RunId(1)));
+        tracker.forget_closed(|_| false);
+        assert_eq!(tracker.usage().count(), 0);
     }
 
     #[test]

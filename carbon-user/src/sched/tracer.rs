@@ -1,5 +1,6 @@
 //! What both BPF rungs share: names of cgroups, their ends, kernel threads, runs.
 
+use super::adopt::Adopted;
 use super::enrol::Enrolment;
 use super::hierarchy::Hierarchy;
 use super::iterator::KernelIterator;
@@ -16,7 +17,7 @@ use carbon_ebpf::{PACKAGES_MAX, PATH_LEN, PF_EXITING, TaskRecord, Wake, control,
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Tasks up to which all are visited at every snapshot: 0.3 us each where none is reported.
+/// Tasks up to which all are visited at every snapshot without runs: 0.3 us each where none is reported.
 const TASKS_CHEAP: u64 = 4_000;
 /// How often they are visited beyond that.
 const TASKS_PERIOD_NS: u64 = 10_000_000_000;
@@ -33,6 +34,7 @@ pub(super) struct Ended {
 /// The loaded object and what it tells besides CPU time of cgroups.
 #[derive(Debug)]
 pub(super) struct Tracer {
+    pub(super) root: SysRoot,
     pub(super) object: Object,
     pub(super) mount: CgroupMount,
     pub(super) names: CgroupNames,
@@ -86,6 +88,7 @@ impl Tracer {
         // Again, for those that were made between the first walk and the attachment.
         names.walk(&hierarchy.mount);
         Ok(Self {
+            root: root.clone(),
             object,
             mount: hierarchy.mount,
             names,
@@ -140,11 +143,13 @@ impl Tracer {
         std::mem::take(&mut self.ended)
     }
 
-    /// Visits all tasks where that is cheap or due, or at the edge of a run.
+    /// Visits all tasks where that is cheap or due, at the edge of a run, and while runs are open: time of a run that was not
+    /// seen is still its cgroup's, and would be counted twice when it is.
     pub(super) fn visit_tasks(&mut self) -> Result<(), SchedError> {
         let now_ns = clock::monotonic_ns();
         let due = now_ns.saturating_sub(self.tasks_visited_ns) >= TASKS_PERIOD_NS;
-        if !due && !std::mem::take(&mut self.edge_of_run) && self.tasks_seen > TASKS_CHEAP {
+        let wanted = std::mem::take(&mut self.edge_of_run) || self.runs.has_open();
+        if !due && !wanted && self.tasks_seen > TASKS_CHEAP {
             return Ok(());
         }
         self.tasks_visited_ns = now_ns;
@@ -152,7 +157,12 @@ impl Tracer {
         self.object.clear_counter(counter::KERNEL_THREADS_NS)?;
         self.object.clear_counter(counter::TASKS_SEEN)?;
         let mut live = HashMap::new();
-        self.pass_over_tasks(|task| *live.entry(RunId(task.run)).or_insert(0) += task.exec_ns)?;
+        let mut alive: HashMap<RunId, u64> = HashMap::new();
+        self.pass_over_tasks(|task| {
+            *live.entry(RunId(task.run)).or_insert(0) += task.exec_ns;
+            *alive.entry(RunId(task.run)).or_default() += u64::from(task.flags & PF_EXITING == 0);
+        })?;
+        self.runs.seen_alive(&alive);
         self.object.set_control(control::TASKS_PASSED_NS, clock::monotonic_ns())?;
         self.drain();
         self.make_good(&freed, &live)?;
@@ -165,18 +175,23 @@ impl Tracer {
 
     /// One pass over all tasks; those of runs are taken note of, and shown to `also`. What ended before is read first:
     /// a new task may have the address of one that is freed.
-    fn pass_over_tasks(&mut self, mut also: impl FnMut(&TaskRecord)) -> Result<(), SchedError> {
+    pub(super) fn pass_over_tasks(&mut self, also: impl FnMut(&TaskRecord)) -> Result<(), SchedError> {
         self.drain();
         let Self { object, runs, tasks, .. } = self;
-        let pass = tasks.pass(|| {
-            object.drain_rows(|record| {
-                if let Record::Task(task) = &record {
-                    also(task);
-                }
-                runs.observe(&record);
-            });
-        });
-        pass.map_err(|source| SchedError::Call { call: "visiting the tasks", source })
+        pass(tasks, object, runs, also)
+    }
+
+    /// The same over the threads of one process.
+    pub(super) fn pass_over_process(
+        &mut self,
+        process: u32,
+        also: impl FnMut(&TaskRecord),
+    ) -> Result<(), SchedError> {
+        self.drain();
+        let Self { object, runs, .. } = self;
+        let tasks = KernelIterator::over_process(object.iterator("carbon_tasks")?, process)
+            .map_err(|source| SchedError::Call { call: "attaching the iterator over a process", source })?;
+        pass(&tasks, object, runs, also)
     }
 
     /// The kernel's own figures of every run: time of its freed tasks, and how many processes it has had.
@@ -258,6 +273,51 @@ impl Runs for Tracer {
     fn processes(&self, run: RunId) -> Processes {
         self.runs.processes(run)
     }
+
+    fn of_process(&self, pid: u32) -> Result<Option<RunId>, SchedError> {
+        self.run_of(pid)
+    }
+
+    fn attach(&mut self, run: RunId, pid: u32) -> Result<(), SchedError> {
+        self.attach_tree(run, pid)
+    }
+
+    fn adopt(&mut self, run: RunId, pid: u32) -> Result<Adopted, SchedError> {
+        self.adopt_tree(run, pid, None)
+    }
+
+    fn members(&self, run: RunId) -> Vec<(u32, u64)> {
+        self.runs.members(run)
+    }
+
+    fn adopt_again(&mut self, run: RunId, members: &[(u32, u64)]) -> Result<usize, SchedError> {
+        self.adopt_members(run, members)
+    }
+
+    fn seen_alive(&self, run: RunId) -> Option<u64> {
+        self.runs.alive(run)
+    }
+
+    fn close(&mut self, run: RunId) -> Result<(), SchedError> {
+        self.close_run(run)
+    }
+}
+
+fn pass(
+    tasks: &KernelIterator,
+    object: &mut Object,
+    runs: &mut RunTracker,
+    mut also: impl FnMut(&TaskRecord),
+) -> Result<(), SchedError> {
+    let pass = tasks.pass(|| {
+        object.drain_rows(|record| {
+            if let Record::Task(task) = &record {
+                also(task);
+            }
+            runs.observe(&record);
+        });
+    });
+    pass.map_err(|source| SchedError::Call { call: "visiting the tasks", source })
 }
 
 /// Attaches what tells when CPUs go idle. A kernel that refuses it (before 5.12) is no reason to do without the rest.

@@ -11,6 +11,12 @@ use std::path::PathBuf;
 /// Inode number of the first process-id namespace (kernel, `include/uapi/linux/nsfs.h`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// Whether processes have the numbers here that they have in the kernel.
+pub(super) fn sees_kernel_numbers(root: &SysRoot) -> bool {
+    let namespace = fs::read_link(root.proc.join("self/ns/pid"));
+    namespace.map_or(true, |link| link.as_os_str() == INITIAL_PID_NAMESPACE)
+}
+
 /// Where processes are looked up.
 #[derive(Clone, Debug)]
 pub struct Whereabouts {
@@ -27,8 +33,7 @@ impl Whereabouts {
     /// # Errors
     /// In words, where numbers that a driver gives to processes mean nothing here, or no tree is mounted.
     pub fn open(root: &SysRoot) -> Result<Self, String> {
-        let namespace = fs::read_link(root.proc.join("self/ns/pid"));
-        if namespace.is_ok_and(|link| link.as_os_str() != INITIAL_PID_NAMESPACE) {
+        if !sees_kernel_numbers(root) {
             let advice = "start the container with the host's pid namespace";
             return Err(format!(
                 "carbon is in a pid namespace of its own, where processes have other numbers; {advice}"
@@ -52,6 +57,20 @@ impl Whereabouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_of_its_own_is_told_from_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = SysRoot { proc: folder.path().into(), ..SysRoot::default() };
+        let link = folder.path().join("self/ns/pid");
+        fs::create_dir_all(folder.path().join("self/ns")).unwrap();
+        assert!(sees_kernel_numbers(&root), "a kernel without namespaces has one numbering");
+        std::os::unix::fs::symlink(INITIAL_PID_NAMESPACE, &link).unwrap();
+        assert!(sees_kernel_numbers(&root));
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("pid:[4026532201]", &link).unwrap();
+        assert!(!sees_kernel_numbers(&root));
+    }
 
     #[test]
     fn this_process_is_found_and_one_that_is_not_there_is_not() {

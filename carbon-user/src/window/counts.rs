@@ -102,6 +102,12 @@ impl Counts {
         Some(self.rows.iter().map(|(key, packages)| (*key, count(packages))).collect())
     }
 
+    /// Of one workload on one package, in the order of [`kinds`](Self::kinds).
+    pub fn of(&self, key: WorkloadKey, package: PackageId) -> [u64; COUNTERS_MAX] {
+        let row = self.rows.get(&key).and_then(|packages| packages.get(usize::from(package.0)));
+        row.copied().unwrap_or_default()
+    }
+
     /// By workload and package, in the order of [`kinds`](Self::kinds).
     pub fn cells(&self) -> impl Iterator<Item = (WorkloadKey, PackageId, [u64; COUNTERS_MAX])> {
         self.rows.iter().flat_map(|(key, packages)| {

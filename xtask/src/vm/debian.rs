@@ -33,8 +33,12 @@ pub(super) const SERIES: [Series; 4] = [
 pub(super) struct Kernel {
     /// Its series.
     pub(super) name: &'static str,
+    /// Such as `6.1.0-56-cloud-amd64`.
+    pub(super) release: String,
     /// File to boot.
     pub(super) image: PathBuf,
+    suite: &'static str,
+    security: bool,
 }
 
 /// Where everything fetched is kept.
@@ -57,11 +61,49 @@ pub(super) fn lacks() -> Option<String> {
 /// The newest kernel of a series that its suite has, or the one that was fetched before.
 pub(super) fn kernel(series: &'static Series) -> Result<Kernel> {
     let folder = cache().join("kernels").join(series.name);
-    let image = folder.join("vmlinuz");
-    if !image.exists() {
+    let (image, release) = (folder.join("vmlinuz"), folder.join("release"));
+    if !image.exists() || !release.exists() {
         fetch_kernel(series, &folder).with_context(|| format!("cannot fetch kernel {}", series.name))?;
     }
-    Ok(Kernel { name: series.name, image })
+    let release = fs::read_to_string(release)?.trim().to_owned();
+    Ok(Kernel { name: series.name, release, image, suite: series.suite, security: series.security })
+}
+
+/// The folder that modules for a kernel are built in, from Debian's headers of it.
+pub(super) fn headers(kernel: &Kernel) -> Result<PathBuf> {
+    let folder = cache().join("headers").join(&kernel.release);
+    let own = format!("linux-headers-{}", kernel.release);
+    let top = folder.join("usr/src").join(&own);
+    if !top.exists() {
+        fetch_headers(kernel, &own, &folder).with_context(|| format!("cannot fetch {own}"))?;
+    }
+    Ok(top)
+}
+
+fn fetch_headers(kernel: &Kernel, own: &str, folder: &Path) -> Result<()> {
+    let apt = Apt::update(&[kernel.suite], kernel.security, Known::Nothing)?;
+    let needs = apt.cache().args(["depends", "--no-recommends", own]).read()?;
+    let partial = folder.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    for file in apt.download([own].into_iter().chain(parts_of_headers(&needs)))? {
+        unpack(&file, &partial)?;
+    }
+    // It names the headers that all flavours share by where they would be installed.
+    let makefile = partial.join("usr/src").join(own).join("Makefile");
+    let text =
+        fs::read_to_string(&makefile).with_context(|| format!("cannot read {}", makefile.display()))?;
+    let shared = folder.join("usr/src").display().to_string();
+    fs::write(&makefile, text.replace("/usr/src", &shared))?;
+    fs::rename(&partial, folder)?;
+    Ok(())
+}
+
+/// Of what apt-cache(8) says that headers depend on, what they are made of; a compiler is here already.
+fn parts_of_headers(depends: &str) -> impl Iterator<Item = &str> {
+    let names = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names.filter(|name| ["linux-headers-", "linux-kbuild-"].iter().any(|start| name.starts_with(start)))
 }
 
 fn fetch_kernel(series: &Series, folder: &Path) -> Result<()> {
@@ -82,6 +124,7 @@ fn fetch_kernel(series: &Series, folder: &Path) -> Result<()> {
     }
     let image = file_that_begins(&unpacked, "vmlinuz").context("no vmlinuz in the packages")?;
     fs::rename(image, folder.join("vmlinuz"))?;
+    fs::write(folder.join("release"), newest.trim_start_matches("linux-image-"))?;
     fs::remove_dir_all(unpacked)?;
     Ok(())
 }
@@ -316,6 +359,16 @@ mod tests {
         ];
         assert_eq!(newest_cloud(names.into_iter()), Some("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(newest_cloud(["linux-image-6.1.0-58-amd64"].into_iter()), None);
+    }
+
+    #[test]
+    fn headers_are_in_three_packages() {
+        let said = "linux-headers-6.1.0-56-cloud-amd64\n  Depends: linux-headers-6.1.0-56-common\n  \
+                    Depends: linux-kbuild-6.1\n  Depends: linux-compiler-gcc-12-x86\n";
+        assert_eq!(
+            parts_of_headers(said).collect::<Vec<_>>(),
+            ["linux-headers-6.1.0-56-common", "linux-kbuild-6.1"]
+        );
     }
 
     #[test]

@@ -15,6 +15,10 @@ use std::time::Duration;
 pub(super) const MARK: &str = "@vm ";
 /// Where everything is that does not belong to a Linux machine.
 pub(super) const LAB: &str = "/lab";
+/// A module with meters whose truth is known, where it could be built for this kernel.
+pub(super) const MODULE: &str = "fakerapl.ko";
+/// The test of them.
+const METERS: &str = "rapl::both_ways_to_the_registers_agree_with_their_truth";
 /// The step whose output is a line `PROGRAM COUNT` for each program that was loaded, or several.
 pub(super) const VERIFIER: &str = "verifier";
 /// How the name of a step begins that is a test.
@@ -87,6 +91,18 @@ fn report() -> Result<()> {
     for rung in if books { ["hook", "books"].iter() } else { ["hook"].iter() } {
         let args = ["run", "--no-store", "--accounting", rung, "--", "true"];
         step(&mut to, &format!("carbon run --accounting {rung}"), "carbon", &args)?;
+    }
+    // Up to here the powercap class was there and empty.
+    let module = format!("{LAB}/{MODULE}");
+    if Path::new(&module).exists() && METERS.contains(only.trim()) {
+        cmd("insmod").arg(module).dir(Path::new("/")).read().context("cannot load the module")?;
+        let name = format!("{TEST}{}", METERS.trim_start_matches("rapl::"));
+        step(&mut to, &name, "tests", &[METERS, "--exact", "--show-output"])?;
+        step(&mut to, "carbon doctor with meters", "carbon", &["doctor"])?;
+        for meter in ["powercap", "perf"] {
+            let args = ["run", "--no-store", "--meter", meter, "--", "true"];
+            step(&mut to, &format!("carbon run --meter {meter}"), "carbon", &args)?;
+        }
     }
     let counts = fs::read_to_string(COUNTS).unwrap_or_default();
     writeln!(to, "{MARK}step {VERIFIER}\n{counts}\n{MARK}end 0 0\n{MARK}done")?;

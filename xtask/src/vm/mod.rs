@@ -8,6 +8,7 @@ mod boot;
 mod cpio;
 mod debian;
 mod guest;
+mod module;
 mod payload;
 mod verifier;
 
@@ -56,9 +57,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let initrd = payload::build(&tools, options.only.as_deref())?;
     let mut table = if options.update { Table::read().unwrap_or_default() } else { Table::read()? };
     let (mut summary, mut failures) = (Vec::new(), Vec::new());
+    let (mut modules, mut reasons) = (0, Vec::new());
     for kernel in &kernels {
         let booted = Stopwatch::start();
-        let report = match boot::boot(&tools, kernel, &initrd) {
+        let module = module::build(kernel).and_then(|module| module::add(&initrd, kernel, &module));
+        let initrd = match &module {
+            Ok(with_module) => {
+                modules += 1;
+                with_module
+            }
+            Err(error) => {
+                reasons.push(format!("{}: its meters are not tested: {error:#}", kernel.name));
+                &initrd
+            }
+        };
+        let report = match boot::boot(&tools, kernel, initrd) {
             Ok(report) => report,
             Err(error) => {
                 failures.push(format!("{error:#}"));
@@ -76,6 +89,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         summary.push(verdict.line(&report, booted.elapsed().as_secs_f64()));
         summary.extend(verdict.tally.skipped.iter().map(|line| format!("  {line}")));
         failures.extend(verdict.failures.into_iter().map(|what| format!("{}: {what}", kernel.name)));
+    }
+    summary.extend(reasons.iter().map(|reason| format!("  {reason}")));
+    if modules == 0 {
+        failures.extend(reasons);
     }
     if options.update {
         table.write()?;
@@ -111,8 +128,8 @@ fn fetch(names: &[&str]) -> Result<()> {
 
 /// What is not there and cannot be fetched.
 fn missing() -> Option<String> {
-    let tool = ["cc", "strip", "ldd"].into_iter().find(|tool| find(tool).is_none());
-    tool.map(|tool| format!("no {tool} (Debian: gcc, libc6-dev, binutils)")).or_else(debian::lacks)
+    let tool = ["cc", "make", "strip", "ldd"].into_iter().find(|tool| find(tool).is_none());
+    tool.map(|tool| format!("no {tool} (Debian: gcc, libc6-dev, make, binutils)")).or_else(debian::lacks)
 }
 
 const FAILED: &str = "FAILED";

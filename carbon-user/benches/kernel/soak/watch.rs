@@ -1,8 +1,9 @@
 //! What the soak looks at: a way of accounting against the kernel's own figures, and what a process holds.
 
-use super::super::{cpu_time, kernel_memory};
+use super::super::cpu_time;
+use super::super::memory::{kernel_bytes, resident_kib};
 use super::Place;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use carbon_user::sched::{Accounting, Limits, Rung, open};
 use carbon_user::sysroot::SysRoot;
 use carbon_user::topology::Topology;
@@ -10,10 +11,15 @@ use carbon_user::units::CgroupId;
 use carbon_user::window::{Accounts, Class, SchedSnapshot, Usage};
 use std::collections::HashMap;
 use std::fs;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Allowed between a cgroup's time and cpu.stat's.
 const RELATIVE: f64 = 0.001;
+
+/// Looks at the descriptors of a process, and the time between two.
+const LOOKS: u32 = 5;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// One way of accounting from its beginning on.
 pub(crate) struct Watch {
@@ -188,13 +194,20 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn of(pid: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = line.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
         Ok(Self {
-            resident_kib: resident.context("no VmRSS: the process has ended")?,
-            kernel_kib: kernel_memory(pid)? / 1024,
-            descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
+            resident_kib: resident_kib(pid)?.into(),
+            kernel_kib: kernel_bytes(pid)? / 1024,
+            descriptors: descriptors(pid)?,
         })
     }
+}
+
+/// The least of several looks: a file that is being read at one of them is not held.
+fn descriptors(pid: u32) -> Result<u64> {
+    let mut least = u64::MAX;
+    for _ in 0..LOOKS {
+        least = least.min(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64);
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(least)
 }

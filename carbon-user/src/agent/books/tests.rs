@@ -92,7 +92,7 @@ proptest! {
             }
             before = now;
             if number % 3 == 0 {
-                let Some(flush) = books.take_minute(number.to_string(), 0) else { continue };
+                let Some(flush) = books.take_minute(number.to_string(), 0, |_| None) else { continue };
                 for balance in &flush.balances {
                     let own = || flush.rows.iter().filter(|row| row.domain == balance.domain);
                     let dynamic = own().filter(|row| row.kind == EnergyKind::Dynamic);
@@ -105,7 +105,7 @@ proptest! {
                 }
             }
         }
-        written += books.take_minute("last".into(), 0).map_or(0, |flush| flush.balances.iter().map(|row| row.metered.0).sum());
+        written += books.take_minute("last".into(), 0, |_| None).map_or(0, |flush| flush.balances.iter().map(|row| row.metered.0).sum());
         prop_assert_eq!(written, metered);
         let published = books.published();
         let all = published.workloads.iter().chain([&published.other, &published.ended]).map(energy);
@@ -139,4 +139,36 @@ fn an_ended_workload_stays_for_two_scrapes_and_is_then_summed() {
     let gone = add(301, &[(6, SECOND)]);
     assert!(gone.workloads.iter().all(|totals| totals.who.identity != "/w5"));
     assert_eq!(energy(&gone.ended), own);
+}
+
+#[test]
+fn names_that_are_known_by_the_end_are_in_the_whole_minute() {
+    let pod = "/kubepods.slice/kubepods-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
+    let mut books = books(10);
+    let mut state = State::default();
+    let attributed =
+        attribute(&window(1, &[5_000_000], &[(7, SECOND / 2)]), &mut state, StaticPolicy::Separate);
+    books.add(&attributed, SECOND, |key| who(key, Some(pod)));
+    let names = |of: &Who| {
+        assert_eq!(of.identity, pod);
+        let text = |text: &str| Some(text.to_owned());
+        Some(Names { namespace: text("shop"), pod: text("web-1"), container: text("nginx") })
+    };
+    let flush = books.take_minute("one".into(), 0, names).unwrap();
+    let row = flush.rows.iter().find(|row| row.workload.identity == pod).unwrap();
+    let of = |text: &Option<String>| text.clone().unwrap();
+    let workload = &row.workload;
+    assert_eq!(
+        [of(&workload.namespace), of(&workload.pod), of(&workload.container)],
+        ["shop", "web-1", "nginx"]
+    );
+    assert!(!workload.ids);
+    // A minute in which nobody answers has the ids of the path, marked as such.
+    let attributed =
+        attribute(&window(2, &[5_000_000], &[(7, SECOND / 2)]), &mut state, StaticPolicy::Separate);
+    books.add(&attributed, 2 * SECOND, |key| who(key, Some(pod)));
+    let flush = books.take_minute("two".into(), 60, |_| None).unwrap();
+    let row = flush.rows.iter().find(|row| row.workload.identity == pod).unwrap();
+    assert!(row.workload.ids && row.workload.namespace.is_none());
+    assert!(of(&row.workload.container).starts_with("0123456789ab"));
 }

@@ -106,6 +106,7 @@ impl Bank {
         let slots = bank.slots.assign(0.0, learned.workloads.iter().copied()).len();
         for _ in 0..slots {
             bank.together.grow();
+            bank.hints.grow();
         }
         bank.now.slots = vec![0.0; slots];
         let corrected = learned.evidence.corrected(bank.prior);

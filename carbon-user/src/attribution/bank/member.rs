@@ -8,6 +8,7 @@
 //! `mu` (watts per CPU) is common to all workloads and `d` is a workload's own deviation, so that the member without
 //! `d` is CPU time. What is common multiplies (`F`): it changes what a CPU-second costs now and leaves shares alone.
 
+use super::hints::Expected;
 use super::kinds::{Kind, Shape};
 use super::packed::{Packed, dot};
 
@@ -189,6 +190,25 @@ impl Member {
             *own = 0.0;
             self.covariance.reset(COMMON + slot, self.own_variance());
         }
+    }
+
+    /// What is believed of a slot's workload; `None` where workloads do not differ.
+    pub(super) fn own(&self, slot: usize) -> Option<Expected> {
+        let deviation = self.state.get(COMMON + slot).copied()?;
+        Some(Expected { deviation, variance: self.covariance.get(COMMON + slot, COMMON + slot) })
+    }
+
+    /// A slot's workload is new, and this is believed of it.
+    pub(super) fn expect(&mut self, slot: usize, expected: Expected) {
+        if let Some(own) = self.state.get_mut(COMMON + slot) {
+            *own = expected.deviation;
+            self.covariance.reset(COMMON + slot, expected.variance);
+        }
+    }
+
+    /// Watts per CPU of a workload that deviates by nothing.
+    pub(super) fn common_watts(&self) -> f64 {
+        self.at(MU)
     }
 
     /// Learns from a window.

@@ -15,6 +15,7 @@ mod alignment;
 mod calibrate;
 mod evidence;
 mod experiments;
+mod hints;
 mod insight;
 mod kinds;
 mod learned;
@@ -38,7 +39,9 @@ pub use warm_up::WARM_UP_WINDOWS;
 
 use crate::units::Watts;
 use crate::window::WorkloadKey;
+use crate::window::counts::COUNTERS_MAX;
 use alignment::Alignment;
+use hints::Hints;
 use member::{Look, Member, P0, Prior};
 use slots::{Change, Slots};
 use split::{Row, Span};
@@ -74,6 +77,8 @@ pub struct Observation<'a> {
     pub wake_ratio: Option<f64>,
     /// CPU seconds of each workload that ran on the package.
     pub rows: &'a [(WorkloadKey, f64)],
+    /// Events of each row, in the order of the window's counters; empty where none are counted.
+    pub events: &'a [[u64; COUNTERS_MAX]],
 }
 
 /// What a bank believes of static power.
@@ -122,6 +127,7 @@ pub struct Bank {
     mean_change: f64,
     wake_min: f64,
     together: Together,
+    hints: Hints,
     /// This window and the one before.
     now: Use,
     before: Use,
@@ -159,6 +165,7 @@ impl Bank {
             mean_change: 0.0,
             wake_min: 1.0,
             together: Together::default(),
+            hints: Hints::default(),
             now: Use::default(),
             before: Use::default(),
             rows: Vec::new(),
@@ -207,11 +214,13 @@ impl Bank {
 
     /// CPUs used by each workload, and slots for the new ones.
     fn take_rows(&mut self, seen: &Observation<'_>) {
+        let mut new = Vec::new();
         for change in self.slots.assign(seen.seconds, seen.rows.iter().map(|(key, _)| *key)) {
             match change {
                 Change::Added => {
                     self.members.iter_mut().for_each(Member::grow);
                     self.together.grow();
+                    new.push(self.hints.grow());
                     if let Some(alignment) = &mut self.alignment {
                         alignment.grow();
                     }
@@ -219,6 +228,8 @@ impl Bank {
                 Change::Given(slot) => {
                     self.members.iter_mut().for_each(|member| member.reset(slot));
                     self.together.reset(slot);
+                    self.hints.reset(slot);
+                    new.push(slot);
                     if let Some(alignment) = &mut self.alignment {
                         alignment.reset(slot);
                     }
@@ -231,6 +242,7 @@ impl Bank {
                 }
             }
         }
+        self.take_hints(seen, &new);
         let rows: Vec<_> = seen.rows.iter().map(|(key, cpu_s)| (*key, cpu_s / seen.seconds)).collect();
         let mut slots = vec![0.0; self.slots.len()];
         for (key, used) in &rows {
@@ -244,6 +256,27 @@ impl Bank {
         let wake = seen.wake_ratio.unwrap_or_else(apart).clamp(0.0, 1.0);
         self.wake_min = self.wake_min.min(wake);
         self.before = std::mem::replace(&mut self.now, Use { slots, busy, wake, rows });
+    }
+
+    /// What was counted of each, and what that says of the new ones.
+    fn take_hints(&mut self, seen: &Observation<'_>, new: &[usize]) {
+        if seen.events.is_empty() {
+            return;
+        }
+        self.hints.forget(seen.seconds);
+        for ((key, cpu_s), events) in seen.rows.iter().zip(seen.events) {
+            if let Some(slot) = self.slots.of(*key) {
+                #[expect(clippy::cast_precision_loss, reason = "events of a window in a ratio")]
+                self.hints.add(slot, *cpu_s, events.map(|count| count as f64));
+            }
+        }
+        for member in &mut self.members {
+            for slot in new {
+                if let Some(expected) = self.hints.expect(*slot, member) {
+                    member.expect(*slot, expected);
+                }
+            }
+        }
     }
 
     /// Makes the members, and all their scores zero.
@@ -415,6 +448,7 @@ impl Bank {
             + self.alignment.as_ref().map_or(0, Alignment::bytes)
             + self.slots.bytes()
             + self.together.bytes()
+            + self.hints.bytes()
             + self.experiments.bytes()
             + (self.now.rows.capacity() + self.before.rows.capacity()) * size_of::<(WorkloadKey, f64)>()
             + self.rows.capacity() * size_of::<Row>()

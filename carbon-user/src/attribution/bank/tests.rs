@@ -36,7 +36,7 @@ fn joules_of(rows: &[(WorkloadKey, f64)], seconds: f64) -> f64 {
 }
 
 fn observe(bank: &mut Bank, seconds: f64, joules: f64, rows: &[(WorkloadKey, f64)]) -> Option<StaticPower> {
-    bank.observe(&Observation { seconds, joules, wake_ratio: None, rows })
+    bank.observe(&Observation { seconds, joules, wake_ratio: None, rows, events: &[] })
 }
 
 #[test]
@@ -398,4 +398,54 @@ proptest! {
             }
         }
     }
+}
+
+/// Watts that are spread over a factor of four, and instructions of which they are made (or not).
+fn counted_node(bank: &mut Bank, count: impl Fn(f64) -> Option<f64>) -> f64 {
+    const NEW: u32 = 5;
+    let watts = |id: u32| 4.0 + 12.0 * noise(id + 77);
+    let (mut error, mut truth) = (0.0, 0.0);
+    for second in 0..400_u32 {
+        // Twelve that go on and off, and five that begin and end together, always others.
+        let mut ids: Vec<u32> = (0..12).filter(|id| (second / (11 + 3 * id)).is_multiple_of(2)).collect();
+        ids.extend((0..NEW).map(|id| 1_000 + second / 10 * 5 + id));
+        let rows: Vec<_> =
+            ids.iter().map(|id| (key(u64::from(*id)), 0.2 + 0.2 * noise(second * 64 + id))).collect();
+        let joules: f64 =
+            15.0 + ids.iter().zip(&rows).map(|(id, (_, cpu_s))| watts(*id) * cpu_s).sum::<f64>();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let events: Vec<_> = ids
+            .iter()
+            .zip(&rows)
+            .filter_map(|(id, (_, cpu_s))| Some([(1e9 * count(watts(*id))? * cpu_s) as u64, 0, 0]))
+            .collect();
+        let joules = joules * (0.995 + 0.01 * noise(second));
+        let power = bank.observe(&Observation {
+            seconds: 1.0,
+            joules,
+            wake_ratio: None,
+            rows: &rows,
+            events: &events,
+        });
+        let Some(power) = power.filter(|_| second >= 200) else { continue };
+        let (splits, _) = bank.split(joules - power.now.0);
+        let new = ids.iter().zip(&rows).zip(&splits).filter(|((id, _), _)| **id >= 1_000);
+        for ((id, (_, cpu_s)), split) in new {
+            error += (split.share_ratio * (joules - power.now.0) - watts(*id) * cpu_s).abs();
+            truth += watts(*id) * cpu_s;
+        }
+    }
+    error / truth
+}
+
+#[test]
+fn counted_events_tell_the_watts_of_who_is_new() {
+    let without = counted_node(&mut bank(64), |_| None);
+    let with = counted_node(&mut bank(64), |watts| Some(0.2 * watts));
+    let unrelated = counted_node(&mut bank(64), |watts| Some(1.0 + (watts * 1e4).sin()));
+    println!(
+        "error of short-lived workloads: {without:.4} without, {with:.4} with, {unrelated:.4} with unrelated events"
+    );
+    assert!(with < 0.6 * without, "{with} with events, {without} without");
+    assert!(unrelated < without + 0.01, "{unrelated} with events that say nothing, {without} without");
 }

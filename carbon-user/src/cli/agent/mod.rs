@@ -3,7 +3,13 @@
 //! One thread closes windows and waits for nothing but the next; what it publishes is replaced in one step, and minutes are
 //! handed to a thread that writes them.
 
+mod clients;
 mod names;
+mod pages;
+pub mod privileges;
+mod records;
+mod share_tree;
+mod sharing;
 mod writer;
 
 use super::engine::{NodeMeter, Past};
@@ -11,16 +17,24 @@ use super::error::CliError;
 use super::on_this_thread;
 use super::options::AgentOptions;
 use super::top::{after, handle};
-use crate::agent::Published;
 use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
+use crate::agent::runs::kept;
+use crate::agent::{Published, Who};
+use crate::api;
 use crate::clock;
 use crate::ledger::Ledger;
+use crate::meters;
+use crate::metrics::otlp::Pusher;
 use crate::metrics::server::Limits;
-use crate::metrics::{Feed, Server};
+use crate::metrics::{Feed, Listen, Server};
 use arc_swap::ArcSwap;
+use clients::Clients;
 use names::Naming;
 use sd_notify::NotifyState;
+use sharing::Sharing;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
@@ -38,20 +52,35 @@ async fn run(options: AgentOptions) -> Result<(), CliError> {
     let (Some(interrupt), Some(terminate)) = (ends.next(), ends.next()) else { return Ok(()) };
     let (mut interrupt, mut terminate) = (interrupt?, terminate?);
     let mut hang_up = handle(SignalKind::hangup())?;
+    privileges::reduce(options.capabilities);
     let mut agent = Agent::open(options)?;
-    let _server = agent.serve();
+    let server = agent.serve();
+    agent.pusher = agent.push();
+    agent.listen();
+    // After all threads were started, which begin with the priority of who starts them.
+    meters::hurry(&"the window loop");
     tell(&[NotifyState::Ready, NotifyState::Status("measuring")]);
     let mut next = Instant::now() + agent.options.measuring.interval;
+    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    let mut ping = Instant::now();
     loop {
+        let due = agent.clients.due();
         tokio::select! {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => agent.reload(),
+            _ = hang_up.recv() => agent.reload(server.as_ref()),
             () = sleep_until(next) => {
-                agent.tick();
-                next = after(next, agent.options.measuring.interval);
+                let window = agent.tick();
+                next = after(next, window);
             }
+            // The loop is alive, however wide windows are by now.
+            () = sleep_until(ping), if watchdog.is_some() => {
+                tell(&[NotifyState::Watchdog]);
+                ping = Instant::now() + watchdog.unwrap_or_default();
+            }
+            event = agent.clients.next() => agent.event(event),
+            () = sleep_until(due.unwrap_or(next)), if due.is_some() => agent.due(),
         }
     }
     tell(&[NotifyState::Stopping]);
@@ -74,6 +103,10 @@ struct Agent {
     writer: Writer,
     published: Arc<ArcSwap<Published>>,
     naming: Naming,
+    clients: Clients,
+    sharing: Option<Sharing>,
+    boot_id: String,
+    pusher: Option<Pusher>,
     /// When the minute that is not written began: Unix time in seconds, and the monotonic clock.
     begun: (i64, u64),
     failing: bool,
@@ -82,22 +115,29 @@ struct Agent {
 impl Agent {
     fn open(options: AgentOptions) -> Result<Self, CliError> {
         let boot_id = options.measuring.root.read_proc("sys/kernel/random/boot_id").unwrap_or_default();
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let before = Before::read(&options, &boot_id, &name);
+        let before = Before::read(&options, &boot_id, &options.node);
+        let start =
+            |folder: &PathBuf| Sharing::start(folder, options.measuring.interval, before.sums.as_ref());
+        let sharing = options.share_with_vms.as_ref().map(start).transpose()?;
         let node = NodeMeter::open(&options, before.past.as_ref(), before.sums)?;
         for note in node.notes() {
             log::info!("{note}");
         }
         let written = before.past.map(|past| past.edge);
         let location = options.chosen.location.clone();
-        let writer = Writer::start(location, options.resume.clone(), boot_id, written)?;
+        let writer = Writer::start(location, options.resume.clone(), boot_id.clone(), written)?;
         let naming = Naming::start(options.metadata.clone(), &options.measuring.root);
+        let window = options.measuring.interval;
         let mut agent = Self {
             options,
             node,
             writer,
             published: Arc::new(ArcSwap::from_pointee(Published::default())),
             naming,
+            clients: Clients::none(window),
+            sharing,
+            boot_id,
+            pusher: None,
             begun: (clock::wall().as_second(), clock::monotonic_ns()),
             failing: false,
         };
@@ -105,6 +145,7 @@ impl Agent {
             log::warn!("{lost}");
             agent.node.also().unrecovered = Some(lost);
         }
+        agent.resume_runs();
         // What was recovered is written at once, and a kill from here on is recovered from here.
         agent.flush();
         agent.publish();
@@ -112,14 +153,88 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Listens for clients on this machine.
+    fn listen(&mut self) {
+        let Some(listen) = self.options.socket.clone() else { return };
+        let (published, root) = (Arc::clone(&self.published), self.options.measuring.root.clone());
+        self.clients.listen(&listen, |limits| api::server::Server::start(&listen, published, root, limits));
+    }
+
+    /// Goes on with the runs that an agent before had open.
+    fn resume_runs(&mut self) {
+        let Some(path) = self.options.resume.as_deref().map(kept::path) else { return };
+        match kept::load(&path) {
+            Ok(runs) if runs.runs.is_empty() => {}
+            Ok(runs) => {
+                let resumed = self.node.resume_runs(&runs, &self.boot_id);
+                log::info!("{resumed} of {} runs that were open go on", runs.runs.len());
+            }
+            Err(error) => {
+                log::warn!("runs that were open do not go on: cannot use {}: {error}", path.display());
+            }
+        }
+    }
+
+    /// Something that a client wants. A run begins with a window of its own, where that is not too much.
+    fn event(&mut self, event: api::Event) {
+        let starts = matches!(&event, api::Event::Asked { asked: api::Asked::Start(_), .. });
+        if starts && self.clients.may_end_window() {
+            self.tick();
+        }
+        self.clients.take(event, &mut self.node);
+        self.write_runs();
+    }
+
+    /// A window that a client waits for.
+    fn due(&mut self) {
+        if self.clients.prepare(&mut self.node) {
+            self.tick();
+        }
+    }
+
+    /// Hands records of runs over. Where the thread has no room, they wait.
+    fn write_runs(&mut self) {
+        if self.clients.has_records() && self.writer.has_room() {
+            let runs = self.clients.take_records();
+            let open = Some(self.node.kept_runs(&self.boot_id, false));
+            self.writer.offer(Job { flush: None, edge: None, sums: None, runs, open });
+        }
+    }
+
+    /// What is shown of this agent.
+    fn feed(&self) -> Feed {
+        Feed {
+            published: Arc::clone(&self.published),
+            names: Arc::clone(&self.naming.names),
+            aliases: self.options.metric_aliases.clone(),
+        }
+    }
+
+    /// Starts pushing the metrics. Without it the agent measures on: that is said.
+    fn push(&self) -> Option<Pusher> {
+        let options = self.options.otlp.clone()?;
+        let url = options.url.clone();
+        let pusher = Pusher::start(options, self.feed());
+        match &pusher {
+            Ok(_) => log::info!("metrics are pushed to {url}"),
+            Err(error) => log::error!("metrics are not pushed: {error}"),
+        }
+        pusher.ok()
+    }
+
     /// Starts the server of the metrics. Without it the agent measures on: that is said.
     fn serve(&self) -> Option<Server> {
         let listen = self.options.listen.clone()?;
-        let feed = Feed { published: Arc::clone(&self.published), names: Arc::clone(&self.naming.names) };
         let limits = Limits { series: self.options.metrics_series, ..Limits::default() };
-        match Server::start(listen, feed, limits) {
+        let feed = self.feed();
+        let pages = pages::routes(&self.options, &listen, &feed, self.node.name());
+        match Server::start_with(listen, feed, limits, pages) {
             Ok(server) => {
-                log::info!("metrics are served on http://{}/metrics", server.address());
+                let scheme = if server.is_encrypted() { "https" } else { "http" };
+                log::info!("metrics are served on {scheme}://{}/metrics", server.address());
+                if self.options.dashboard {
+                    log::info!("the dashboard is at {scheme}://{}/", server.address());
+                }
                 Some(server)
             }
             Err(error) => {
@@ -129,16 +244,25 @@ impl Agent {
         }
     }
 
-    fn tick(&mut self) {
-        match self.node.tick() {
-            Ok(()) => self.failing = false,
+    /// Closes a window, and gives how long the next one is to be.
+    fn tick(&mut self) -> Duration {
+        self.clients.prepare(&mut self.node);
+        let window = match self.node.tick() {
+            Ok(window) => {
+                self.failing = false;
+                self.clients.window_ended(&mut self.node);
+                self.write_runs();
+                window
+            }
             Err(error) => {
+                self.clients.window_failed();
                 // The next window has its time.
                 if !std::mem::replace(&mut self.failing, true) {
                     log::warn!("{}", error.message());
                 }
+                self.options.measuring.interval
             }
-        }
+        };
         let (unix_s, begun_ns) = self.begun;
         let another = clock::wall().as_second().div_euclid(MINUTE_S) != unix_s.div_euclid(MINUTE_S);
         let since_ns = clock::monotonic_ns().saturating_sub(begun_ns);
@@ -146,9 +270,7 @@ impl Agent {
             self.flush();
         }
         self.publish();
-        if sd_notify::watchdog_enabled().is_some() {
-            tell(&[NotifyState::Watchdog]);
-        }
+        window
     }
 
     /// Hands the minute over. Where the thread has no room, the minute goes on.
@@ -163,29 +285,41 @@ impl Agent {
     fn job(&mut self, sums: Option<Sums>) -> Job {
         let start_s = self.begun.0.div_euclid(MINUTE_S).saturating_mul(MINUTE_S);
         self.begun = (clock::wall().as_second(), clock::monotonic_ns());
-        let (flush, edge) = self.node.take_minute(Uuid::now_v7().to_string(), start_s);
-        Job { flush, edge, sums }
+        let names = |who: &Who| self.naming.of(who);
+        let (flush, edge) = self.node.take_minute(Uuid::now_v7().to_string(), start_s, names);
+        let open = Some(self.node.kept_runs(&self.boot_id, false));
+        Job { flush, edge: Some(edge), sums, runs: self.clients.take_records(), open }
     }
 
     fn publish(&mut self) {
         let progress = self.writer.progress();
+        let pushes = self.pusher.as_ref().map(Pusher::pushes);
         let also = self.node.also();
         also.flushes = progress.flushes;
         also.flushes_waiting = progress.waiting;
         also.flushes_merged = progress.merged;
+        also.pushes = pushes;
         also.ledger_error.clone_from(&progress.error);
         let published = Arc::new(self.node.published());
         self.naming.look(&published);
+        if let Some(sharing) = &mut self.sharing {
+            sharing.look(&published, clock::monotonic_ns());
+        }
         self.published.store(published);
     }
 
     /// Takes up a changed file. What is wrong with it is told, and everything stays as it was.
-    fn reload(&mut self) {
+    fn reload(&mut self, server: Option<&Server>) {
         let begun_us = clock::monotonic_ns() / 1_000;
         let begun_us = i128::from(begun_us);
         tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(begun_us)]);
         match self.options.again() {
-            Ok(new) => self.take_up(&new),
+            Ok(new) => {
+                if let Some(server) = server {
+                    server.renew(new.listen.as_ref().and_then(Listen::tls));
+                }
+                self.take_up(&new);
+            }
             Err(error) => log::error!("not reloaded, everything stays as it was: {}", error.message()),
         }
         tell(&[NotifyState::Ready]);
@@ -204,8 +338,16 @@ impl Agent {
             || old.resume != new.resume
             || old.series_max != new.series_max
             || old.listen != new.listen
+            || old.dashboard != new.dashboard
+            || old.socket != new.socket
+            || old.capabilities != new.capabilities
             || old.metadata != new.metadata
-            || old.metrics_series != new.metrics_series;
+            || old.share_with_vms != new.share_with_vms
+            || (old.max_overhead_ratio - new.max_overhead_ratio).abs() > f64::EPSILON
+            || old.metrics_series != new.metrics_series
+            || old.metric_aliases != new.metric_aliases
+            || old.otlp != new.otlp
+            || old.node != new.node;
         if fixed {
             log::warn!("interval, flush, zone and pue are taken up; what else was changed needs a restart");
         }
@@ -232,9 +374,13 @@ impl Agent {
         if let Err(error) = self.node.tick() {
             log::warn!("{}", error.message());
         }
+        self.clients.finish(&mut self.node);
+        // They are recorded as ended, should no agent follow, and go on where one does.
+        let open = self.node.kept_runs(&self.boot_id, true);
+        self.clients.close(&mut self.node);
         let Published { domains, workloads, other, ended, .. } = self.node.published();
         let workloads = workloads.into_iter().chain([other, ended]).collect();
-        let job = self.job(Some(Sums { domains, workloads }));
+        let job = Job { open: Some(open), ..self.job(Some(Sums { domains, workloads })) };
         let progress = self.writer.finish(job);
         for note in self.node.close() {
             log::warn!("{note}");
@@ -246,6 +392,9 @@ impl Agent {
             );
         }
         self.publish();
+        if let Some(sharing) = &mut self.sharing {
+            sharing.finish(&self.published.load());
+        }
         log::info!("ended after {} windows, {} flushes", self.published.load().windows, progress.flushes);
     }
 }

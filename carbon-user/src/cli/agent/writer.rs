@@ -1,7 +1,9 @@
 //! Minutes on their way to the ledger, on a thread that may wait for a disk or a server.
 
+use super::records::{Records, RunRecord};
 use crate::agent::backlog::Backlog;
 use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
+use crate::agent::runs::kept::{self, KeptRuns};
 use crate::cli::background::Background;
 use crate::cli::error::CliError;
 use crate::ledger::rows::Flush;
@@ -17,9 +19,14 @@ const ROOM: u64 = 4;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) flush: Option<Flush>,
-    pub(super) edge: EdgeMarks,
+    /// Where there is a minute.
+    pub(super) edge: Option<EdgeMarks>,
     /// At the end.
     pub(super) sums: Option<Sums>,
+    /// Runs of clients.
+    pub(super) runs: Vec<RunRecord>,
+    /// Those that are open now.
+    pub(super) open: Option<KeptRuns>,
 }
 
 /// How far the thread has come.
@@ -39,6 +46,9 @@ struct Work {
     resume: Option<PathBuf>,
     boot_id: String,
     backlog: Backlog,
+    runs: Records,
+    /// Whether open runs could not be kept the last time.
+    runs_unkept: bool,
     /// The end of what is known to be written.
     written: Option<EdgeMarks>,
     progress: Progress,
@@ -67,6 +77,8 @@ impl Writer {
             resume,
             boot_id,
             backlog: Backlog::default(),
+            runs: Records::default(),
+            runs_unkept: false,
             written,
             progress: Progress::default(),
             shown: Arc::clone(&shown),
@@ -108,7 +120,44 @@ impl Writer {
 
 impl Work {
     fn job(&mut self, job: Job) {
-        let Job { flush, mut edge, sums } = job;
+        let Job { flush, edge, sums, runs, open } = job;
+        if let Some(open) = open {
+            self.keep_runs(&open);
+        }
+        if self.location.is_some() {
+            self.runs.add(runs);
+        }
+        if let Some(edge) = edge {
+            self.minute(flush, edge, sums);
+        }
+        // A minute that waits has the reason already.
+        if let Err(error) = self.write_runs() {
+            log::warn!("records of runs wait to be written: {error}");
+        }
+        self.progress.jobs += 1;
+        self.shown.store(Arc::new(self.progress.clone()));
+    }
+
+    fn write_runs(&mut self) -> Result<(), LedgerError> {
+        let Some(location) = self.location.as_ref().filter(|_| !self.runs.is_empty()) else { return Ok(()) };
+        self.runs.write(&mut Ledger::open(location)?)
+    }
+
+    fn keep_runs(&mut self, open: &KeptRuns) {
+        let Some(resume) = &self.resume else { return };
+        let failed = kept::save(&kept::path(resume), open).err();
+        if let Some(error) = &failed
+            && !self.runs_unkept
+        {
+            log::warn!(
+                "runs would not go on after a restart: cannot write {}.runs: {error}",
+                resume.display()
+            );
+        }
+        self.runs_unkept = failed.is_some();
+    }
+
+    fn minute(&mut self, flush: Option<Flush>, mut edge: EdgeMarks, sums: Option<Sums>) {
         if let Some(flush) = flush.filter(|_| self.location.is_some()) {
             self.backlog.push(flush);
         }
@@ -136,10 +185,8 @@ impl Work {
                 self.progress.error = Some(error);
             }
         }
-        self.progress.jobs += 1;
         self.progress.waiting = self.backlog.len() as u64;
         self.progress.merged = self.backlog.merged();
-        self.shown.store(Arc::new(self.progress.clone()));
     }
 
     fn keep(&self, edges: Vec<EdgeMarks>, sums: Option<Sums>) {

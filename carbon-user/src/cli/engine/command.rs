@@ -3,7 +3,7 @@
 use super::{Engine, Wanted, cannot_account, json, style};
 use crate::cli::args::RunFormat;
 use crate::cli::error::CliError;
-use crate::cli::options::RunOptions;
+use crate::cli::options::{Measuring, RunOptions};
 use crate::cli::output::Layout;
 use crate::cli::process::{Attendant, BeforeExec, Ended};
 use crate::cli::run::RunMeasurement;
@@ -46,6 +46,19 @@ pub fn open_run(options: &RunOptions) -> Result<CommandMeter, CliError> {
         Engine::open(&options.measuring, wanted, |accounting| accounting.runs().open(run))?;
     engine.sampler.follow_run(run);
     Ok(CommandMeter { engine, run, enrolment: Some(enrolment), failed_windows: 0, report: None })
+}
+
+/// For `carbon run` whose agent has gone: the process `pid` and what descends from it, from here on.
+pub(in crate::cli) fn open_attached(options: &RunOptions, pid: u32) -> Result<CommandMeter, CliError> {
+    let run = run_id();
+    let measuring = Measuring { accounting: Some(Rung::Proc), ..options.measuring.clone() };
+    let wanted = Wanted { runs: true, ..Wanted::default() };
+    let (mut engine, ()) = Engine::open(&measuring, wanted, |accounting| {
+        accounting.runs().open(run)?;
+        accounting.runs().attach(run, pid)
+    })?;
+    engine.sampler.follow_run(run);
+    Ok(CommandMeter { engine, run, enrolment: None, failed_windows: 0, report: None })
 }
 
 /// Not that of any other run on this machine: two programs with the same id do not run at the same time.
@@ -93,7 +106,11 @@ impl RunMeasurement for CommandMeter {
     }
 
     fn report(&mut self, ended: &Ended, options: &RunOptions, layout: Layout) -> Result<String, CliError> {
-        self.settle();
+        settle(&mut self.engine, self.run);
+        if self.failed_windows > 0 {
+            let failed = self.failed_windows;
+            self.engine.notes.push(format!("{failed} windows could not be read and were joined to the next"));
+        }
         self.engine.window().map_err(cannot_account)?;
         let Self { engine, run, .. } = self;
         let duration = Duration::from_nanos(ended.end_ns.saturating_sub(ended.start_ns));
@@ -145,32 +162,30 @@ impl RunMeasurement for CommandMeter {
 }
 
 impl CommandMeter {
-    /// Waits a moment for the finals of the tasks that have ended; says so where they do not come.
-    fn settle(&mut self) {
-        let begun_ns = clock::monotonic_ns();
-        loop {
-            match self.engine.sampler.accounting().runs().settled(self.run) {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => {
-                    log::warn!("{error}");
-                    break;
-                }
-            }
-            let waited = Duration::from_nanos(clock::monotonic_ns().saturating_sub(begun_ns));
-            if waited > SETTLING_MAX {
-                self.engine.notes.push(
-                    "the kernel did not tell the final CPU time of every task: some are counted up to a tick before \
-                     their end"
-                        .to_owned(),
-                );
-                break;
-            }
-            std::thread::sleep(SETTLING_STEP);
+    /// Says something in the report.
+    pub(in crate::cli) fn note(&mut self, note: String) {
+        self.engine.notes.push(note);
+    }
+}
+
+/// Waits a moment for the finals of a run's tasks that have ended; says so where they do not come.
+pub(super) fn settle(engine: &mut Engine, run: RunId) {
+    let begun_ns = clock::monotonic_ns();
+    loop {
+        match engine.sampler.accounting().runs().settled(run) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => return log::warn!("{error}"),
         }
-        if self.failed_windows > 0 {
-            let failed = self.failed_windows;
-            self.engine.notes.push(format!("{failed} windows could not be read and were joined to the next"));
+        let waited = Duration::from_nanos(clock::monotonic_ns().saturating_sub(begun_ns));
+        if waited > SETTLING_MAX {
+            engine.notes.push(
+                "the kernel did not tell the final CPU time of every task: some are counted up to a tick before \
+                 their end"
+                    .to_owned(),
+            );
+            return;
         }
+        std::thread::sleep(SETTLING_STEP);
     }
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How long doctor compares two meters of the same.
 const COMPARING: Duration = Duration::from_millis(1100);
 
+/// How often meters are read at most, to compare them: the longest comparison is over four seconds.
+const COMPARING_MOST: u32 = 8;
+
 /// For `carbon doctor`: what each rung and each meter says of this machine. Each rung is opened, and closed again.
 pub fn findings(root: &SysRoot) -> Findings {
     let topology = match Topology::read(root) {
@@ -38,17 +41,18 @@ pub fn findings(root: &SysRoot) -> Findings {
     Findings { rungs: rungs.into(), meters }
 }
 
-/// What the meters say of themselves, after two ways to the same counters have been compared, where there are two.
+/// What the meters say of themselves, after two ways to the same counters have been compared, where there are two, and the
+/// sum with the whole machine's, where there is a sensor of it.
 fn compared(mut meters: Meters) -> Vec<MeterFinding> {
-    if meters.compares() {
-        // More than twice only where a reading fails.
-        for pause in [Duration::ZERO, COMPARING, COMPARING, COMPARING] {
-            std::thread::sleep(pause);
-            meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] });
-            if meters.compared().is_some() {
-                break;
-            }
+    let is_done = |meters: &Meters| {
+        meters.compares() == meters.compared().is_some() && meters.sums() == meters.summed().is_some()
+    };
+    for number in 0..COMPARING_MOST {
+        if is_done(&meters) {
+            break;
         }
+        std::thread::sleep(if number == 0 { Duration::ZERO } else { COMPARING });
+        meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] });
     }
-    meters.findings().iter().chain(meters.compared()).cloned().collect()
+    meters.findings().iter().chain(meters.compared()).chain(meters.summed()).cloned().collect()
 }

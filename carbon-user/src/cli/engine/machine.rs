@@ -1,16 +1,20 @@
 //! The whole machine: what `carbon top` measures with.
 
+use super::governing::Governing;
 use super::{Engine, Wanted, cannot_account, json, style, unwritten};
-use crate::attribution::totals::Totals;
+use crate::attribution::totals::{Totals, WorkloadTotal};
+use crate::carbon;
 use crate::cli::args::Format;
 use crate::cli::error::CliError;
 use crate::cli::options::{Measuring, TopOptions};
 use crate::cli::output::Layout;
 use crate::cli::top::TopMeasurement;
+use crate::report::top::WorkloadRow;
 use crate::report::{csv, table};
-use crate::sampler::governor::{Action, Governor};
-use crate::sched;
 use crate::topology::Topology;
+use crate::tui::history::{Sum, Update};
+use crate::units::{CgroupId, Microjoules};
+use crate::window::{Class, WorkloadKey};
 use std::time::Duration;
 
 /// The whole machine.
@@ -20,11 +24,8 @@ pub struct Machine {
     /// Of the last window.
     last: Option<Totals>,
     limit: Option<usize>,
-    governor: Governor,
+    governing: Governing,
     measuring: Measuring,
-    topology: Topology,
-    /// Context switches of the machine when it was last looked.
-    switches: u64,
 }
 
 /// For `carbon top`.
@@ -41,50 +42,28 @@ pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
     if options.metadata {
         engine.naming = super::Naming::start(root);
     }
+    let (ratio, limits) = (options.max_overhead_ratio, engine.limits);
     Ok(Machine {
         engine,
         last: None,
         limit: options.limit,
-        governor: Governor::new(options.max_overhead_ratio, options.measuring.interval),
+        governing: Governing::new(ratio, &options.measuring, topology, limits),
         measuring: options.measuring.clone(),
-        topology,
-        switches: sched::context_switches(root),
     })
 }
 
 impl Machine {
     /// Acts where measuring costs too much, and says so.
     fn govern(&mut self, window: &Totals) {
-        let root = &self.measuring.root;
-        let now = sched::context_switches(root);
-        let switched = now.saturating_sub(std::mem::replace(&mut self.switches, now));
-        let rung = self.engine.sampler.rung();
-        let in_kernel_ns = switched.saturating_mul(rung.switch_cost_ns());
-        let cost = Duration::from_nanos(window.accounts().own_ns.saturating_add(in_kernel_ns));
-        let Some(action) = self.governor.observe(cost, window.duration(), self.topology.cpus_online()) else {
+        let own_ns = window.accounts().own_ns;
+        let sampler = &mut self.engine.sampler;
+        let Some(governed) = self.governing.govern(own_ns, window.duration(), &self.measuring, sampler)
+        else {
             return;
         };
-        let lower = rung.cheaper();
-        let said = match (action, lower) {
-            (Action::Fall, None) => return,
-            (Action::Fall, Some(lower)) => {
-                let opened = sched::open(lower, root, &self.topology, self.engine.limits);
-                let replaced = opened.and_then(|accounting| self.engine.replace_accounting(accounting));
-                if let Err(error) = replaced {
-                    log::warn!("{lower} does not work here: {error}; {rung} goes on");
-                    return;
-                }
-                format!("CPU time by {lower} instead of {rung} from here on")
-            }
-            (action, _) => action.to_string(),
-        };
-        let what = match action {
-            Action::Narrow(_) => "measuring is cheap again",
-            Action::Widen(_) | Action::Fall => "measuring cost more than --max-overhead",
-        };
-        log::warn!("{what}: {said}");
+        self.engine.attribute(governed.window.as_ref());
         // The last one alone: a live table runs for years.
-        self.engine.governed = Some(format!("{what}: {said}"));
+        self.engine.governed = Some(governed.said);
     }
 }
 
@@ -100,20 +79,34 @@ impl TopMeasurement for Machine {
             naming.look(&window, |cgroup| sampler.cgroup_path(cgroup));
         }
         self.last = Some(window);
-        Ok(self.governor.window())
+        Ok(self.governing.window())
     }
 
     fn close(&mut self) -> Vec<String> {
         self.engine.close()
     }
 
-    fn live(&self, layout: Layout) -> String {
-        let Some(last) = &self.last else { return "measuring the first window ...\n".to_owned() };
-        let top = self.engine.top(last);
-        // Below the rows: a header, what they sum to, and the notes.
-        let around = 6 + top.domains.len() + top.notes.len();
-        let fitting = layout.rows.map(|rows| usize::from(rows).saturating_sub(around).max(1));
-        table::top(&top, style(layout, self.limit.or(fitting)))
+    fn window(&self) -> Option<Update> {
+        let top = self.engine.top(self.last.as_ref()?);
+        let all = &self.engine.totals;
+        let sum = |energy: Microjoules| Sum {
+            energy_uj: energy.0,
+            grams: carbon::grams(energy, self.engine.pue, self.engine.intensity.g_per_kwh).0,
+        };
+        let of = |row: &WorkloadRow| {
+            let class = if row.kind == "kernel" { Class::KernelThreads } else { Class::Tasks };
+            let key = row.cgroup_id.map_or(WorkloadKey::OVERFLOW, |cgroup| WorkloadKey {
+                class,
+                ..WorkloadKey::cgroup(CgroupId(cgroup))
+            });
+            sum(all.of(key).map(WorkloadTotal::energy).unwrap_or_default())
+        };
+        Some(Update {
+            sums: top.workloads.iter().map(of).collect(),
+            sum: sum(all.domains().iter().map(|domain| domain.metered).sum()),
+            since_start_ns: u64::try_from(all.duration().as_nanos()).unwrap_or(u64::MAX),
+            top,
+        })
     }
 
     fn report(&self, format: Format, layout: Layout) -> Result<String, CliError> {

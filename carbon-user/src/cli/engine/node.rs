@@ -1,9 +1,12 @@
 //! This machine from now on: what `carbon agent` measures with.
 
+use super::governing::Governing;
 use super::{Engine, Wanted, cannot_account, intensity};
 use crate::agent::books::{Books, who};
+use crate::agent::minute::Names;
 use crate::agent::resume::{EdgeMarks, Sums};
-use crate::agent::{OwnCost, Published};
+use crate::agent::runs::RunBooks;
+use crate::agent::{Governed, OwnCost, Published, Who};
 use crate::attribution::attribute;
 use crate::cli::error::CliError;
 use crate::cli::options::{AgentOptions, Measuring};
@@ -11,12 +14,16 @@ use crate::clock;
 use crate::ledger::Factor;
 use crate::ledger::rows::Flush;
 use crate::resolver;
+use crate::sampler::governor::Action;
 use crate::sched::{self, CpuStat, Limits, SchedError};
 use crate::topology::Topology;
 use crate::units::{CpuNanos, Microjoules, Quality};
-use crate::window::{DomainWindow, Usage, Window};
+use crate::window::{DomainWindow, Usage, Window, WorkloadKey};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Processes of all runs of clients at one time: 1.5 MB.
+const MEMBERS_MAX: u32 = 16_384;
 
 /// Readings of another program of this boot, and the CPU time since then.
 #[derive(Clone, Debug)]
@@ -41,8 +48,12 @@ impl Past {
 /// The machine, and its books.
 #[derive(Debug)]
 pub(in crate::cli) struct NodeMeter {
-    engine: Engine,
-    books: Books,
+    pub(super) engine: Engine,
+    pub(super) books: Books,
+    /// Runs of clients.
+    pub(in crate::cli) runs: RunBooks,
+    /// How many groups of processes were made for them.
+    pub(super) groups: u64,
     /// For what a restart needs to know; nothing where there are no such files.
     files: Option<CpuStat>,
     /// The identity of this process's own cgroup.
@@ -51,6 +62,8 @@ pub(in crate::cli) struct NodeMeter {
     switches: (u64, u64),
     /// Dynamic energy and CPU time of the own cgroup at the start.
     own_before: (Microjoules, CpuNanos),
+    governing: Governing,
+    measuring: Measuring,
 }
 
 impl NodeMeter {
@@ -61,8 +74,10 @@ impl NodeMeter {
         sums: Option<Sums>,
     ) -> Result<Self, CliError> {
         let measuring = &options.measuring;
-        let wanted = Wanted { past, ..Wanted::default() };
+        let members = Some(MEMBERS_MAX);
+        let wanted = Wanted { past, runs: options.socket.is_some(), members, ..Wanted::default() };
         let (mut engine, ()) = Engine::open(measuring, wanted, |_| Ok(()))?;
+        engine.node.clone_from(&options.node);
         let root = &measuring.root;
         let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
         engine.keep(&topology, measuring)?;
@@ -74,10 +89,16 @@ impl NodeMeter {
         }
         let own = resolver::resolve(root, std::process::id()).ok().map(|resolved| resolved.path);
         let own_before = own.as_ref().and_then(|own| books.of(own)).unwrap_or_default();
+        let engine_limits = engine.limits;
+        books.also().factor = Some(Factor::new(engine.intensity.clone(), engine.pue));
         let mut node = Self {
             engine,
             books,
+            runs: RunBooks::default(),
+            groups: 0,
             files: CpuStat::open(root, &topology, limits).ok(),
+            governing: Governing::new(options.max_overhead_ratio, measuring, topology, engine_limits),
+            measuring: measuring.clone(),
             own,
             switches: (sched::context_switches(root), 0),
             own_before,
@@ -138,8 +159,8 @@ impl NodeMeter {
         log::info!("{recovered} of the {duration:.1?} in which no agent ran are recovered");
     }
 
-    /// Closes a window; its energy is in the books.
-    pub(in crate::cli) fn tick(&mut self) -> Result<(), CliError> {
+    /// Closes a window; its energy is in the books. Gives how long the next one is to be.
+    pub(in crate::cli) fn tick(&mut self) -> Result<Duration, CliError> {
         let window = match self.engine.sampler.edge() {
             Ok(window) => window,
             Err(error) => {
@@ -148,15 +169,46 @@ impl NodeMeter {
             }
         };
         self.engine.end = clock::wall();
-        let Some(window) = window else { return Ok(()) };
-        let attributed = attribute(&window, &mut self.engine.state, self.engine.policy);
+        let Some(window) = window else { return Ok(self.governing.window()) };
+        self.book(&window);
+        self.govern(&window);
         let Engine { sampler, keeper, state, .. } = &mut self.engine;
-        self.books.add(&attributed, clock::monotonic_ns(), |key| who(key, sampler.cgroup_path(key.cgroup)));
         if let Some(keeper) = keeper {
             keeper.tick(state, |cgroup| sampler.cgroup_path(cgroup));
         }
         self.describe();
-        Ok(())
+        Ok(self.governing.window())
+    }
+
+    fn book(&mut self, window: &Window) {
+        let attributed = attribute(window, &mut self.engine.state, self.engine.policy);
+        self.runs.add(&attributed);
+        let sampler = &self.engine.sampler;
+        // Runs are no workloads of their own there: what a cgroup's processes used is the cgroup's, whoever follows them.
+        self.books.add(&attributed, clock::monotonic_ns(), |key| {
+            who(WorkloadKey { run: None, ..key }, sampler.cgroup_path(key.cgroup))
+        });
+    }
+
+    /// Acts where measuring costs too much.
+    fn govern(&mut self, window: &Window) {
+        let own_ns = window.accounts.own_ns;
+        self.governing.holds_runs = self.runs.count(None) > 0;
+        let sampler = &mut self.engine.sampler;
+        let governed = self.governing.govern(own_ns, window.duration, &self.measuring, sampler);
+        if let Some(closed) = governed.as_ref().and_then(|governed| governed.window.as_ref()) {
+            self.book(closed);
+        }
+        let (limit_ratio, cost_ratio) = self.governing.ratios();
+        let target_ns = u64::try_from(self.governing.window().as_nanos()).unwrap_or(u64::MAX);
+        let now = &mut self.books.also().governed;
+        *now = Governed { target_ns, cost_ratio, limit_ratio, ..*now };
+        match governed.map(|governed| governed.action) {
+            Some(Action::Widen(_)) => now.widened += 1,
+            Some(Action::Narrow(_)) => now.narrowed += 1,
+            Some(Action::Fall) => now.fell += 1,
+            None => {}
+        }
     }
 
     /// What is published beside the sums.
@@ -207,8 +259,13 @@ impl NodeMeter {
         self.books.published()
     }
 
-    /// The energy since the last one, and the readings that it ends with.
-    pub(in crate::cli) fn take_minute(&mut self, name: String, start_s: i64) -> (Option<Flush>, EdgeMarks) {
+    /// The energy since the last one, and the readings that it ends with. `names` gives what is known of a workload.
+    pub(in crate::cli) fn take_minute(
+        &mut self,
+        name: String,
+        start_s: i64,
+        names: impl Fn(&Who) -> Option<Names>,
+    ) -> (Option<Flush>, EdgeMarks) {
         let counters = self.engine.sampler.marks().into_iter();
         let counters: Vec<_> =
             counters.filter_map(|(domain, mark)| Some((domain.kind, domain.device.clone(), mark?))).collect();
@@ -220,7 +277,7 @@ impl NodeMeter {
             counters,
             cgroups: self.files.as_mut().and_then(|files| files.totals().ok()).unwrap_or_default(),
         };
-        (self.books.take_minute(name, start_s), edge)
+        (self.books.take_minute(name, start_s, names), edge)
     }
 
     /// Takes up what may change while it measures: by which factor energy becomes grams. The minute must have been taken
@@ -228,7 +285,13 @@ impl NodeMeter {
     pub(in crate::cli) fn rate(&mut self, measuring: &Measuring) -> Result<(), CliError> {
         self.engine.intensity = intensity(measuring, &mut Vec::new())?;
         self.engine.pue = measuring.pue;
-        self.books.rate(Factor::new(self.engine.intensity.clone(), self.engine.pue));
+        if measuring.interval != self.measuring.interval {
+            self.governing.restart(measuring.interval);
+            self.measuring.interval = measuring.interval;
+        }
+        let factor = Factor::new(self.engine.intensity.clone(), self.engine.pue);
+        self.books.also().factor = Some(factor.clone());
+        self.books.rate(factor);
         Ok(())
     }
 

@@ -3,12 +3,14 @@
 //! A key of the file is the name of an option. What a file or the environment says is put behind the command line as the
 //! option itself, unless that option was given there: so that each value is checked in one place, wherever it is from.
 
-use super::{Measuring, check_duration, measuring, state_file};
-use crate::cli::args::{AgentArgs, Cli, Command, MetadataArg};
+use super::{Measuring, check_duration, check_name, check_overhead, measuring, state_file};
+use crate::api;
+use crate::cli::agent::privileges::Keep;
+use crate::cli::args::{AgentArgs, Cli, Command, DashboardArg, MetadataArg};
 use crate::cli::error::CliError;
 use crate::cli::store::Chosen;
 use crate::metadata::{self, Kubelet};
-use crate::metrics::{Listen, Token};
+use crate::metrics::{Aliases, Listen, Tls, Token, otlp};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use std::collections::BTreeMap;
@@ -22,10 +24,13 @@ const CONFIG_FILE: &str = "/etc/carbon/agent.toml";
 const BYTES_MAX: u64 = 1 << 20;
 const FLUSH_MIN: Duration = Duration::from_millis(500);
 const FLUSH_MAX: Duration = Duration::from_mins(1);
+const PUSH_MIN: Duration = Duration::from_secs(1);
+const PUSH_MAX: Duration = Duration::from_hours(1);
 const SERIES_MAX: usize = 100_000;
+const SOCKET_BYTES_MAX: usize = 100;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 34] = [
     "zone",
     "pue",
     "accounting",
@@ -38,14 +43,28 @@ const KEYS: [&str; 20] = [
     "interval",
     "store",
     "flush",
+    "max-overhead",
     "resume",
     "listen",
     "listen-token",
+    "socket",
+    "socket-mode",
+    "listen-cert",
+    "listen-key",
+    "dashboard",
+    "capabilities",
     "metrics-series",
+    "metric-aliases",
+    "otlp",
+    "otlp-interval",
+    "otlp-token",
+    "otlp-ca",
+    "node",
     "metadata",
     "kubelet",
     "kubelet-token",
     "kubelet-ca",
+    "share-with-vms",
 ];
 
 /// `carbon agent`, checked.
@@ -55,6 +74,8 @@ pub struct AgentOptions {
     pub measuring: Measuring,
     /// How often minutes are written.
     pub flush: Duration,
+    /// Share of all CPU time that measuring may cost.
+    pub max_overhead_ratio: f64,
     /// The ledger.
     pub(in crate::cli) chosen: Chosen,
     /// Where a restart goes on.
@@ -63,10 +84,24 @@ pub struct AgentOptions {
     pub series_max: usize,
     /// Where metrics are served.
     pub listen: Option<Listen>,
+    /// Whether the dashboard is served there too.
+    pub dashboard: bool,
+    /// Where clients on this machine ask.
+    pub socket: Option<api::server::Listen>,
+    /// What may be done while it runs.
+    pub capabilities: Keep,
     /// Workloads with series of their own there.
     pub metrics_series: usize,
+    /// Other tools whose names are used there too.
+    pub metric_aliases: Aliases,
+    /// Where metrics are pushed.
+    pub otlp: Option<otlp::Options>,
+    /// What this machine is called.
+    pub node: String,
     /// Who is asked for names of containers; `None` for nobody.
     pub metadata: Option<metadata::Options>,
+    /// Where virtual machines find their shares.
+    pub share_with_vms: Option<PathBuf>,
     /// The file that was read.
     pub config: Option<PathBuf>,
     /// The command line, to be read again with the file.
@@ -149,7 +184,7 @@ fn read(named: Option<PathBuf>) -> Result<Option<File>, CliError> {
 }
 
 /// Keys with their values and lines; or where it is wrong, as line and column, and why.
-fn values(text: &str) -> Result<Values, ((usize, usize), String)> {
+pub(super) fn values(text: &str) -> Result<Values, ((usize, usize), String)> {
     let table: BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>> =
         toml::from_str(text).map_err(|error| {
             (place(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
@@ -194,7 +229,25 @@ fn parse(arguments: &[OsString]) -> Result<AgentArgs, CliError> {
 
 fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Result<AgentOptions, CliError> {
     let metadata = checked_metadata(&args)?;
-    let AgentArgs { store, flush, resume, series, listen, listen_token, metrics_series, shared, .. } = args;
+    let socket = checked_socket(args.socket.as_deref(), &args.socket_mode)?;
+    let listen = checked_listen(&args.listen, args.listen_token.as_deref(), checked_tls(&args)?)?;
+    let capabilities = Keep::parse(&args.capabilities).map_err(|error| CliError::Argument {
+        option: "--capabilities",
+        value: args.capabilities.clone(),
+        reason: error.to_string(),
+        advice: "give auto, or see docs/security.md".into(),
+    })?;
+    let otlp = checked_otlp(&args)?;
+    let node = checked_node(args.node.as_deref())?;
+    let metric_aliases = Aliases::parse(&args.metric_aliases).map_err(|error| CliError::Argument {
+        option: "--metric-aliases",
+        value: args.metric_aliases.clone(),
+        reason: error.to_string(),
+        advice: "give kepler, scaphandre, or both with a comma between them".into(),
+    })?;
+    let AgentArgs {
+        store, flush, resume, series, metrics_series, share_with_vms, max_overhead, shared, ..
+    } = args;
     if let Some(path) = &shared.output {
         return Err(CliError::Argument {
             option: "--output",
@@ -218,12 +271,20 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
     Ok(AgentOptions {
         measuring,
         flush: check_duration("--flush", &flush, FLUSH_MIN, FLUSH_MAX)?,
+        max_overhead_ratio: check_overhead(&max_overhead)?,
         chosen: store.choose()?,
         resume: state_file(resume),
         series_max: series,
-        listen: checked_listen(&listen, listen_token.as_deref())?,
+        listen,
+        dashboard: args.dashboard == DashboardArg::On,
+        socket,
+        capabilities,
         metrics_series,
+        metric_aliases,
+        otlp,
+        node,
         metadata,
+        share_with_vms,
         config,
         arguments: arguments.to_vec(),
     })
@@ -258,8 +319,83 @@ fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Options>, CliEr
     Ok((!off).then(|| metadata::Options { kubelet, ..metadata::Options::usual() }))
 }
 
+/// Where metrics are pushed.
+fn checked_otlp(args: &AgentArgs) -> Result<Option<otlp::Options>, CliError> {
+    let interval = check_duration("--otlp-interval", &args.otlp_interval, PUSH_MIN, PUSH_MAX)?;
+    let Some(url) = args.otlp.as_deref().filter(|url| !["", "none"].contains(url)) else { return Ok(None) };
+    let wrong = |reason: &str, advice: &str| CliError::Argument {
+        option: "--otlp",
+        value: url.to_owned(),
+        reason: reason.into(),
+        advice: advice.into(),
+    };
+    let (encrypted, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => return Err(wrong("not a URL", "give one such as http://127.0.0.1:4318")),
+    };
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let here = ["localhost", "127.", "[::1]"].iter().any(|start| host.starts_with(start));
+    if args.otlp_token.is_some() && !encrypted && !here {
+        return Err(wrong("the token would be sent in the clear", "give an https URL, or no token"));
+    }
+    Ok(Some(otlp::Options {
+        url: url.to_owned(),
+        interval,
+        token_file: args.otlp_token.clone(),
+        ca_file: args.otlp_ca.clone(),
+        series: args.metrics_series,
+    }))
+}
+
+/// What the machine is called: as told, else its host name. That of a container is the container's.
+fn checked_node(name: Option<&str>) -> Result<String, CliError> {
+    match name {
+        Some(name) => check_name("--node", name).map(|()| name.to_owned()),
+        None => Ok(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+    }
+}
+
+/// The socket of the local API, and who may connect to it; `none` serves nothing.
+fn checked_socket(path: Option<&Path>, mode: &str) -> Result<Option<api::server::Listen>, CliError> {
+    let wrong = |option, value: String, reason: &str, advice: String| CliError::Argument {
+        option,
+        value,
+        reason: reason.into(),
+        advice,
+    };
+    let bits = u32::from_str_radix(mode.trim(), 8).ok().filter(|bits| *bits <= 0o777);
+    let bits = bits.ok_or_else(|| {
+        let advice = "give three octal digits, such as 0660".to_owned();
+        wrong("--socket-mode", mode.to_owned(), "not a mode", advice)
+    })?;
+    let path = match path {
+        Some(path) => state_file(path.to_owned()),
+        None => rustix::process::geteuid().is_root().then(|| api::SOCKET.into()),
+    };
+    // sun_path of unix(7) has 108 bytes, and the name beside it four more than this one.
+    match path {
+        Some(path) if path.as_os_str().len() > SOCKET_BYTES_MAX => {
+            let advice = format!("give up to {SOCKET_BYTES_MAX} bytes");
+            Err(wrong("--socket", path.display().to_string(), "too long for a socket", advice))
+        }
+        path => Ok(path.map(|path| api::server::Listen { path, mode: bits })),
+    }
+}
+
+/// With what /metrics is encrypted.
+fn checked_tls(args: &AgentArgs) -> Result<Option<Tls>, CliError> {
+    let (Some(certificates), Some(key)) = (&args.listen_cert, &args.listen_key) else { return Ok(None) };
+    Tls::read(certificates, key).map(Some).map_err(|error| CliError::Argument {
+        option: "--listen-cert",
+        value: certificates.display().to_string(),
+        reason: error.to_string(),
+        advice: "name a file of certificates and one of their key, both in PEM".into(),
+    })
+}
+
 /// The address and who may read there; `none` serves nothing.
-fn checked_listen(address: &str, token: Option<&Path>) -> Result<Option<Listen>, CliError> {
+fn checked_listen(address: &str, token: Option<&Path>, tls: Option<Tls>) -> Result<Option<Listen>, CliError> {
     if address == "none" {
         return Ok(None);
     }
@@ -280,7 +416,7 @@ fn checked_listen(address: &str, token: Option<&Path>) -> Result<Option<Listen>,
     let listen = Listen::new(parsed, token).map_err(|error| {
         wrong("--listen", address.to_owned(), error.to_string(), "the file is named by --listen-token")
     })?;
-    Ok(Some(listen))
+    Ok(Some(listen.with_tls(tls)))
 }
 
 /// An error of a value that the file has, with its line.
@@ -319,10 +455,10 @@ mod tests {
 
     #[test]
     fn what_others_can_reach_needs_a_token() {
-        assert!(checked_listen("127.0.0.1:9488", None).unwrap().is_some());
-        assert!(checked_listen("none", None).unwrap().is_none());
+        assert!(checked_listen("127.0.0.1:9488", None, None).unwrap().is_some());
+        assert!(checked_listen("none", None, None).unwrap().is_none());
         for (address, says) in [("0.0.0.0:9488", "--listen-token"), ("9488", "give an address and a port")] {
-            let message = checked_listen(address, None).unwrap_err().message();
+            let message = checked_listen(address, None, None).unwrap_err().message();
             assert!(message.contains(says), "{message}");
         }
     }

@@ -154,6 +154,8 @@ pub(super) struct RunEndLine {
 pub(super) struct RunEnergyLine {
     pub(super) kind: String,
     pub(super) factor: FactorLine,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) recorded: Option<FactorLine>,
     pub(super) quality: String,
     pub(super) energy_uj: u64,
     pub(super) stddev_uj: f64,
@@ -236,13 +238,14 @@ impl From<&DomainId> for DomainLine {
 impl From<WorkloadLine> for Workload {
     fn from(it: WorkloadLine) -> Self {
         let WorkloadLine { identity, kind, name, container, pod, namespace, unit, job, owner, project } = it;
-        Self { identity, kind, name, container, pod, namespace, unit, job, owner, project }
+        Self { identity, kind, name, container, pod, namespace, unit, job, owner, project, ids: false }
     }
 }
 
 impl From<Workload> for WorkloadLine {
     fn from(it: Workload) -> Self {
-        let Workload { identity, kind, name, container, pod, namespace, unit, job, owner, project } = it;
+        let Workload { identity, kind, name, container, pod, namespace, unit, job, owner, project, ids: _ } =
+            it;
         Self { identity, kind, name, container, pod, namespace, unit, job, owner, project }
     }
 }
@@ -286,6 +289,7 @@ impl From<&RunEnd> for RunEndLine {
                 .map(|row| RunEnergyLine {
                     kind: row.kind.as_str().to_owned(),
                     factor: (&row.factor).into(),
+                    recorded: row.recorded.as_ref().map(Into::into),
                     quality: row.quality.as_str().to_owned(),
                     energy_uj: row.energy.0,
                     stddev_uj: row.stddev_uj,
@@ -332,6 +336,7 @@ impl RunEndLine {
                 kind: EnergyKind::parse(&row.kind)
                     .ok_or_else(|| refuse(line, format!("no kind {:?}", row.kind)))?,
                 factor: row.factor.of(line)?,
+                recorded: row.recorded.map(|factor| factor.of(line)).transpose()?,
                 quality: parse_quality(&row.quality)
                     .ok_or_else(|| refuse(line, format!("no quality {:?}", row.quality)))?,
                 energy: Microjoules(row.energy_uj),

@@ -42,28 +42,36 @@ pub fn run_line(run: &KeptRun) -> String {
 }
 
 impl Ledger {
-    /// Writes everything to `out`.
+    /// Writes everything to `out` as of one instant, an hour at a time: a ledger of years is more than memory should hold.
     pub fn export(&mut self, out: &mut dyn Write) -> Result<Exchanged, LedgerError> {
-        let place = self.place();
+        self.snapshot(|ledger| ledger.export_to(out))
+    }
+
+    fn export_to(&mut self, out: &mut dyn Write) -> Result<Exchanged, LedgerError> {
         let mut count = Exchanged::default();
         let mut put = |line: &Line| -> Result<(), LedgerError> {
-            let failed = |reason: String| LedgerError::Database { place: place.clone(), reason };
-            let text = serde_json::to_string(line).map_err(|error| failed(error.to_string()))?;
-            writeln!(out, "{text}").map_err(|error| failed(error.to_string()))
+            let text = serde_json::to_string(line).map_err(|error| LedgerError::Export(error.into()))?;
+            writeln!(out, "{text}").map_err(LedgerError::Export)
         };
         put(&Line::Ledger { schema: SCHEMA.to_owned() })?;
         let (minutes_from, hours_from) = self.kept_from()?;
         let parts =
             [(DAY, i64::MIN, hours_from), (HOUR, hours_from, minutes_from), (MINUTE, minutes_from, i64::MAX)];
         for (level, from, to) in parts {
-            let bounds: [Value; 3] = [level.into(), from.into(), to.into()];
-            for line in self.energy_lines(&bounds)? {
-                put(&line)?;
-                count.energies += 1;
-            }
-            for line in self.balance_lines(&bounds)? {
-                put(&line)?;
-                count.balances += 1;
+            let step = level.max(HOUR);
+            let days = self.days(from, to)?;
+            let steps =
+                days.into_iter().flat_map(|day| (0..DAY / step).map(move |n| day.saturating_add(n * step)));
+            for start_s in steps {
+                let bounds: [Value; 3] = [level.into(), start_s.into(), start_s.saturating_add(step).into()];
+                for line in self.energy_lines(&bounds)? {
+                    put(&line)?;
+                    count.energies += 1;
+                }
+                for line in self.balance_lines(&bounds)? {
+                    put(&line)?;
+                    count.balances += 1;
+                }
             }
         }
         for line in self.rerate_lines()? {
@@ -74,6 +82,15 @@ impl Ledger {
             count.runs += 1;
         }
         Ok(count)
+    }
+
+    /// Starts of days in which there is anything. Details are kept by whole days, and no day is removed.
+    fn days(&mut self, from: i64, to: i64) -> Result<Vec<i64>, LedgerError> {
+        let sql = "SELECT start_s FROM balance WHERE level_s = $1 AND start_s >= $2 AND start_s < $3 \
+                   UNION SELECT start_s FROM energy WHERE level_s = $1 AND start_s >= $2 AND start_s < $3 \
+                   ORDER BY start_s";
+        let starts = self.database.query(sql, &[DAY.into(), from.into(), to.into()])?;
+        Ok(starts.iter().map(|row| row.int(0)).collect())
     }
 
     fn energy_lines(&mut self, bounds: &[Value]) -> Result<Vec<Line>, LedgerError> {
@@ -151,30 +168,30 @@ impl Ledger {
         Ok(self.database.query(sql, &[])?.iter().filter_map(of).collect())
     }
 
-    /// Reads what [`export`](Self::export) wrote, in one transaction.
+    /// Reads what [`export`](Self::export) wrote, in one transaction, line by line.
     pub fn import(&mut self, input: &mut dyn BufRead) -> Result<Exchanged, LedgerError> {
-        let mut lines = Vec::new();
-        for (number, text) in (1..).zip(input.lines()) {
+        let mut lines = (1..).zip(input.lines()).map(|(number, text)| {
             let failed = |reason: String| LedgerError::Import { line: number, reason };
             let text = text.map_err(|error| failed(error.to_string()))?;
             let line: Line = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-            match (&line, number) {
-                (Line::Ledger { schema }, 1) if schema == SCHEMA => {}
-                (Line::Ledger { schema }, 1) => {
-                    return Err(failed(format!("its schema is {schema:?}, not {SCHEMA}")));
-                }
-                (_, 1) => return Err(failed(format!("the first line does not say {SCHEMA}"))),
-                (Line::Ledger { .. }, _) => return Err(failed("another beginning".to_owned())),
-                _ => lines.push((number, line)),
+            Ok::<_, LedgerError>((number, line))
+        });
+        match lines.next().transpose()? {
+            Some((_, Line::Ledger { schema })) if schema == SCHEMA => {}
+            Some((_, Line::Ledger { schema })) => {
+                return Err(refuse(1, format!("its schema is {schema:?}, not {SCHEMA}")));
             }
+            Some(_) => return Err(refuse(1, format!("the first line does not say {SCHEMA}"))),
+            None => return Ok(Exchanged::default()),
         }
         transaction(self.database.as_mut(), |database| {
             let mut names = Names::default();
             let mut count = Exchanged::default();
             let kept = kept_from(database)?;
-            for (number, line) in lines {
+            for line in lines {
+                let (number, line) = line?;
                 match line {
-                    Line::Ledger { .. } => {}
+                    Line::Ledger { .. } => return Err(refuse(number, "another beginning")),
                     Line::Energy(line) => {
                         import_energy(database, &mut names, number, *line, kept)?;
                         count.energies += 1;
@@ -193,6 +210,40 @@ impl Ledger {
             Ok(count)
         })
     }
+}
+
+/// Lines that may hold anything, into a ledger of the thread's own.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8], folder: &std::path::Path) {
+    struct Own(std::path::PathBuf, Option<Ledger>);
+
+    impl Drop for Own {
+        fn drop(&mut self) {
+            self.1 = None;
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    impl Own {
+        fn new(folder: &std::path::Path) -> Self {
+            drop(std::fs::create_dir_all(folder));
+            let ledger = Ledger::open(&super::Location::File(folder.join("ledger.db"))).ok();
+            Self(folder.to_owned(), ledger)
+        }
+    }
+
+    thread_local! {
+        static OWN: std::cell::RefCell<Option<Own>> = const { std::cell::RefCell::new(None) };
+    }
+    OWN.with_borrow_mut(|own| {
+        let Some(ledger) = &mut own.get_or_insert_with(|| Own::new(folder)).1 else { return };
+        if ledger.import(&mut &*bytes).is_ok() {
+            // What was taken in can be told again.
+            let mut told = Vec::new();
+            assert!(ledger.export(&mut told).is_ok());
+            *own = None;
+        }
+    });
 }
 
 /// A domain, whose columns begin at `first`.

@@ -92,7 +92,9 @@ pub(super) fn discover(ground: &Ground<'_>) -> io::Result<(Vec<Part>, Vec<MeterF
         of_driver.push(&chip.driver);
         let place = u32::try_from(place).unwrap_or(u32::MAX);
         for sensor in &chip.sensors {
-            let named = format!("{NAME} {} {} ({})", chip.driver, sensor.name, sensor.label);
+            let label = Some(&sensor.label).filter(|label| !label.is_empty());
+            let label = label.map_or_else(String::new, |label| format!(" ({label})"));
+            let named = format!("{NAME} {} {}{label}", chip.driver, sensor.name);
             let verdict = verdict(&chip.driver, sensor, place);
             let counted =
                 verdict.and_then(|(kind, socket)| Ok((kind, package(ground, kind, socket)?, socket)));
@@ -113,13 +115,28 @@ pub(super) fn discover(ground: &Ground<'_>) -> io::Result<(Vec<Part>, Vec<MeterF
     Ok((parts, left_out))
 }
 
+/// Sensors of the whole machine, however many packages it has, the first of them only: to compare the sum with, never to
+/// count.
+pub(super) fn machine(ground: &Ground<'_>) -> Option<Part> {
+    let chips = chips(&ground.root.sys.join(CLASS)).ok()?;
+    let is_whole = |chip: &Chip, sensor: &Sensor| {
+        let system = chip.driver == "ibmpowernv" && sensor.quantity == "energy" && sensor.label == "System";
+        system || matches!(verdict(&chip.driver, sensor, 0), Ok((DomainKind::Platform, _)))
+    };
+    let all = chips.iter().flat_map(|chip| chip.sensors.iter().map(move |sensor| (chip, sensor)));
+    let (chip, sensor) = { all }.find(|(chip, sensor)| is_whole(chip, sensor))?;
+    let mut parts = Vec::new();
+    add(&mut parts, chip, sensor, DomainKind::Platform, PackageId(0), 0);
+    parts.pop()
+}
+
 /// The part of the machine that a socket's energy is split in.
 fn package(ground: &Ground<'_>, kind: DomainKind, socket: u32) -> Result<PackageId, &'static str> {
     let several = ground.topology.packages > 1;
     match kind {
-        DomainKind::Platform if several => {
-            Err("of the whole machine: it cannot be split between several packages; compare the sum with it")
-        }
+        DomainKind::Platform if several => Err(
+            "of the whole machine: it cannot be split between several packages; the sum is held against it",
+        ),
         DomainKind::Platform => Ok(PackageId(0)),
         _ => ground
             .topology

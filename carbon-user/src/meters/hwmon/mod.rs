@@ -11,7 +11,7 @@ use super::integral::Integral;
 use super::lane::{Lane, Probe, Raws};
 use super::lanes::{LaneMeter, Track};
 use super::registry::{Found, Ground, Role, Source};
-use super::{MeterError, MeterFinding};
+use super::{Meter, MeterError, MeterFinding};
 use crate::clock;
 use crate::units::{Quality, Watts};
 use crate::window::{Domain, DomainKind};
@@ -70,24 +70,22 @@ fn open(ground: &Ground<'_>) -> Found {
     };
     let present = !parts.is_empty();
     let mut lanes = Vec::new();
-    let mut denied = None;
+    let (mut denied, mut readable) = (None, false);
     let dies = |part: &Part| {
         parts.iter().filter(|it| it.kind == DomainKind::Package && it.package == part.package).count()
     };
     for part in &parts {
-        let (quality, proven) = prove(part);
+        let (quality, tried) = try_out(part);
         let label = format!("{NAME} {}", part.label);
-        let usable = match proven {
-            Ok((lane, raws)) if raws.iter().all(Result::is_ok) => Ok(lane),
-            Ok((_, raws)) => {
-                Err(raws.into_iter().find_map(Result::err).map_or_else(String::new, |error| error.message))
-            }
-            Err(error) => Err(error.message),
-        };
-        match usable {
-            Ok(lane) => {
+        let read = tried.and_then(|(lane, raws)| {
+            // One that cannot be read now is asked again, like one that fails later.
+            lanes.push((lane, vec![track(ground, part, quality, dies(part))]));
+            raws?.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+        });
+        match read.map_err(|error| error.message) {
+            Ok(()) => {
+                readable |= part.kind != DomainKind::Dram;
                 findings.push(finding(&label, true, quality, part.reason()));
-                lanes.push((lane, vec![track(ground, part, quality, dies(part))]));
             }
             Err(reason) => {
                 denied.get_or_insert_with(|| reason.clone());
@@ -95,8 +93,7 @@ fn open(ground: &Ground<'_>) -> Found {
             }
         }
     }
-    let whole = |kind: DomainKind| kind != DomainKind::Dram;
-    if !lanes.iter().any(|(_, tracks)| tracks.iter().any(|track| whole(track.domain.kind))) {
+    if !readable {
         for finding in findings.iter_mut().filter(|finding| finding.chosen) {
             finding.chosen = false;
             "it could be read, but no package can".clone_into(&mut finding.reason);
@@ -113,15 +110,28 @@ fn open(ground: &Ground<'_>) -> Found {
     Found { meter: Some(Box::new(LaneMeter::new(NAME, lanes))), findings, present }
 }
 
-fn prove(part: &Part) -> (Quality, Result<(Lane, Raws), MeterError>) {
+/// The sensor of the whole machine, where there is one that answers.
+pub(super) fn machine(ground: &Ground<'_>) -> Option<Box<dyn Meter>> {
+    let part = chips::machine(ground)?;
+    let (quality, tried) = try_out(&part);
+    let (lane, raws) = tried.ok()?;
+    raws.ok()?.iter().all(Result::is_ok).then_some(())?;
+    let track = track(ground, &part, quality, 1);
+    Some(Box::new(LaneMeter::new(NAME, vec![(lane, vec![track])])))
+}
+
+/// A lane that has been asked once.
+type Tried = Result<(Lane, Result<Raws, MeterError>), MeterError>;
+
+fn try_out(part: &Part) -> (Quality, Tried) {
     match &part.sensors {
         Sensors::Energy(file) => {
-            (Quality::Measured, Lane::proven(NAME, FileProbe::new(file.clone(), counter(part).period())))
+            (Quality::Measured, Lane::tried(NAME, FileProbe::new(file.clone(), counter(part).period())))
         }
         Sensors::Power(files, period) => {
             let integral = Integral::new(*period);
             let probe = PowerProbe { files: files.clone(), period: *period, integral };
-            (Quality::Sampled, Lane::proven(NAME, probe))
+            (Quality::Sampled, Lane::tried(NAME, probe))
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::window::{Domain, DomainKind};
 use look::Gpu;
 use nvml_wrapper::error::NvmlError;
 use session::Session;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -100,15 +101,23 @@ fn words(error: &NvmlError) -> String {
         NvmlError::GpuLost => "the GPU has fallen off the bus".to_owned(),
         NvmlError::ResetRequired => "the GPU needs a reset".to_owned(),
         NvmlError::NotFound | NvmlError::InvalidArg => "the driver has no such GPU any more".to_owned(),
+        NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound => {
+            "the driver's library lacks the function".to_owned()
+        }
         NvmlError::NoPermission => "permission denied: run as root".to_owned(),
         other => other.to_string(),
     }
 }
 
 fn open(ground: &Ground<'_>) -> Found {
+    open_with(ground, None)
+}
+
+/// By this library, or by the one that the linker finds.
+fn open_with(ground: &Ground<'_>, library: Option<PathBuf>) -> Found {
     let absent = |reason: String| Found::absent(finding(NAME, false, Quality::Measured, reason));
     let whereabouts = Whereabouts::open(ground.root);
-    let found = within(NAME, PATIENCE, move || find(whereabouts));
+    let found = within(NAME, PATIENCE, move || find(whereabouts, library));
     let (probe, mut findings) = match found {
         Ok(Ok(found)) => found,
         Ok(Err(NvmlError::LibloadingError(_))) => {
@@ -140,8 +149,11 @@ fn open(ground: &Ground<'_>) -> Found {
 }
 
 /// Opens the library and its devices.
-fn find(whereabouts: Result<Whereabouts, String>) -> Result<(NvmlProbe, Vec<MeterFinding>), NvmlError> {
-    let session = Session::open()?;
+fn find(
+    whereabouts: Result<Whereabouts, String>,
+    library: Option<PathBuf>,
+) -> Result<(NvmlProbe, Vec<MeterFinding>), NvmlError> {
+    let session = Session::open(library)?;
     let (mut gpus, mut findings) = (Vec::new(), Vec::new());
     if let Some(nvml) = session.opened() {
         for index in 0..nvml.device_count()? {
@@ -181,3 +193,6 @@ fn track(gpu: &Gpu) -> Track {
 fn finding(name: &str, chosen: bool, quality: Quality, reason: String) -> MeterFinding {
     MeterFinding { name: name.to_owned(), chosen, quality, reason, advice: None }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -4,6 +4,7 @@ use super::super::lane::deadline_ns;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// First and longest pause between two attempts to open it.
@@ -16,6 +17,8 @@ const LOST_FOR: Duration = Duration::from_secs(30);
 /// NVML, if it is open.
 pub(super) struct Session {
     nvml: Option<Nvml>,
+    /// In place of the one that the linker finds.
+    library: Option<PathBuf>,
     pause: Duration,
     again_ns: u64,
     lost_ns: Option<u64>,
@@ -38,9 +41,17 @@ pub(super) fn is_over(error: &NvmlError) -> bool {
     )
 }
 
+fn load(library: Option<&Path>) -> Result<Nvml, NvmlError> {
+    match library {
+        Some(library) => Nvml::builder().lib_path(library.as_os_str()).init(),
+        None => Nvml::init(),
+    }
+}
+
 impl Session {
-    pub(super) fn open() -> Result<Self, NvmlError> {
-        Ok(Self { nvml: Some(Nvml::init()?), pause: PAUSE_MIN, again_ns: 0, lost_ns: None })
+    pub(super) fn open(library: Option<PathBuf>) -> Result<Self, NvmlError> {
+        let nvml = Some(load(library.as_deref())?);
+        Ok(Self { nvml, library, pause: PAUSE_MIN, again_ns: 0, lost_ns: None })
     }
 
     pub(super) fn opened(&self) -> Option<&Nvml> {
@@ -50,7 +61,7 @@ impl Session {
     /// It; opened anew where it was closed and the pause is over.
     pub(super) fn get(&mut self, now_ns: u64) -> Result<&Nvml, NvmlError> {
         if self.nvml.is_none() && now_ns >= self.again_ns {
-            match Nvml::init() {
+            match load(self.library.as_deref()) {
                 Ok(nvml) => self.nvml = Some(nvml),
                 Err(error) => {
                     self.pause_from(now_ns);

@@ -5,6 +5,7 @@
 //! a reason. Layout and names: kernel 6.12, `drivers/powercap/{powercap_sys,intel_rapl_common}.c`; AMD's is the
 //! same.
 
+use super::share::Share;
 use crate::sysroot::SysRoot;
 use crate::units::Watts;
 use crate::window::DomainKind;
@@ -22,6 +23,9 @@ const DEPTH_MAX: usize = 4;
 /// What no package exceeds where it does not say its limits: twice the rated power of the largest sold in 2026
 /// (500 W).
 const PACKAGE_WATTS_MAX: Watts = Watts(1000.0);
+
+/// What a virtual machine's share of its host does not exceed: more than a whole machine draws.
+const SHARE_WATTS_MAX: Watts = Watts(20_000.0);
 
 /// Limits below this are taken for settings rather than for what the silicon can draw.
 const LIMIT_WATTS_MIN: f64 = 100.0;
@@ -43,6 +47,8 @@ pub(super) struct Zone {
     pub(super) range_uj: u64,
     /// More than it can draw.
     pub(super) max: Watts,
+    /// Set where it is a share of another machine.
+    pub(super) share: Option<Share>,
 }
 
 /// A zone that does not count.
@@ -70,15 +76,19 @@ pub(super) fn discover(root: &SysRoot) -> io::Result<(Vec<Zone>, Vec<Skipped>)> 
             None => Err("it has no name".to_owned()),
         };
         match verdict {
-            Ok((kind, device, physical_id)) => zones.push(Zone {
-                range_uj: number(root, path, "max_energy_range_uj").unwrap_or(0),
-                max: plausible_max(root, path),
-                path: path.clone(),
-                folder,
-                kind,
-                device,
-                physical_id,
-            }),
+            Ok((kind, device, physical_id)) => {
+                let share = Share::of(root, path);
+                zones.push(Zone {
+                    range_uj: number(root, path, "max_energy_range_uj").unwrap_or(0),
+                    max: share.map_or_else(|| plausible_max(root, path), |_| SHARE_WATTS_MAX),
+                    path: path.clone(),
+                    folder,
+                    kind,
+                    device,
+                    physical_id,
+                    share,
+                });
+            }
             Err(reason) => {
                 let name = name_of(key).unwrap_or("no name");
                 skipped.push(Skipped { zone: format!("{folder} ({name})"), reason });
@@ -178,8 +188,11 @@ fn package_number(name: &str) -> Option<u32> {
     number.parse().ok()
 }
 
-/// Twice the highest limit that the zone tells: limits are means over a time window and may be exceeded within
-/// it, and a wrong step of a counter is greater by orders of magnitude.
+/// Twice the highest limit that the zone tells at the start. A limit is a mean over a time window, seconds for the first
+/// and milliseconds for the second, and may be exceeded within it (Intel SDM 3B, "Package RAPL Domain": power limits #1
+/// and #2); the highest is often the second, a quarter above the first by default (Intel's datasheets, "Turbo Boost power
+/// control"). Limits can be raised while this runs, and are no limits where they are not enabled. A wrong step of a
+/// counter is greater by orders of magnitude: of a range of 262 kJ, 400 W twice over in a second are 0.3 %.
 fn plausible_max(root: &SysRoot, zone: &Path) -> Watts {
     let limits_uw = (0..4).flat_map(|index| {
         ["max_power_uw", "power_limit_uw"]

@@ -4,18 +4,22 @@
 //! that a right that was withdrawn or a driver that was unloaded is noticed and named.
 
 mod discover;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
+mod share;
 
 use super::counter::Counter;
 use super::file::{Failure, FileProbe, describe};
 use super::lane::Lane;
 use super::lanes::{LaneMeter, Track};
 use super::registry::{Found, Ground, Role, Source};
-use super::{Meter, MeterFinding};
+use super::{Meter, MeterError, MeterFinding};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{PackageId, Quality};
 use crate::window::{Domain, DomainKind};
 use discover::{CLASS, Zone, discover};
+use share::ShareProbe;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -40,36 +44,37 @@ fn open(ground: &Ground<'_>) -> Found {
         Ok(found) => found,
         Err(error) => return Found::absent(no_class(root, &error)),
     };
-    let mut findings: Vec<MeterFinding> =
-        skipped.into_iter().map(|zone| finding(&zone.zone, Err((zone.reason, None)))).collect();
+    let mut findings: Vec<MeterFinding> = skipped
+        .into_iter()
+        .map(|zone| finding(&zone.zone, Quality::Measured, Err((zone.reason, None))))
+        .collect();
     let mut usable = Vec::new();
     let mut denied = None;
+    let mut readable = false;
     let there_are = !zones.is_empty();
     for zone in zones {
-        let outcome = check(root, topology, &zone);
         let label = format!("{} ({})", zone.folder, zone.kind.as_str());
-        match outcome {
-            Ok((package, lane)) => {
-                findings.push(finding(&label, Ok(())));
-                usable.push((zone, package, lane));
-            }
-            Err(why) => {
-                if zone.kind == DomainKind::Package {
-                    denied.get_or_insert_with(|| why.clone());
-                }
-                findings.push(finding(&label, Err(why)));
-            }
+        let outcome = check(root, topology, &zone).and_then(|(package, lane, read)| {
+            let whole = read.is_ok() && zone.kind == DomainKind::Package;
+            readable |= whole;
+            // One that cannot be read now is asked again, like one that fails later.
+            usable.push((zone.clone(), package, lane));
+            read
+        });
+        if let (Err(why), DomainKind::Package) = (&outcome, zone.kind) {
+            denied.get_or_insert_with(|| why.clone());
         }
+        findings.push(finding(&label, quality(&zone), outcome));
     }
     findings.sort_by(|a, b| a.name.cmp(&b.name));
     let whole = |chosen, reason, advice| MeterFinding {
         name: NAME.to_owned(),
         chosen,
-        quality: Quality::Measured,
+        quality: usable.iter().map(|(zone, ..)| quality(zone)).min().unwrap_or(Quality::Measured),
         reason,
         advice,
     };
-    if !usable.iter().any(|(zone, ..)| zone.kind == DomainKind::Package) {
+    if !readable {
         for finding in findings.iter_mut().filter(|finding| finding.chosen) {
             finding.chosen = false;
             "it could be read, but no package can".clone_into(&mut finding.reason);
@@ -82,7 +87,12 @@ fn open(ground: &Ground<'_>) -> Found {
         return Found { meter: None, findings, present: there_are };
     }
     let zones: Vec<_> = usable.iter().map(|(zone, ..)| zone.folder.as_str()).collect();
-    findings.insert(0, whole(true, format!("reads {}", zones.join(", ")), None));
+    let reads = if usable.iter().any(|(zone, ..)| zone.share.is_some()) {
+        "reads this machine's share of its host: "
+    } else {
+        "reads "
+    };
+    findings.insert(0, whole(true, format!("{reads}{}", zones.join(", ")), None));
     Found { meter: Some(Box::new(meter(ground, usable))), findings, present: true }
 }
 
@@ -92,10 +102,11 @@ fn meter(ground: &Ground<'_>, usable: Vec<(Zone, PackageId, Lane)>) -> impl Mete
         kind: zone.kind,
         device: zone.device.clone(),
         source: format!("{NAME} {}", zone.folder),
-        quality: Quality::Measured,
+        quality: quality(zone),
         bounds: None,
         package,
-        idle_watts: (zone.kind == DomainKind::Package).then(|| {
+        // Idle energy of a host is in a share only where its policy says so.
+        idle_watts: (zone.kind == DomainKind::Package && zone.share.is_none()).then(|| {
             let dies = places.iter().filter(|place| **place == (DomainKind::Package, package)).count();
             ground.idle_of_die(package, dies)
         }),
@@ -107,8 +118,14 @@ fn meter(ground: &Ground<'_>, usable: Vec<(Zone, PackageId, Lane)>) -> impl Mete
     LaneMeter::new(NAME, lanes.collect())
 }
 
+fn quality(zone: &Zone) -> Quality {
+    zone.share.map_or(Quality::Measured, |share| share.quality)
+}
+
 fn counter(zone: &Zone) -> Counter {
-    Counter::new(zone.range_uj, zone.max).moving_within(MOVES_WITHIN).lasting()
+    let counter = Counter::new(zone.range_uj, zone.max).lasting();
+    // A machine that does nothing has no share.
+    if zone.share.is_some() { counter } else { counter.moving_within(MOVES_WITHIN) }
 }
 
 const LOAD_DRIVER: &str =
@@ -125,36 +142,46 @@ fn no_class(root: &SysRoot, error: &io::Error) -> MeterFinding {
     }
 }
 
-fn finding(zone: &str, outcome: Result<(), (String, Option<String>)>) -> MeterFinding {
+/// Why something is not used, and what to do about it.
+type Why = (String, Option<String>);
+
+fn finding(zone: &str, quality: Quality, outcome: Result<(), Why>) -> MeterFinding {
     let chosen = outcome.is_ok();
     let (reason, advice) = outcome.err().unwrap_or_else(|| ("its counter can be read".to_owned(), None));
-    MeterFinding { name: format!("{NAME} {zone}"), chosen, quality: Quality::Measured, reason, advice }
+    MeterFinding { name: format!("{NAME} {zone}"), chosen, quality, reason, advice }
 }
 
-/// The package of a zone that can be used and the lane that reads it, or the reason and the advice.
+/// The package of a zone, the lane that reads it, and whether it could; or why there is no such lane.
 fn check(
     root: &SysRoot,
     topology: &Topology,
     zone: &Zone,
-) -> Result<(PackageId, Lane), (String, Option<String>)> {
-    let file = root.sys.join(&zone.path).join("energy_uj");
-    let probe = FileProbe::new(file.clone(), counter(zone).period());
-    let (lane, raws) = Lane::proven(NAME, probe)
-        .map_err(|error| (format!("cannot read {}: {}", file.display(), error.message), None))?;
-    if let Some(Err(_)) = raws.first() {
-        // Once more, for the reason and the advice apart: it does not hang.
-        let error = FileProbe::new(file.clone(), None).value().err();
-        let failure = error.map(|error| Failure::of(&file, &error));
-        let unknown = || (format!("cannot read {}", file.display()), None);
-        return Err(
-            failure.map_or_else(unknown, |failure| (failure.reason, failure.advice.map(str::to_owned)))
-        );
-    }
+) -> Result<(PackageId, Lane, Result<(), Why>), Why> {
     let package = topology.by_physical_id(root, zone.physical_id).ok_or_else(|| {
         let reason = format!("no CPU of package {} is online", zone.physical_id);
         (reason, Some("bring one of its CPUs online".to_owned()))
     })?;
-    Ok((package, lane))
+    let folder = root.sys.join(&zone.path);
+    let file = folder.join("energy_uj");
+    let cannot = |error: MeterError| (format!("cannot read {}: {}", file.display(), error.message), None);
+    let tried = match zone.share {
+        Some(share) => Lane::tried(NAME, ShareProbe::new(&folder, share)),
+        None => Lane::tried(NAME, FileProbe::new(file.clone(), counter(zone).period())),
+    };
+    let (lane, raws) = tried.map_err(cannot)?;
+    let read = match raws.map(|raws| raws.into_iter().find_map(Result::err)) {
+        Ok(None) => Ok(()),
+        // Once more, for the reason and the advice apart: it does not hang.
+        Ok(Some(error)) => Err(match FileProbe::new(file.clone(), None).value() {
+            Err(again) => {
+                let failure = Failure::of(&file, &again);
+                (failure.reason, failure.advice.map(str::to_owned))
+            }
+            Ok(_) => cannot(error),
+        }),
+        Err(error) => Err(cannot(error)),
+    };
+    Ok((package, lane, read))
 }
 
 #[cfg(test)]

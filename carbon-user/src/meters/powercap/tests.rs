@@ -91,7 +91,7 @@ fn one_broken_domain_leaves_the_others_and_comes_back() {
     }
     fs::write(&file, "1700000000\n").unwrap();
     let reading = *read_at(&mut meter, 6)[0].as_ref().unwrap();
-    assert_eq!(reading, Reading { total: Microjoules(700_000_000), gap: false }, "all of the six seconds");
+    assert_eq!(reading, Reading { total: Microjoules(700_000_000), gap: None }, "all of the six seconds");
     fs::remove_file(&file).unwrap();
     let error = read_at(&mut meter, 7).remove(0).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Gone);
@@ -119,4 +119,56 @@ fn without_a_package_that_can_be_read_there_is_no_meter() {
     fs::create_dir_all(root.sys.join(CLASS).join("intel-rapl")).unwrap();
     let (meter, findings) = open(&root);
     assert!(meter.is_none() && findings[0].reason.ends_with("has no package zone"), "{findings:?}");
+}
+
+#[test]
+fn a_domain_that_cannot_be_read_at_the_start_is_taken_up_later() {
+    let (_directory, root) = fixture_copy("intel-two-socket");
+    let file = root.sys.join("class/powercap/intel-rapl:1/energy_uj");
+    let other = root.sys.join("class/powercap/intel-rapl:0/energy_uj");
+    fs::remove_file(&file).unwrap();
+    let (meter, findings) = open(&root);
+    let mut meter = meter.unwrap();
+    let its = findings.iter().find(|it| it.name == "powercap intel-rapl:1 (package)").unwrap();
+    assert!(!its.chosen && its.reason.contains("no such file"), "{its:?}");
+    assert_eq!(meter.domains()[2].device, "package-1");
+    assert_eq!(read_at(&mut meter, 0)[2].as_ref().unwrap_err().kind, ErrorKind::Gone);
+    fs::write(&other, "1000100000\n").unwrap();
+    assert!(read_at(&mut meter, 1)[0].is_ok(), "the other goes on");
+    fs::write(&file, "5000000\n").unwrap();
+    let first = (2..40).find_map(|second| read_at(&mut meter, second).remove(2).ok()).unwrap();
+    assert_eq!(
+        first,
+        Reading { total: Microjoules::ZERO, gap: None },
+        "what it had before is not of this time"
+    );
+    fs::write(&file, "6000000\n").unwrap();
+    assert_eq!(read_at(&mut meter, 40)[2].as_ref().unwrap().total, Microjoules(1_000_000));
+}
+
+#[test]
+fn a_share_of_a_host_is_of_all_packages_and_has_its_quality() {
+    let (_directory, root) = fixture_copy("intel-two-socket");
+    let class = root.sys.join(CLASS);
+    for folder in ["intel-rapl:1", "intel-rapl:1:0"] {
+        fs::remove_dir_all(class.join(folder)).unwrap();
+    }
+    for zone in ["intel-rapl:0", "intel-rapl:0:0"] {
+        let put = |file: &str, text: &str| fs::write(class.join(zone).join(file), text).unwrap();
+        put("update_interval_us", "1000000\n");
+        put("quality", "sampled\n");
+        put("updates", "1\n");
+        put("enabled", "1\n");
+    }
+    assert_eq!(Topology::read(&root).unwrap().packages, 1, "its own packages are made up");
+    let (meter, findings) = open(&root);
+    let mut meter = meter.unwrap();
+    assert_eq!(meter.domains().len(), 2);
+    for domain in meter.domains() {
+        assert_eq!((domain.quality, domain.idle_watts), (Quality::Sampled, None));
+    }
+    assert!(findings[0].reason.starts_with("reads this machine's share"), "{findings:?}");
+    for second in 0..3 {
+        assert!(read_at(&mut meter, second).iter().all(Result::is_ok), "one that does nothing stands still");
+    }
 }

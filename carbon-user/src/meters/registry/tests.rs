@@ -1,6 +1,6 @@
 use super::*;
-use crate::meters::ErrorKind;
 use crate::meters::tests::{Scripted, fixture, fixture_copy};
+use crate::meters::{ErrorKind, Gap};
 use crate::units::Microjoules;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn scripted(results: Vec<Vec<Result<Reading, MeterError>>>) -> Box<dyn Meter> {
 }
 
 fn good(uj: u64) -> Reading {
-    Reading { total: Microjoules(uj), gap: false }
+    Reading { total: Microjoules(uj), gap: None }
 }
 
 fn bad(kind: ErrorKind) -> Result<Reading, MeterError> {
@@ -67,7 +67,7 @@ fn failures_of_one_domain_are_its_own() {
                 vec![Ok(good(4)), Ok(good(9))],
             ]),
             scripted(vec![
-                vec![Ok(Reading { gap: true, ..good(3) })],
+                vec![Ok(Reading { gap: Some(Gap::Reset), ..good(3) })],
                 vec![bad(ErrorKind::Fatal)],
                 vec![Ok(good(8))],
             ]),
@@ -189,7 +189,7 @@ fn a_counter_that_stands_still_is_no_zero() {
     }
     std::fs::write(machine.file(ZONES[0]), "1041000000\n").unwrap();
     let reading = machine.edge(&ZONES[1..]).remove(0).unwrap();
-    assert_eq!(reading, Reading { total: Microjoules(40_000_000), gap: false }, "all of the four seconds");
+    assert_eq!(reading, Reading { total: Microjoules(40_000_000), gap: None }, "all of the four seconds");
 }
 
 #[test]

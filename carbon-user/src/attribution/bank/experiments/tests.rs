@@ -82,7 +82,7 @@ fn simulate(seed: u64, seconds: u32, watts: impl Fn(&[f64; 6], bool) -> f64) -> 
             .filter(|(_, used)| **used > 0.0)
             .map(|(place, used)| (WorkloadKey::cgroup(CgroupId(place as u64 + 10)), *used))
             .collect();
-        bank.observe(&Observation { seconds: 1.0, joules, wake_ratio: Some(1.0), rows: &rows });
+        bank.observe(&Observation { seconds: 1.0, joules, wake_ratio: Some(1.0), rows: &rows, events: &[] });
     }
     bank.experiments().score()
 }
@@ -133,7 +133,7 @@ fn a_node_where_nothing_moves_has_no_experiment() {
     let mut bank = Bank::new(Beforehand { cpus: 8, idle: None, per_cpu: None });
     for _ in 0..100 {
         let rows = [(WorkloadKey::cgroup(CgroupId(1)), 1.0)];
-        bank.observe(&Observation { seconds: 1.0, joules: 30.0, wake_ratio: None, rows: &rows });
+        bank.observe(&Observation { seconds: 1.0, joules: 30.0, wake_ratio: None, rows: &rows, events: &[] });
     }
     assert_eq!(bank.experiments().score(), None);
 }

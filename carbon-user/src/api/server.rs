@@ -1,0 +1,458 @@
+//! The thread that listens on the socket, with a runtime of its own: reads lines, hands requests to the window loop and writes
+//! answers. Whoever is slow, or asks without end, costs himself.
+
+use super::answer::{self, Asker};
+use super::request::{self, Asked, ReportForm, ReportFormat};
+use super::throttle::Throttle;
+use super::{Client, Event, Limits, Peer, Refusal, Reply};
+use crate::agent::Published;
+use crate::clock;
+use crate::report::table::{self, Style};
+use crate::resolver;
+use crate::sysroot::SysRoot;
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use tokio::io::{Interest, Ready};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use uuid::Uuid;
+
+/// Events that may wait for the window loop.
+const ROOM: usize = 128;
+
+/// Bytes that are read at one time.
+const CHUNK: usize = 4_096;
+
+/// After an error of the listener, such as too few descriptors.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The socket.
+    pub path: PathBuf,
+    /// Who may connect.
+    pub mode: u32,
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Another agent has it.
+    #[error("another agent answers on {}", .0.display())]
+    Taken(PathBuf),
+    /// Something else is there.
+    #[error("{} is there and is no socket", .0.display())]
+    NoSocket(PathBuf),
+    /// It cannot be made.
+    #[error("cannot listen on {}: {source}", .path.display())]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There can be no more threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A running server; it ends, and its socket goes, when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens. What the window loop is to do comes out of the receiver; it must be taken out.
+    pub fn start(
+        listen: &Listen,
+        published: Arc<ArcSwap<Published>>,
+        root: SysRoot,
+        limits: Limits,
+    ) -> Result<(Self, Receiver<Event>), ServeError> {
+        let listener = bind(listen)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
+        let (end, ended) = oneshot::channel();
+        let (events, receiver) = channel(ROOM);
+        let serve = move || {
+            let shared = Rc::new(Shared {
+                events,
+                published,
+                root,
+                limits,
+                throttle: RefCell::new(Throttle::new(limits.requests_per_s, limits.requests_burst)),
+                clients: RefCell::default(),
+            });
+            let local = LocalSet::new();
+            let accept = local.run_until(accept(listener, shared));
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = accept => {}
+                    _dropped = ended => {}
+                }
+            });
+        };
+        let thread =
+            thread::Builder::new().name("api".to_owned()).spawn(serve).map_err(ServeError::Thread)?;
+        Ok((Self { path: listen.path.clone(), end: Some(end), thread: Some(thread) }, receiver))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(Err(_panicked)) = self.thread.take().map(thread::JoinHandle::join) {
+            log::error!("the thread of the local API ended by a panic");
+        }
+        // Another one's, or gone already: nothing is left to do.
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
+fn bind(listen: &Listen) -> Result<std::os::unix::net::UnixListener, ServeError> {
+    let Listen { path, mode } = listen;
+    let failed = |source| ServeError::Bind { path: path.clone(), source };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed)?;
+    }
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(ServeError::NoSocket(path.clone()));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(ServeError::Taken(path.clone()));
+        }
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    // Under another name until it has its mode: nobody connects by the one that the umask gives.
+    let fresh = beside(path);
+    std::fs::remove_file(&fresh).ok();
+    let listener = std::os::unix::net::UnixListener::bind(&fresh).map_err(failed)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(*mode)).map_err(failed)?;
+    std::fs::rename(&fresh, path).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// What all connections use.
+struct Shared {
+    events: Sender<Event>,
+    published: Arc<ArcSwap<Published>>,
+    root: SysRoot,
+    limits: Limits,
+    throttle: RefCell<Throttle>,
+    /// Connections by user.
+    clients: RefCell<HashMap<u32, usize>>,
+}
+
+async fn accept(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            log::error!("the local API is not served: {error}");
+            return;
+        }
+    };
+    let mut number = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                number += 1;
+                tokio::task::spawn_local(connection(stream, number, Rc::clone(&shared)));
+            }
+            Err(error) => {
+                log::debug!("cannot accept a client: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A place among the connections; free again when it is dropped.
+struct Place {
+    uid: u32,
+    shared: Rc<Shared>,
+}
+
+impl Place {
+    fn take(uid: u32, shared: &Rc<Shared>) -> Option<Self> {
+        let limits = &shared.limits;
+        let mut clients = shared.clients.borrow_mut();
+        let all: usize = clients.values().sum();
+        let own = clients.entry(uid).or_default();
+        if all >= limits.clients || (uid != 0 && *own >= limits.clients_of_user) {
+            return None;
+        }
+        *own += 1;
+        Some(Self { uid, shared: Rc::clone(shared) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut clients = self.shared.clients.borrow_mut();
+        if let Some(own) = clients.get_mut(&self.uid) {
+            *own = own.saturating_sub(1);
+        }
+        clients.retain(|_, own| *own > 0);
+    }
+}
+
+async fn connection(stream: UnixStream, number: u64, shared: Rc<Shared>) {
+    let peer = match Peer::of(&stream) {
+        Ok(peer) => peer,
+        Err(error) => return log::debug!("who connected is not known: {error}"),
+    };
+    let Some(_place) = Place::take(peer.uid, &shared) else {
+        let refused = Refusal::new("too_many_clients", "more connections than there may be: connect later");
+        send(&stream, &answer::refusal(None, &refused), &shared.limits).await.ok();
+        return;
+    };
+    let peer = Arc::new(peer);
+    let client = Client { connection: number, peer: Arc::clone(&peer) };
+    let mut talk = Talk { lines: Lines::default(), bound: HashSet::new(), stream, client, shared };
+    let ended = tokio::select! {
+        biased;
+        ended = talk.on() => ended,
+        () = peer.ended() => Ok(()),
+    };
+    if let Err(error) = ended {
+        log::debug!("a client: {error}");
+    }
+    let gone = Event::Gone { connection: number };
+    // The loop takes what is sent, or has ended, and its runs with it.
+    talk.shared.events.send(gone).await.ok();
+}
+
+/// What came of waiting for a line.
+enum Got {
+    Line(Vec<u8>),
+    TooLong,
+    End,
+}
+
+/// Bytes on their way to lines.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    /// Up to where there is no end of a line.
+    searched: usize,
+    begun: Option<Instant>,
+}
+
+impl Lines {
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let end = self.bytes.iter().skip(self.searched).position(|byte| *byte == b'\n');
+        let Some(end) = end.map(|end| end + self.searched) else {
+            self.searched = self.bytes.len();
+            return None;
+        };
+        let rest = self.bytes.split_off(end + 1);
+        let mut line = std::mem::replace(&mut self.bytes, rest);
+        line.pop();
+        self.searched = 0;
+        self.begun = None;
+        Some(line)
+    }
+
+    /// The next line; an error where it does not come in time.
+    async fn next(&mut self, stream: &UnixStream, limits: &Limits, may_idle: bool) -> io::Result<Got> {
+        let since = Instant::now();
+        loop {
+            if let Some(line) = self.take() {
+                return Ok(if line.len() > limits.line_bytes { Got::TooLong } else { Got::Line(line) });
+            }
+            if self.bytes.len() > limits.line_bytes {
+                return Ok(Got::TooLong);
+            }
+            let until = if self.bytes.is_empty() {
+                (!may_idle).then(|| since + limits.idle)
+            } else {
+                Some(*self.begun.get_or_insert(since.max(Instant::now())) + limits.line)
+            };
+            let late = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ready = stream.readable() => ready?,
+                () = late => return Err(io::ErrorKind::TimedOut.into()),
+            }
+            let mut chunk = [0; CHUNK];
+            match stream.try_read(&mut chunk) {
+                Ok(0) => return Ok(Got::End),
+                Ok(count) => self.bytes.extend(chunk.iter().take(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A connection that is talked on.
+struct Talk {
+    lines: Lines,
+    /// Runs that end with it.
+    bound: HashSet<Uuid>,
+    stream: UnixStream,
+    client: Client,
+    shared: Rc<Shared>,
+}
+
+impl Talk {
+    async fn on(&mut self) -> io::Result<()> {
+        loop {
+            let shared = Rc::clone(&self.shared);
+            let limits = &shared.limits;
+            let may_idle = !self.bound.is_empty();
+            let line = match self.lines.next(&self.stream, limits, may_idle).await? {
+                Got::Line(line) => line,
+                Got::End => return Ok(()),
+                Got::TooLong => {
+                    let most = limits.line_bytes;
+                    let refused = Refusal::new("too_long", format!("a line has at most {most} bytes"));
+                    return send(&self.stream, &answer::refusal(None, &refused), limits).await;
+                }
+            };
+            let text = self.answer(&line).await;
+            send(&self.stream, &text, limits).await?;
+        }
+    }
+
+    async fn answer(&mut self, line: &[u8]) -> String {
+        let parsed = request::parse(line);
+        let id = parsed.id.as_ref();
+        let uid = self.client.peer.uid;
+        if !self.shared.throttle.borrow_mut().take(uid, clock::monotonic_ns()) {
+            let per_s = self.shared.limits.requests_per_s;
+            let message = format!("more than {per_s} requests a second: wait");
+            return answer::refusal(id, &Refusal::new("too_many_requests", message));
+        }
+        let asked = match parsed.asked {
+            Ok(asked) => asked,
+            Err(refused) => return answer::refusal(id, &refused),
+        };
+        let form = Form::of(&asked);
+        match self.ask(asked).await {
+            Ok(reply) => self.write(id, &reply, form),
+            Err(refused) => answer::refusal(id, &refused),
+        }
+    }
+
+    async fn ask(&mut self, asked: Asked) -> Result<Reply, Refusal> {
+        let bound = matches!(&asked, Asked::Start(start) if start.connection);
+        let ends = if let Asked::Stop(stop) = &asked { Some(stop.run) } else { None };
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Asked { client: self.client.clone(), asked, reply };
+        self.shared.events.try_send(event).map_err(|error| match error {
+            tokio::sync::mpsc::error::TrySendError::Full(_) => Refusal::busy(),
+            tokio::sync::mpsc::error::TrySendError::Closed(_) => ending(),
+        })?;
+        let reply = answer.await.map_err(|_dropped| ending())??;
+        if let Reply::Started { run, .. } = &reply
+            && bound
+        {
+            self.bound.insert(*run);
+        }
+        if let Some(run) = ends {
+            self.bound.remove(&run);
+        }
+        Ok(reply)
+    }
+
+    fn write(&self, id: Option<&Value>, reply: &Reply, form: Form) -> String {
+        let cgroup = if form.cgroup { self.cgroup() } else { None };
+        let published = self.shared.published.load();
+        let asker = Asker {
+            client: &self.client,
+            cgroup: cgroup.as_deref(),
+            published: &published,
+            limits: &self.shared.limits,
+        };
+        let report = match (reply, form.report) {
+            (Reply::Stopped(stopped), Some(form)) => stopped.report.as_ref().map(|run| match form.format {
+                ReportFormat::Table => {
+                    let style = Style { width: form.columns, color: form.colours, rows_max: None };
+                    table::run(run, style)
+                }
+                ReportFormat::Json => {
+                    serde_json::to_string_pretty(run).map(|text| text + "\n").unwrap_or_default()
+                }
+            }),
+            _ => None,
+        };
+        answer::answer(id, &asker, reply, report.as_deref(), form.alone)
+    }
+
+    /// The client's cgroup, unless its number may be another's by now.
+    fn cgroup(&self) -> Option<String> {
+        let pid = self.client.peer.alive()?;
+        let path = resolver::resolve(&self.shared.root, pid).ok()?.path;
+        self.client.peer.alive().map(|_| path)
+    }
+}
+
+/// What of an answer depends on the request.
+#[derive(Clone, Copy)]
+struct Form {
+    report: Option<ReportForm>,
+    cgroup: bool,
+    alone: bool,
+}
+
+impl Form {
+    fn of(asked: &Asked) -> Self {
+        Self {
+            report: if let Asked::Stop(stop) = asked { stop.report } else { None },
+            cgroup: matches!(asked, Asked::Hello | Asked::Energy(None)),
+            alone: matches!(asked, Asked::Energy(Some(_))),
+        }
+    }
+}
+
+fn ending() -> Refusal {
+    Refusal::new("ending", "the agent ends")
+}
+
+/// Writes all of it, or ends the connection.
+async fn send(stream: &UnixStream, text: &str, limits: &Limits) -> io::Result<()> {
+    let write = async {
+        let mut left = text.as_bytes();
+        while !left.is_empty() {
+            let ready: Ready = stream.ready(Interest::WRITABLE).await?;
+            if ready.is_write_closed() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            match stream.try_write(left) {
+                Ok(count) => left = left.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    };
+    timeout(limits.line, write).await.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into()))
+}

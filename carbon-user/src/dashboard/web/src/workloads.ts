@@ -1,0 +1,58 @@
+// Workloads: whose energy it was, from namespaces down to one container and its domains.
+
+import { ask, total, type Power, type Row, type Workloads } from "./api";
+import { card, choice, energy, h, named, notes } from "./dom";
+import { nowCells } from "./live";
+import { emissions, powerChart, rows, short, some, sums, type Go } from "./rows";
+import { interval, link, type State } from "./state";
+
+const BY: [string, string][] = [
+  ["workload", "workload"], ["namespace", "namespace"], ["pod", "pod"], ["container", "container"], ["unit", "unit"],
+  ["job", "job"], ["user", "user"], ["domain", "domain"], ["node", "node"],
+];
+/** What a row of one kind is made of. */
+const INSIDE: Record<string, string> = {
+  namespace: "pod", pod: "container", node: "workload", user: "unit", job: "workload", container: "workload", unit: "workload",
+  workload: "domain", domain: "workload",
+};
+
+export async function workloads(state: State, go: Go, left: AbortSignal): Promise<Node[]> {
+  const by = state["by"] ?? "workload";
+  const within = state["within"] ?? "";
+  const asked = { ...interval(state), by, within };
+  const [it, power] = await Promise.all([ask<Workloads>("workloads", asked), ask<Power>("power", asked)]);
+  const called = (key: string) => it.names[key]?.name || short(key);
+  const who = (row: Row): Node => {
+    const name = named(called(row.key));
+    const below = it.names[row.key];
+    const inside = row.key === "(none)" || (by === "domain" && within.startsWith("workload:")) ? undefined : INSIDE[by];
+    const text = inside ? h("a", { href: link(state, { by: inside, within: `${by}:${row.key}`, q: "" }) }, name) : name;
+    const parts = below ? [below.namespace, below.pod, below.container ?? below.unit].filter((part) => part).join(" / ") : "";
+    const where = below && (parts || below.name !== row.key) ? h("div", { class: "small" }, named(parts || row.key)) : null;
+    return h("div", {}, text, where);
+  };
+  const body = h("div", {});
+  const now = by === "workload" ? nowCells(left) : undefined;
+  const fill = (text: string) => {
+    const wanted = text.toLowerCase();
+    const shown = it.report.rows.filter((row) => `${row.key} ${called(row.key)}`.toLowerCase().includes(wanted));
+    body.replaceChildren(rows(shown, { label: "Energy by workload", first: who, name: (row) => called(row.key), now }),
+      h("p", { class: "small", role: "status" }, `${shown.length} of ${it.report.rows.length} rows`));
+  };
+  const search = h("input", { type: "search", value: state["q"] ?? "", placeholder: "part of a name  ( / )", "aria-label": "Search", "aria-keyshortcuts": "/",
+    oninput: () => {
+      fill(search.value);
+      history.replaceState(null, "", link(state, { q: search.value }));
+    } });
+  fill(search.value);
+  const kind = within.slice(0, within.indexOf(":"));
+  const back = within ? h("p", {}, `Only of ${kind} `, named(within.slice(kind.length + 1)), " \u00b7 ",
+    h("a", { href: link(state, { within: "", by: kind || "workload" }) }, "back to all")) : null;
+  const out = it.left_out > 0 ? h("p", { class: "small" }, `${it.left_out} rows with less energy are left out; the total has them.`) : null;
+  return some([h("div", { class: "row" }, choice("By", BY, by, (value) => go({ by: value, within: "" })), search), back,
+    powerChart(power, state, within ? `Power by ${by}` : "Power", called),
+    card(null, body, out, h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
+      h("p", { class: "small" }, "\u00b1 is half of the 90 % interval of the dynamic energy."),
+      within ? null : sums(it.report.reconciliation)),
+    notes(it.report.notes)]);
+}

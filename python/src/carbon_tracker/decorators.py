@@ -1,0 +1,142 @@
+"""Decorators and the context of a task; functions, coroutines and generators alike."""
+
+from __future__ import annotations
+
+from . import say
+from .tracker import BaseEmissionsTracker, EmissionsTracker, OfflineEmissionsTracker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Callable, Optional, TypeVar, Union, overload
+
+    _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+    # Makes what is entered at each call of a decorated function.
+    _Begin = Callable[[], Any]
+
+
+# Flags of code objects, by Python's documentation of `inspect`, which is slow to import.
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+
+
+class TaskEmissionsTracker:
+    """A task as a context: of `tracker`, or of one that is made for it."""
+
+    def __init__(self, task_name: str, tracker: Optional[BaseEmissionsTracker] = None) -> None:
+        self.is_default_tracker = tracker is None
+        self.tracker = EmissionsTracker() if tracker is None else tracker
+        self.task_name = task_name
+        self._begun: Optional[str] = None
+
+    def __enter__(self) -> TaskEmissionsTracker:
+        self._begun = self.tracker.start_task(self.task_name)
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        if self._begun is not None:
+            self.tracker.stop_task(self._begun)
+        if self.is_default_tracker:
+            self.tracker.stop()
+
+
+def _around(function: Any, begin: _Begin) -> Any:
+    """`function` within the context that `begin` makes, for as long as it really runs."""
+    from functools import wraps
+
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if flags & _COROUTINE:
+
+        @wraps(function)
+        async def coroutine(*arguments: Any, **keywords: Any) -> Any:
+            with begin():
+                return await function(*arguments, **keywords)
+
+        return coroutine
+    if flags & _ASYNC_GENERATOR:
+
+        @wraps(function)
+        async def async_generator(*arguments: Any, **keywords: Any) -> Any:
+            with begin():
+                inner = function(*arguments, **keywords)
+                try:
+                    sent = None
+                    while True:
+                        try:
+                            item = await inner.asend(sent)
+                        except StopAsyncIteration:
+                            return
+                        sent = yield item
+                finally:
+                    await inner.aclose()
+
+        return async_generator
+    if flags & _GENERATOR:
+
+        @wraps(function)
+        def generator(*arguments: Any, **keywords: Any) -> Any:
+            with begin():
+                return (yield from function(*arguments, **keywords))
+
+        return generator
+
+    @wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        with begin():
+            return function(*arguments, **keywords)
+
+    return call
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def track_emissions(fn: _Function) -> _Function: ...
+
+    @overload
+    def track_emissions(
+        fn: Union[str, None] = None, *arguments: Any, offline: Optional[bool] = None, **parameters: Any
+    ) -> Callable[[_Function], _Function]: ...
+
+
+def track_emissions(fn: Any = None, *arguments: Any, offline: Optional[bool] = None, **parameters: Any) -> Any:
+    """Tracks each call of a function by a tracker of its own; all parameters of the trackers are taken.
+
+    `offline` is for CodeCarbon's sake: no tracker reaches a network unless it is told to.
+    """
+    if fn is not None and not callable(fn):
+        arguments, fn = (fn, *arguments), None
+    if offline and not any(parameters.get(name) for name in ("country_iso_code", "cloud_provider")):
+        say.warn_once("offline without country_iso_code: the place is unknown, and the world's average is used")
+    kind = OfflineEmissionsTracker if offline else EmissionsTracker
+
+    def decorate(function: Any) -> Any:
+        return _around(function, lambda: kind(*arguments, **parameters))
+
+    return decorate(fn) if fn is not None else decorate
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def track_task_emissions(fn: _Function) -> _Function: ...
+
+    @overload
+    def track_task_emissions(
+        fn: None = None, tracker: Optional[BaseEmissionsTracker] = None, task_name: str = ""
+    ) -> Callable[[_Function], _Function]: ...
+
+
+def track_task_emissions(fn: Any = None, tracker: Optional[BaseEmissionsTracker] = None, task_name: str = "") -> Any:
+    """Tracks each call of a function as a task: of `tracker`, or of one that is made for the call."""
+
+    def decorate(function: Any) -> Any:
+        name = task_name or getattr(function, "__name__", "task")
+        return _around(function, lambda: TaskEmissionsTracker(name, tracker=tracker))
+
+    return decorate(fn) if fn is not None else decorate

@@ -1,0 +1,175 @@
+"""Results to a server that speaks CodeCarbon's API: `carbon serve`, or CodeCarbon's own.
+
+What cannot be delivered is kept in a file and sent with the next results, of whatever program: an outage loses nothing. Each
+post names run and sequence, so that a server which knows these takes none twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Any
+
+from ..emissions import EmissionsData
+from ..say import warn
+from .base import BaseOutput
+from .file import locked, replace
+from .http import send_json
+
+VARIABLE = "CARBON_SPOOL"
+# As CodeCarbon's client: a server that does not answer holds nobody up.
+TIMEOUT_S = 2.0
+# A spool of a machine that never reaches its server stays small: about 1 KB each.
+FILES_MAX = 10_000
+# What comes again however often it is sent: of anything else, a wrong token too, somebody may mend the cause.
+REFUSED_FOR_GOOD = (400, 413, 422)
+
+_RUN = (
+    "timestamp",
+    "experiment_id",
+    "os",
+    "python_version",
+    "codecarbon_version",
+    "cpu_count",
+    "cpu_model",
+    "gpu_count",
+    "gpu_model",
+    "longitude",
+    "latitude",
+    "region",
+    "ram_total_size",
+    "tracking_mode",
+)
+_EMISSION = (
+    "emissions_rate",
+    "cpu_power",
+    "gpu_power",
+    "ram_power",
+    "cpu_energy",
+    "gpu_energy",
+    "ram_energy",
+    "energy_consumed",
+    "cpu_utilization_percent",
+    "gpu_utilization_percent",
+    "ram_utilization_percent",
+    "wue",
+)
+
+
+class Undelivered(Exception):
+    """The server was not reached, or did not take it."""
+
+
+class Refused(Exception):
+    """The server will never take it."""
+
+
+def spool_folder() -> str:
+    """Where undelivered results wait."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.environ.get(VARIABLE) or os.path.join(state, "carbon", "spool")
+
+
+def now() -> str:
+    """The time with its zone, as the API wants it."""
+    from datetime import datetime
+
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+class CodeCarbonAPIOutput(BaseOutput):
+    """Creates the run at the first results, and then posts what is new each time."""
+
+    def __init__(self, endpoint_url: str, experiment_id: str, api_key: str) -> None:
+        self.endpoint_url, self.experiment_id = endpoint_url.rstrip("/"), experiment_id
+        self._key = api_key
+        self._sequence = 0
+        self._path = ""
+
+    def out(self, total: EmissionsData, delta: EmissionsData) -> None:
+        """Adds to the spool, then empties it as far as the server takes it."""
+        folder = spool_folder()
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        path = self._path = os.path.join(folder, f"{total.run_id}.json")
+        with locked(os.path.join(folder, ".lock")):
+            self._add(path, total, delta)
+            waiting = [path, *(other for other in self._others(folder) if other != path)]
+            for file in waiting:
+                try:
+                    self._deliver(file)
+                except Refused as error:
+                    aside = f"{file[: -len('.json')]}.{self._sequence}.refused"
+                    os.replace(file, aside)
+                    warn(f"{error}: these results are kept in {aside} and not sent again")
+                except (Undelivered, OSError, ValueError) as error:
+                    warn(f"{len(waiting)} runs wait in {folder} for {self.endpoint_url}: {error}")
+                    return
+
+    def _add(self, path: str, total: EmissionsData, delta: EmissionsData) -> None:
+        run = {name: getattr(total, name) for name in _RUN}
+        run["timestamp"], run["provider"] = now(), total.cloud_provider
+        emission = {name: getattr(delta, name) for name in _EMISSION}
+        # The API has whole seconds, and refuses less than one.
+        emission["duration"] = max(1, round(delta.duration))
+        emission["emissions_sum"], emission["timestamp"] = delta.emissions, now()
+        entry = self._entry(path) or {"endpoint": self.endpoint_url, "run": run, "id": None, "emissions": []}
+        entry["emissions"].append({"sequence": self._sequence, "body": emission})
+        self._sequence += 1
+        replace(path, json.dumps(entry))
+
+    @staticmethod
+    def _entry(path: str) -> dict[str, Any]:
+        try:
+            with open(path, encoding="utf-8") as file:
+                entry = json.load(file)
+                return entry if isinstance(entry, dict) else {}
+        except (OSError, ValueError):
+            return {}
+
+    def _others(self, folder: str) -> list[str]:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        return [os.path.join(folder, name) for name in names[:FILES_MAX]]
+
+    def _deliver(self, path: str) -> None:
+        entry = self._entry(path)
+        if entry.get("endpoint") != self.endpoint_url:
+            return
+        run_id = os.path.basename(path)[: -len(".json")]
+        if entry["id"] is None:
+            created = self._post("runs", entry["run"], f"{run_id}:run")
+            entry["id"] = created.get("id")
+            if not entry["id"]:
+                raise Undelivered("the server gave the run no id")
+            replace(path, json.dumps(entry))
+        while entry["emissions"]:
+            first = entry["emissions"][0]
+            self._post("emissions", {**first["body"], "run_id": entry["id"]}, f"{run_id}:{first['sequence']}")
+            del entry["emissions"][0]
+            replace(path, json.dumps(entry))
+        # The file of the run that is open has the server's id for it, and stays until `exit`.
+        if path != self._path:
+            os.unlink(path)
+
+    def exit(self) -> None:
+        """The run has ended: what was delivered in full leaves no file."""
+        if self._path and not self._entry(self._path).get("emissions", [None]):
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+    def _post(self, route: str, body: object, key: str) -> dict[str, Any]:
+        headers = {"x-api-token": self._key, "Idempotency-Key": key}
+        url = f"{self.endpoint_url}/{route}"
+        try:
+            status, answer = send_json(url, body, headers, timeout=TIMEOUT_S)
+        except OSError as error:
+            raise Undelivered(f"{url}: {error}") from error
+        if status in REFUSED_FOR_GOOD:
+            raise Refused(f"{url} answers with status {status}")
+        if status not in (200, 201):
+            raise Undelivered(f"{url} answers with status {status}")
+        try:
+            value = json.loads(answer) if answer else {}
+        except ValueError as error:
+            raise Undelivered(f"{url} answers with no JSON") from error
+        return value if isinstance(value, dict) else {}

@@ -1,0 +1,350 @@
+//! `carbon report --source` against real engines that hold days of several nodes, with all that happens to counters.
+
+#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// The first scrape: 2026-03-28T23:00Z, an hour before the time that is asked about.
+const BEGIN_S: i64 = 1_774_738_800;
+const MINUTES: i64 = 60 + 2 * 1440;
+
+/// Samples by series.
+#[derive(Default)]
+struct Data {
+    series: BTreeMap<String, Vec<(i64, f64)>>,
+}
+
+impl Data {
+    fn put(&mut self, name: &str, node: &str, labels: &str, minute: i64, value: f64) {
+        let series = format!("{name}{{job=\"carbon\",cluster=\"prod\",instance=\"{node}:9488\"{labels}}}");
+        self.series.entry(series).or_default().push((BEGIN_S + 60 * minute, value));
+    }
+
+    /// As `promtool tsdb create-blocks-from openmetrics` reads it.
+    fn open_metrics(&self) -> String {
+        let mut text = String::new();
+        for (series, samples) in &self.series {
+            for (at_s, value) in samples {
+                writeln!(text, "{series} {value} {at_s}").unwrap();
+            }
+        }
+        text + "# EOF\n"
+    }
+
+    /// As `VictoriaMetrics` imports it.
+    fn prometheus(&self) -> String {
+        let mut text = String::new();
+        for (series, samples) in &self.series {
+            for (at_s, value) in samples {
+                writeln!(text, "{series} {value} {at_s}000").unwrap();
+            }
+        }
+        text
+    }
+}
+
+const INTENSITY: &str = ",zone=\"FR\",year=\"2025\",boundary=\"lifecycle\",basis=\"location-based, yearly average, \
+                         production\",source=\"a test\",quality=\"yearly\"";
+
+/// Three nodes; gives microjoules by namespace of the two days, and all dynamic and static energy.
+fn fleet() -> (Data, BTreeMap<&'static str, u64>, u64, u64) {
+    let mut data = Data::default();
+    let mut truth = BTreeMap::from([("shop", 0), ("batch", 0), ("(none)", 0)]);
+    let (mut dynamic_all, mut static_all) = (0, 0);
+    for (place, node) in ["a", "b", "c"].into_iter().enumerate() {
+        let place = u64::try_from(place).unwrap();
+        // Sums before the first scrape are nobody's.
+        let (mut shop, mut batch, mut unit, mut idle) =
+            (77_000_000_000_u64, 0_u64, 5_000_000_u64, 1_000_000_u64);
+        let (mut of_shop, mut of_batch, mut of_none) = (shop, 0_u64, unit);
+        for minute in 0..MINUTES {
+            let counts = (61..MINUTES).contains(&minute);
+            let step = [600_000_001 + 1_000 * place, 30_000_007, 120_000_000];
+            let load = if minute % 7 == 0 { 5 } else { 1 };
+            // A pod of c that comes on the second day, uses energy before it is first scraped, and goes again.
+            let runs = node == "c" && (2000..2300).contains(&minute);
+            let more = [step[0] * load, if runs { 900_000_003 } else { 0 }, step[1], step[2]];
+            shop += more[0];
+            batch += more[1];
+            unit += more[2];
+            idle += more[3];
+            if counts {
+                *truth.get_mut("shop").unwrap() += more[0];
+                *truth.get_mut("batch").unwrap() += more[1];
+                *truth.get_mut("(none)").unwrap() += more[2] + more[3];
+                dynamic_all += more[0] + more[1] + more[2];
+                static_all += more[3];
+            }
+            // The agent of a starts anew: its namespaces begin at zero, and its other sums go on.
+            if node == "a" && minute == 1500 {
+                (of_shop, of_batch, of_none) = (0, 0, 0);
+            }
+            of_shop += more[0];
+            of_batch += more[1];
+            of_none += more[2];
+            // Nothing is scraped of b for three hours: a hole over midnight of the first day's end.
+            if node == "b" && (1400..1580).contains(&minute) {
+                continue;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+            let joules = |uj: u64| uj as f64 / 1e6;
+            let mut put = |name: &str, labels: &str, value: f64| data.put(name, node, labels, minute, value);
+            let package = ",domain=\"package\",device=\"package-0\"";
+            let node_energy = "carbon_node_energy_joules_total";
+            put(
+                node_energy,
+                &format!("{package},kind=\"dynamic\",quality=\"measured\""),
+                joules(shop + batch + unit),
+            );
+            put(node_energy, &format!("{package},kind=\"static\",quality=\"measured\""), joules(idle));
+            let namespace = "carbon_namespace_energy_joules_total";
+            put(namespace, &format!("{package},kind=\"dynamic\",namespace=\"shop\""), joules(of_shop));
+            put(namespace, &format!("{package},kind=\"dynamic\""), joules(of_none));
+            if of_batch > 0 {
+                put(namespace, &format!("{package},kind=\"dynamic\",namespace=\"batch\""), joules(of_batch));
+            }
+            let workload = "carbon_workload_energy_joules_total";
+            let pod = format!(
+                "kind_of=\"container\",workload=\"/pods/{node}\",namespace=\"shop\",pod=\"web-{node}\",container=\"nginx\""
+            );
+            put(workload, &format!(",{pod}{package},kind=\"dynamic\""), joules(shop));
+            put("carbon_workload_cpu_seconds_total", &format!(",{pod}"), joules(shop) / 10.0);
+            let labels = ",kind_of=\"unit\",workload=\"/system.slice/sshd.service\",unit=\"sshd.service\"";
+            put(workload, &format!("{labels}{package},kind=\"dynamic\""), joules(unit));
+            if (2000..2305).contains(&minute) && batch > 0 {
+                let job = ",kind_of=\"job\",workload=\"/job\",namespace=\"batch\",pod=\"run\",container=\"main\",job_id=\"42\"";
+                put(workload, &format!("{job}{package},kind=\"dynamic\""), joules(batch));
+            }
+            // What series showed that are no more comes in one go, and is counted already.
+            put(
+                workload,
+                &format!(",kind_of=\"ended\"{package},kind=\"dynamic\""),
+                if minute > 2305 { 1e6 } else { 0.0 },
+            );
+            put("carbon_windows_total", "", f64::from(u32::try_from(minute).unwrap()));
+            put("carbon_grid_intensity_grams_per_kwh", INTENSITY, 50.0);
+            put("carbon_pue_ratio", "", 1.2);
+        }
+    }
+    (data, truth, dynamic_all, static_all)
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+fn there(name: &str, option: &str, test: &str) -> bool {
+    let there = Command::new(name).arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let there = there.is_ok_and(|status| status.success());
+    if !there {
+        println!("SKIPPED IN PART: {test}: no {name} is installed (Debian: apt-get install {name})");
+    }
+    there
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// The status and body of an answer.
+fn ask(address: SocketAddr, request: &str, body: &[u8]) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn wait_for(address: SocketAddr, path: &str) {
+    for _ in 0..300 {
+        if ask(address, &format!("GET {path}"), b"").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        {
+            return;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    panic!("{path} is not ready");
+}
+
+fn prometheus(folder: &Path, data: &Data, more: &[&str]) -> (Running, SocketAddr) {
+    let file = folder.join("data.txt");
+    fs::write(&file, data.open_metrics()).unwrap();
+    let made = Command::new("promtool")
+        .args(["tsdb", "create-blocks-from", "openmetrics"])
+        .arg(&file)
+        .arg(folder.join("tsdb"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::write(folder.join("prometheus.yml"), "").unwrap();
+    let address = free_address();
+    let child = Command::new("prometheus")
+        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
+        .args(["--storage.tsdb.retention.time=100y", &format!("--web.listen-address={address}")])
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let running = Running(child);
+    wait_for(address, "/-/ready");
+    (running, address)
+}
+
+fn carbon(address: SocketAddr, line: &str) -> (String, String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    command.args(["report", "--source", &format!("http://{address}")]);
+    command.args(line.split(' ')).env("CARBON_STORE", "none");
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.code())
+}
+
+const DAYS: &str = "--from 2026-03-29 --to 2026-03-30T23:59 --format json";
+
+fn report(address: SocketAddr, by: &str) -> Value {
+    let (out, said, status) = carbon(address, &format!("--by {by} {DAYS}"));
+    assert_eq!(status, Some(0), "{said}");
+    serde_json::from_str(&out).unwrap()
+}
+
+fn rows(report: &Value) -> BTreeMap<String, u64> {
+    let rows = report["rows"].as_array().unwrap();
+    let of = |row: &Value| row["dynamic_uj"].as_u64().unwrap() + row["static_uj"].as_u64().unwrap();
+    let mut sums = BTreeMap::new();
+    for row in rows {
+        *sums.entry(row["key"].as_str().unwrap().to_owned()).or_default() += of(row);
+    }
+    sums
+}
+
+/// Sums are right to the microjoule but for rounding, one for each series, node and day.
+fn check(address: SocketAddr) {
+    let near = |value: u64, truth: u64, what: &str| {
+        assert!(value.abs_diff(truth) < 100, "{what}: {value}, not {truth}");
+    };
+    let (_, truth, dynamic_all, static_all) = fleet();
+    let by_namespace = report(address, "namespace");
+    let sums = rows(&by_namespace);
+    assert_eq!(sums.len(), truth.len(), "{sums:?}");
+    for (namespace, truth) in &truth {
+        near(sums[*namespace], *truth, namespace);
+    }
+    let reconciled = &by_namespace["reconciliation"];
+    near(reconciled["attributed_uj"].as_u64().unwrap(), dynamic_all, "attributed");
+    near(reconciled["static_uj"].as_u64().unwrap(), static_all, "static");
+    let grams = by_namespace["total"]["grams"].as_f64().unwrap();
+    #[expect(clippy::cast_precision_loss, reason = "a figure of a report")]
+    let expected = (dynamic_all + static_all) as f64 / 3.6e12 * 1.2 * 50.0;
+    assert!((grams / expected - 1.0).abs() < 1e-9, "{grams}, not {expected}");
+    assert_eq!(by_namespace["total"]["stddev_uj"], Value::Null, "it is not known, and not zero");
+    assert_eq!(by_namespace["total"]["quality"], "measured");
+    assert_eq!(by_namespace["factors"][0]["zone"], "FR");
+
+    let pods = rows(&report(address, "pod"));
+    near(pods["batch/run"], truth["batch"], "a pod that came and went");
+    near(pods["shop/web-a"] + pods["shop/web-b"] + pods["shop/web-c"], truth["shop"], "pods that stay");
+    let containers = rows(&report(address, "container"));
+    near(containers["batch/run/main"], truth["batch"], "container");
+    near(rows(&report(address, "job"))["42"], truth["batch"], "job");
+    let nodes = rows(&report(address, "node"));
+    assert_eq!(nodes.keys().collect::<Vec<_>>(), ["a:9488", "b:9488", "c:9488"]);
+    near(nodes.values().sum(), dynamic_all + static_all, "nodes");
+    let (out, _, _) = carbon(address, &format!("--by namespace --per day --tz Europe/Paris {DAYS}"));
+    let by_day: Value = serde_json::from_str(&out).unwrap();
+    let periods: Vec<&str> =
+        by_day["rows"].as_array().unwrap().iter().filter_map(|row| row["period"].as_str()).collect();
+    assert!(periods.contains(&"2026-03-29") && periods.contains(&"2026-03-30"), "{periods:?}");
+    let (one, other) = (rows(&by_day), rows(&by_namespace));
+    // What is asked about begins an hour earlier and ends two hours earlier there.
+    assert!(one["shop"] < other["shop"] && one["batch"].abs_diff(other["batch"]) < 100, "{one:?}, {other:?}");
+}
+
+#[test]
+fn prometheus_answers_as_a_ledger_does() {
+    let test = "prometheus_answers_as_a_ledger_does";
+    if !there("prometheus", "--version", test) || !there("promtool", "--version", test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (data, ..) = fleet();
+    let (_running, address) = prometheus(folder.path(), &data, &[]);
+    check(address);
+    let (table, said, _) = carbon(address, "--by namespace --from 2026-03-29 --to 2026-03-30");
+    assert!(
+        table.contains("DYNAMIC J") && table.contains("shop") && table.contains("PUE 1.2"),
+        "{table}{said}"
+    );
+    for (line, says) in [
+        ("--by project --from 2026-03-29", "ask a ledger"),
+        ("--by pod", "--from"),
+        ("--by pod --from 2026-03-29 --source-match a", "LABEL=VALUE"),
+    ] {
+        let (_, said, status) = carbon(address, line);
+        assert!(status == Some(2) && said.contains(says), "{line}: {said}");
+    }
+    let (out, _, _) = carbon(address, &format!("--by pod --source-match cluster=other {DAYS}"));
+    assert!(out.contains("joules and grams are unknown, not zero"), "{out}");
+}
+
+/// A day at once is more than this server does: it is asked about less.
+#[test]
+fn a_server_with_little_room_is_asked_in_parts() {
+    let test = "a_server_with_little_room_is_asked_in_parts";
+    if !there("prometheus", "--version", test) || !there("promtool", "--version", test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (data, truth, ..) = fleet();
+    let (_running, address) = prometheus(folder.path(), &data, &["--query.max-samples=9000"]);
+    let sums = rows(&report(address, "namespace"));
+    assert!(sums["shop"].abs_diff(truth["shop"]) < 1000, "{sums:?}, not {truth:?}");
+}
+
+#[test]
+fn victoria_metrics_answers_as_a_ledger_does() {
+    if !there("victoria-metrics", "--version", "victoria_metrics_answers_as_a_ledger_does") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (address, (data, ..)) = (free_address(), fleet());
+    let child = Command::new("victoria-metrics")
+        .arg(format!("-storageDataPath={}", folder.path().display()))
+        .args(["-retentionPeriod=100y", &format!("-httpListenAddr={address}")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _running = Running(child);
+    wait_for(address, "/health");
+    let answer = ask(address, "POST /api/v1/import/prometheus", data.prometheus().as_bytes()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    wait_for(address, "/internal/force_flush");
+    check(address);
+}
+
+#[test]
+fn who_does_not_answer_is_named() {
+    let (_, said, status) = carbon(free_address(), "--by pod --from 2026-03-29");
+    assert!(status == Some(2) && said.contains("does not answer"), "{said}");
+}

@@ -1,0 +1,143 @@
+//! `carbon agent --share-with-vms`: a virtual machine's cgroups as libvirt makes them, and a second carbon that reads their
+//! share.
+
+#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
+
+use crate::agent::{Machine, end};
+use rustix::process::Signal;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A domain of libvirt as systemd keeps it (docs/cgroups.rst of libvirt), without a virtual machine: what runs in it is
+/// given by the name of its thread. All of it goes when it is dropped.
+struct Domain {
+    scope: PathBuf,
+    name: String,
+    children: Vec<Child>,
+}
+
+impl Domain {
+    fn new(number: u32, threads: &[&str]) -> Self {
+        let top = crate::support::root().cgroup2().unwrap().unwrap().path;
+        let name = format!("web{number}x{}", std::process::id());
+        let scope = top.join(format!("machine.slice/machine-qemu\\x2d{number}\\x2d{name}.scope"));
+        let mut domain = Self { scope, name, children: Vec::new() };
+        for thread in threads {
+            let cgroup = domain.scope.join("libvirt").join(thread);
+            fs::create_dir_all(&cgroup).unwrap();
+            // In quotes, as the names have backslashes.
+            let script = r#"(echo $$ > "$0/cgroup.procs") && while :; do :; done"#;
+            domain.children.push(Command::new("sh").arg("-c").arg(script).arg(&cgroup).spawn().unwrap());
+        }
+        domain
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let below = fs::read_dir(self.scope.join("libvirt")).unwrap().map(|entry| entry.unwrap().path());
+        let below: Vec<_> = below.filter(|path| path.is_dir()).collect();
+        let above = self.scope.ancestors().take(2).map(Path::to_path_buf);
+        for path in below.into_iter().chain([self.scope.join("libvirt")]).chain(above) {
+            // The slice may be a real one, and then is not empty.
+            let _busy = fs::remove_dir(path);
+        }
+    }
+}
+
+fn number(zone: &Path, file: &str) -> Option<u64> {
+    fs::read_to_string(zone.join(file)).ok()?.trim().parse().ok()
+}
+
+/// Waits until a file of a zone says more than it did.
+fn wait_for_more(zone: &Path, file: &str, than: u64) -> u64 {
+    let begun = Instant::now();
+    loop {
+        match number(zone, file) {
+            Some(now) if now > than => return now,
+            _ if begun.elapsed() > Duration::from_secs(20) => panic!("{} stays", zone.join(file).display()),
+            _ => sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Microjoules of all packages that a run on this sysfs was metered with, and its quality.
+fn run_on(sys: &Path, seconds: &str) -> (u64, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_carbon"))
+        .args(["run", "--meter", "powercap", "--accounting", "cpustat", "--no-store", "--format", "json"])
+        .args(["--zone", "FR", "--sysfs-root"])
+        .arg(sys)
+        .args(["--", "sleep", seconds])
+        .env("CARBON_STATE", "none")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json = text.find('{').map(|at| &text[at..]).or_else(|| said.find('{').map(|at| &said[at..]));
+    let report: serde_json::Value =
+        serde_json::from_str(json.unwrap_or_else(|| panic!("no report: {said}"))).unwrap();
+    let domains = report["domains"].as_array().unwrap_or_else(|| panic!("{report:#}"));
+    let metered = domains.iter().map(|domain| domain["metered_uj"].as_u64().unwrap()).sum();
+    (metered, domains[0]["quality"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_virtual_machine_reads_its_share_of_the_host() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: a_virtual_machine_reads_its_share_of_the_host: only root makes cgroups");
+        return;
+    }
+    let _alone = crate::support::alone();
+    let machine = Machine::new();
+    let busy = Domain::new(1, &["vcpu0", "emulator"]);
+    let vms = machine.path("vms");
+    let share = format!("--share-with-vms={}", vms.display());
+    let options = [
+        "--hierarchy",
+        "cgroup2",
+        "--static",
+        "proportional",
+        "--flush",
+        "500ms",
+        "--listen",
+        "none",
+        &share,
+    ];
+    let agent = machine.start(&options);
+    let zone = vms.join(&busy.name).join("class/powercap/intel-rapl:0");
+    let first = wait_for_more(&zone, "energy_uj", 0);
+    let (metered, quality) = run_on(&vms.join(&busy.name), "4");
+    let last = number(&zone, "energy_uj").unwrap();
+    // 4 s of 20 W, and most of the machine's CPU time is the domain's.
+    assert!(metered > 8_000_000, "{metered}");
+    assert!(metered <= last - first, "{metered} of {first} to {last}: not more than was written in the time");
+    assert_eq!(metered % 10_000, 0, "whole quanta");
+    assert_eq!(quality, "measured", "as the host's");
+
+    let (said, status) = end(agent, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    let shared = number(&zone, "energy_uj").unwrap();
+    assert_eq!(number(&zone, "enabled"), Some(0), "the end of the agent is seen");
+    // Both threads are in it: rows of the ledger are by cgroup, and there is nothing else that says so.
+    let of_cgroups = machine.energy_below(&busy.scope);
+    let all: u64 = of_cgroups.iter().sum();
+    assert_eq!(of_cgroups.iter().filter(|uj| **uj > 1_000_000).count(), 2, "{of_cgroups:?}");
+    assert!(all - shared < 10_000, "{shared} of {all}: what is not shared yet is less than a quantum");
+
+    // Another agent goes on, with what was used since.
+    let agent = machine.start(&options);
+    let later = wait_for_more(&zone, "energy_uj", shared);
+    assert_eq!(number(&zone, "enabled"), Some(1));
+    let (said, status) = end(agent, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    let (shared, all) =
+        (number(&zone, "energy_uj").unwrap(), machine.energy_below(&busy.scope).iter().sum::<u64>());
+    assert!(shared >= later && all.abs_diff(shared) < 20_000, "{shared} of {all}: {said}");
+}
