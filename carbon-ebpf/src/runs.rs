@@ -13,6 +13,9 @@ use aya_ebpf::{
 };
 use carbon_ebpf::{PF_KTHREAD, RunCounts, RunMember, TaskRecord, control, counter, kind};
 
+/// What a task has run that is always told when it begins to exit.
+const LONG_NS: u64 = 1_000_000;
+
 /// Run by the first process of a run, on itself, with the run's id as argument.
 #[raw_tracepoint]
 pub(crate) fn carbon_enrol(ctx: RawTracePointContext) -> i32 {
@@ -33,10 +36,18 @@ pub(crate) fn reported(task: u64) -> Option<u64> {
 /// program at the end of a task was not run.
 #[inline(always)]
 fn member(task: u64) -> Option<*mut RunMember> {
-    let member = maps::MEMBERS.get_ptr_mut(kernel::half(task + kernel::TASK_TGID.load()))?;
+    let tgid = kernel::half(task + kernel::TASK_TGID.load());
+    let member = maps::MEMBERS.get_ptr_mut(tgid)?;
     // SAFETY: an element of the map.
     let start_ns = unsafe { (*member).start_ns };
-    (start_ns == kernel::process_start_ns(task)).then_some(member)
+    let leader = kernel::word(task + kernel::TASK_GROUP_LEADER.load());
+    let ours = if kernel::half(leader + kernel::TASK_PID.load()) == tgid {
+        start_ns == kernel::word(leader + kernel::TASK_START_TIME.load())
+    } else {
+        // The first thread may be freed before the others, in another CPU's turn: its memory is then somebody else's.
+        start_ns <= kernel::word(task + kernel::TASK_START_TIME.load())
+    };
+    ours.then_some(member)
 }
 
 #[inline(always)]
@@ -112,7 +123,8 @@ pub(crate) fn carbon_exec(ctx: BtfTracePointContext) -> i32 {
 
 /// A task of a run begins to exit: `(struct task_struct *, ...)`. What it has used by now is sent, since the program
 /// at its end may not be run: the task is freed in the context of whatever runs then, which a guard of the kernel or
-/// of a hypervisor may keep programs out of.
+/// of a hypervisor may keep programs out of. Where the buffer is crowded only what ran long is sent: a CPU makes at most
+/// a thousand of these in a second.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn carbon_exit(ctx: BtfTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
@@ -120,7 +132,7 @@ pub(crate) fn carbon_exit(ctx: BtfTracePointContext) -> i32 {
     if run == 0 {
         return 0;
     }
-    if !maps::crowded() {
+    if kernel::word(task + kernel::TASK_SUM_EXEC.load()) > LONG_NS || !maps::crowded() {
         let mut record = TaskRecord::default();
         kernel::describe(task, kind::TASK_EXIT, run, &mut record);
         maps::send_event(bytes_of(&record));
