@@ -59,7 +59,7 @@ fn sources() -> Vec<Source> {
         .filter(|path| path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs"))
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            let code = without_tests(&text);
             let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
             let code = code.collect::<Vec<_>>().join("\n");
             Source { path: path.strip_prefix(&top).unwrap().to_str().unwrap().to_owned(), code }
@@ -67,6 +67,26 @@ fn sources() -> Vec<Source> {
         .collect();
     assert!(all.len() > 40, "only {} files found", all.len());
     all
+}
+
+/// The tests of a file are at its end, or a file of their own that is named anywhere.
+fn without_tests(text: &str) -> String {
+    let mut parts = text.split("#[cfg(test)]\nmod ");
+    let mut code = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once([';', '{']).unwrap();
+        if part[name.len()..].starts_with('{') {
+            break;
+        }
+        code.push_str(rest);
+    }
+    code
+}
+
+#[test]
+fn code_behind_the_name_of_a_file_of_tests_is_looked_at() {
+    let text = "a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod more {\n c\n}\n";
+    assert_eq!(without_tests(text), "a\n\nb\n");
 }
 
 fn place(module: &str) -> usize {
