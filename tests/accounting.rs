@@ -293,6 +293,7 @@ fn a_dead_process_agrees_with_rusage() {
     let mut accounting = open_rung(best);
     let mut settled = 0;
     let mut exact = 0;
+    let mut long_tails = Vec::new();
     for number in 1..=20 {
         let run = RunId(number);
         let enrolment = accounting.runs().open(run).unwrap();
@@ -315,12 +316,16 @@ fn a_dead_process_agrees_with_rusage() {
         // An interrupt in that moment lengthens it, so the bound of each is wide and most are held to 2 us.
         let tail_us = 5_000;
         let missed_us = if final_seen { 2 } else { 10_000 };
-        let range = truth_us.saturating_sub(missed_us)..=truth_us + tail_us;
-        assert!(range.contains(&ours_us), "{ours_us} us, rusage {truth_us} us, final seen: {final_seen}");
+        let least_us = truth_us.saturating_sub(missed_us);
+        assert!(ours_us >= least_us, "{ours_us} us, rusage {truth_us} us, final seen: {final_seen}");
+        long_tails.extend((ours_us > truth_us + tail_us).then_some((ours_us, truth_us)));
         settled += u32::from(final_seen);
         exact += u32::from(ours_us.abs_diff(truth_us) <= 2);
     }
     assert!(settled >= 15, "{settled} of 20 finals seen");
+    // An emulated CPU may itself wait in that moment.
+    let most = if is_slow() { 2 } else { 0 };
+    assert!(long_tails.len() <= most, "us and those of rusage: {long_tails:?}");
     assert!(is_slow() || exact >= 12, "{exact} of 20 within 2 us of rusage");
 }
 

@@ -4,7 +4,7 @@
 //! Works beside every way of accounting, on kernels that describe their types.
 
 use super::hierarchy::{Hierarchy, HierarchyChoice};
-use super::object::Object;
+use super::object::{COUNTED_MAX, Object};
 use super::{Limits, SchedError};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
@@ -14,6 +14,7 @@ use crate::window::{Class, WorkloadKey};
 use carbon_ebpf::{EVENT_COUNTERS, KEY_IDLE, KEY_KERNEL_THREAD};
 use perf_event::events::{Hardware, Software};
 use perf_event::{Builder, Counter};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -23,6 +24,10 @@ const MAPS: [&str; EVENT_COUNTERS] = ["COUNTER_0", "COUNTER_1", "COUNTER_2"];
 const _: () = assert!(EVENT_COUNTERS == COUNTERS_MAX);
 /// The program is loaded beside another object, and nothing is sent through its own buffers.
 const EVENT_BYTES: u32 = 4096;
+
+/// Keys that count nothing for so many looks are taken out once the table is half full: the cgroups are gone, or at rest and
+/// counted from 0 again, which is the same to who takes the difference of two looks.
+const AT_REST: u32 = 8;
 
 /// Why a kind is not counted.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,8 @@ pub struct Counters {
     kinds: Vec<CounterKind>,
     cpus: Vec<u32>,
     package_of: Vec<PackageId>,
+    /// By key: what it had counted at the last look, and for how many looks this has been the same.
+    rests: HashMap<u64, ([u64; EVENT_COUNTERS], u32)>,
 }
 
 impl Counters {
@@ -89,10 +96,11 @@ impl Counters {
         let kinds = opened.iter().map(|(kind, _)| *kind).collect();
         let events = opened.into_iter().flat_map(|(_, events)| events).collect();
         let package_of = topology.package_of.clone();
-        Ok((Some(Self { object, _events: events, kinds, cpus, package_of }), not))
+        Ok((Some(Self { object, _events: events, kinds, cpus, package_of, rests: HashMap::new() }), not))
     }
 
-    /// What was counted since the start, by workload. What runs now is counted up to now.
+    /// What was counted since the start, by workload. What runs now is counted up to now. A workload that has counted nothing
+    /// for a while may be missing, and begins at 0 again.
     ///
     /// # Errors
     /// Where the maps cannot be read.
@@ -102,13 +110,24 @@ impl Counters {
                 log::debug!("CPU {cpu} keeps what it counts until the next window: {error}");
             }
         }
-        let mut counts = Counts::new(&self.kinds);
+        let (mut told, mut sums) = (Vec::new(), HashMap::<u64, [u64; EVENT_COUNTERS]>::new());
         self.object.counted(|cpu, key, counted| {
+            told.push((cpu, key, counted));
+            let Some(key) = key else { return };
+            for (sum, more) in sums.entry(key).or_default().iter_mut().zip(counted) {
+                *sum = sum.wrapping_add(more);
+            }
+        })?;
+        let at_rest = to_forget(&mut self.rests, &sums);
+        let mut counts = Counts::new(&self.kinds);
+        for (cpu, key, counted) in told {
             let package = self.package_of.get(cpu).copied().unwrap_or(PackageId(0));
             match key {
                 None => counts.add(WorkloadKey::OVERFLOW, package, counted),
                 // Interrupts count while a CPU is idle; they are nobody's.
                 Some(KEY_IDLE) => {}
+                // It begins at 0 again where it counts again, so it must not be known as it was.
+                Some(key) if at_rest.contains(&key) => {}
                 Some(key) => {
                     let class =
                         if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
@@ -116,7 +135,12 @@ impl Counters {
                     counts.add(WorkloadKey { cgroup, class, run: None }, package, counted);
                 }
             }
-        })?;
+        }
+        for key in at_rest {
+            if let Err(error) = self.object.forget_counted(key) {
+                log::debug!("{key:#x} keeps its place among what is counted: {error}");
+            }
+        }
         Ok(counts)
     }
 
@@ -128,6 +152,23 @@ impl Counters {
     pub fn counted_ratio(&self) -> Result<f64, SchedError> {
         self.object.counted_ratio()
     }
+}
+
+/// Brings `rests` up to date with a look at the table, and gives the keys to take out of it.
+fn to_forget(
+    rests: &mut HashMap<u64, ([u64; EVENT_COUNTERS], u32)>,
+    sums: &HashMap<u64, [u64; EVENT_COUNTERS]>,
+) -> HashSet<u64> {
+    rests.retain(|key, _| sums.contains_key(key));
+    for (key, sum) in sums {
+        let (last, looks) = rests.entry(*key).or_insert((*sum, 0));
+        *looks = if last == sum { *looks + 1 } else { 0 };
+        *last = *sum;
+    }
+    if sums.len() < COUNTED_MAX as usize / 2 {
+        return HashSet::new();
+    }
+    rests.extract_if(|_, (_, looks)| *looks > AT_REST).map(|(key, _)| key).collect()
 }
 
 /// One on each CPU, of user and kernel alike, counting.
@@ -161,5 +202,29 @@ fn reason(error: &io::Error) -> String {
             "too many open files: one is needed for each CPU and event (ulimit -n)".to_owned()
         }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_at_rest_make_room_once_the_table_is_half_full() {
+        let half = u64::from(COUNTED_MAX / 2);
+        let mut rests = HashMap::new();
+        let mut sums: HashMap<u64, [u64; EVENT_COUNTERS]> =
+            (0..half - 1).map(|key| (key, [1; EVENT_COUNTERS])).collect();
+        for _ in 0..20 {
+            assert!(to_forget(&mut rests, &sums).is_empty(), "there is room");
+        }
+        sums.insert(half, [1; EVENT_COUNTERS]);
+        sums.insert(0, [2; EVENT_COUNTERS]);
+        let forgotten = to_forget(&mut rests, &sums);
+        assert_eq!(forgotten.len() as u64, half - 2);
+        assert!(!forgotten.contains(&0) && !forgotten.contains(&half), "what is new or has counted stays");
+        sums.retain(|key, _| !forgotten.contains(key));
+        assert!(to_forget(&mut rests, &sums).is_empty());
+        assert_eq!(rests.len(), 2, "nothing is kept of what was taken out");
     }
 }

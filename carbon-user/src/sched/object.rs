@@ -32,7 +32,7 @@ const ROW_BYTES: u32 = 512 << 10;
 /// Processes of all runs at one time: 6 MB.
 const MEMBERS_MAX: u32 = 65_536;
 /// Workloads whose events are counted; the rest is summed. 24 bytes for each on every CPU.
-const COUNTED_MAX: u32 = 4_096;
+pub(super) const COUNTED_MAX: u32 = 4_096;
 /// Arguments of a raw tracepoint at most.
 pub(super) const ARGUMENTS: usize = 12;
 /// What a ring buffer puts before each record (`BPF_RINGBUF_HDR_SZ`).
@@ -413,6 +413,12 @@ impl Object {
             take(cpu, None, state.overflow.counts);
         }
         Ok(())
+    }
+
+    /// Takes a key out of the table of counted events.
+    pub(super) fn forget_counted(&mut self, key: u64) -> Result<(), SchedError> {
+        let mut counted: PerCpuHashMap<_, u64, [u64; EVENT_COUNTERS]> = self.map_mut("COUNTED")?;
+        removed("COUNTED", counted.remove(&key))
     }
 
     fn counter_states(&self) -> Result<Vec<CounterState>, SchedError> {
