@@ -10,6 +10,7 @@ use carbon_user::ledger::sql::Database;
 use carbon_user::ledger::sqlite::Sqlite;
 use carbon_user::ledger::{Ledger, LedgerError, Location};
 use carbon_user::units::Quality;
+use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
 
@@ -115,9 +116,11 @@ fn a_damaged_file_is_told_and_kept() {
     assert!(matches!(error, LedgerError::Newer { found: 99, .. }), "{error}");
 }
 
+type OldRow = (i64, i64, i64, i64, i64, i64, f64, f64, i64);
+
 /// Rows of one bucket by an older schema: workload, kind, factor, quality, microjoules, CPU time, two deviations, and whether rated
 /// again. They are told apart by each of the first four, and by the last.
-const OLD_ROWS: [(i64, i64, i64, i64, i64, i64, f64, f64, i64); 6] = [
+const OLD_ROWS: [OldRow; 6] = [
     (1, 0, 1, 2, 3600, 5, 1.0, 1.0, 0),
     (2, 0, 1, 2, 400, 7, 0.5, 2.0, 0),
     (2, 0, 2, 2, 50, 0, 0.25, 0.0, 0),
@@ -138,11 +141,12 @@ fn of_schema(schema: usize, clustered: &str) -> String {
     for migration in &migrations[..schema] {
         sql += &migration.replace("/* clustered */", clustered);
     }
-    sql += &format!("INSERT INTO meta VALUES ('schema', {schema}); INSERT INTO node VALUES (1, 'old');");
+    write!(sql, "INSERT INTO meta VALUES ('schema', {schema}); INSERT INTO node VALUES (1, 'old');").unwrap();
     for (id, zone) in [(1, "FR"), (2, "DE")] {
         let factor = factor(zone);
         let intensity = &factor.intensity;
-        sql += &format!(
+        write!(
+            sql,
             "INSERT INTO factor VALUES ({id}, '{}', {}, {}, {}, {}, '{}', '{}', {}, '{}', '{}', '{}', 0, '{}');",
             factor.hash(),
             intensity.g_per_kwh.0,
@@ -156,19 +160,20 @@ fn of_schema(schema: usize, clustered: &str) -> String {
             intensity.basis(),
             intensity.source,
             factor.tables_hash
-        );
+        ).unwrap();
     }
     sql += "INSERT INTO domain VALUES (1, 1, 'package', 'package-0', 'a test', 2);
             INSERT INTO workload (id, identity, kind, name) VALUES (1, '/w', 'unit', 'w'), (2, '/v', 'unit', 'v');";
     for level in [60, 3600, 86_400] {
         for (workload, kind, factor, quality, uj, cpu, common, variance, rerated) in OLD_ROWS {
-            sql += &format!(
+            write!(
+            sql,
                 "INSERT INTO energy VALUES ({level}, {BEGIN}, 1, {workload}, 1, {kind}, {factor}, {quality}, {uj}, {cpu}, \
                  {common}, {variance}, {rerated});"
-            );
+            ).unwrap();
         }
-        sql +=
-            &format!("INSERT INTO balance VALUES ({level}, {BEGIN}, 1, 60000000000, 4067, 4060, 5, 2, 0);");
+        write!(sql, "INSERT INTO balance VALUES ({level}, {BEGIN}, 1, 60000000000, 4067, 4060, 5, 2, 0);")
+            .unwrap();
     }
     sql
 }

@@ -370,8 +370,9 @@ impl RunSum {
 
 /// What is said of runs by the notes below them: whose intensity became known after them, and whose place nobody gave.
 pub fn notes(rerated: usize, assumed: usize) -> Vec<String> {
-    let assumed = (assumed > 0)
-        .then(|| format!("ASSUMED: no place was given for {assumed} runs: the world's average stands in"));
+    let assumed = (assumed > 0).then(|| {
+        format!("ASSUMED: no place was given for {assumed} of these runs: the world's average stands in")
+    });
     rerated_note(rerated).into_iter().chain(assumed).collect()
 }
 
