@@ -181,6 +181,7 @@ fn a_file_of_the_past_gives_a_typical_day_and_kinds_are_told_apart() {
     let advice = said(folder.path(), &by_file);
     let hours = &advice["hours"];
     assert_eq!((&hours["basis"], &hours["days"]), (&"typical day".into(), &14.into()));
+    assert_eq!(hours["zone"], "aws:eu-west-1", "the file has no zone of its own");
     assert_eq!((&hours["best_from"], &hours["best_to"]), (&"01:00".into(), &"05:00".into()));
     assert_eq!(hours["better_days_ratio"], 1.0);
     assert!(

@@ -4,11 +4,13 @@
 
 use crate::ledger::{BEGIN, factor, file, minute, totals};
 use crate::postgres::Server;
-use carbon_user::ledger::query::{DAY, MINUTE};
-use carbon_user::ledger::rows::Flush;
+use carbon_user::ledger::query::{DAY, HOUR, MINUTE, Segment};
+use carbon_user::ledger::rows::{EnergyKind, Flush, Workload};
 use carbon_user::ledger::sql::Database;
 use carbon_user::ledger::sqlite::Sqlite;
 use carbon_user::ledger::{Ledger, LedgerError, Location};
+use carbon_user::units::Quality;
+use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
 
@@ -114,32 +116,38 @@ fn a_damaged_file_is_told_and_kept() {
     assert!(matches!(error, LedgerError::Newer { found: 99, .. }), "{error}");
 }
 
-/// The migrations up to a schema, as a carbon of then applied them.
-fn of_schema(database: &mut dyn Database, schema: usize, clustered: &str) {
+type OldRow = (i64, i64, i64, i64, i64, i64, f64, f64, i64);
+
+/// Rows of one bucket by an older schema: workload, kind, factor, quality, microjoules, CPU time, two deviations, and whether rated
+/// again. They are told apart by each of the first four, and by the last.
+const OLD_ROWS: [OldRow; 6] = [
+    (1, 0, 1, 2, 3600, 5, 1.0, 1.0, 0),
+    (2, 0, 1, 2, 400, 7, 0.5, 2.0, 0),
+    (2, 0, 2, 2, 50, 0, 0.25, 0.0, 0),
+    (2, 0, 2, 2, 6, 1, 0.0, 4.0, 1),
+    (2, 0, 2, 1, 4, 1, 0.0, 0.5, 1),
+    (1, 1, 1, 2, 3, 0, 0.0, 0.0, 0),
+];
+
+/// What a carbon of then did: the migrations up to a schema, and a minute with its hour and its day.
+fn of_schema(schema: usize, clustered: &str) -> String {
     let migrations = [
         include_str!("../carbon-user/src/ledger/migrations/0001.sql"),
         include_str!("../carbon-user/src/ledger/migrations/0002.sql"),
         include_str!("../carbon-user/src/ledger/migrations/0003.sql"),
+        include_str!("../carbon-user/src/ledger/migrations/0004.sql"),
     ];
-    database.batch("CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)").unwrap();
+    let mut sql = "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL);".to_owned();
     for migration in &migrations[..schema] {
-        database.batch(&migration.replace("/* clustered */", clustered)).unwrap();
+        sql += &migration.replace("/* clustered */", clustered);
     }
-    let wide = "1767225600, 1, 1, 1, 0, 1, 2, 3600, 5, 1.0, 1.0, 0";
-    let balance = "1767225600, 1, 60000000000, 3607, 3600, 5, 2, 0";
-    let rows = [60, 3600, 86_400].map(|level| {
-        format!(
-            "INSERT INTO energy VALUES ({level}, {wide}); INSERT INTO balance VALUES ({level}, {balance});"
-        )
-    });
-    let factor = factor("FR");
-    let intensity = &factor.intensity;
-    database
-        .batch(&format!(
-            "INSERT INTO meta VALUES ('schema', {schema}); INSERT INTO node VALUES (1, 'old');
-             INSERT INTO factor VALUES (1, '{}', {}, {}, {}, {}, '{}', '{}', {}, '{}', '{}', '{}', 0, '{}');
-             INSERT INTO domain VALUES (1, 1, 'package', 'package-0', 'a test', 2);
-             INSERT INTO workload (id, identity, kind, name) VALUES (1, '/w', 'unit', 'w'); {}",
+    write!(sql, "INSERT INTO meta VALUES ('schema', {schema}); INSERT INTO node VALUES (1, 'old');").unwrap();
+    for (id, zone) in [(1, "FR"), (2, "DE")] {
+        let factor = factor(zone);
+        let intensity = &factor.intensity;
+        write!(
+            sql,
+            "INSERT INTO factor VALUES ({id}, '{}', {}, {}, {}, {}, '{}', '{}', {}, '{}', '{}', '{}', 0, '{}');",
             factor.hash(),
             intensity.g_per_kwh.0,
             intensity.spread.low_ratio,
@@ -151,27 +159,88 @@ fn of_schema(database: &mut dyn Database, schema: usize, clustered: &str) {
             intensity.boundary(),
             intensity.basis(),
             intensity.source,
-            factor.tables_hash,
-            rows.join(" ")
-        ))
-        .unwrap();
+            factor.tables_hash
+        ).unwrap();
+    }
+    sql += "INSERT INTO domain VALUES (1, 1, 'package', 'package-0', 'a test', 2);
+            INSERT INTO workload (id, identity, kind, name) VALUES (1, '/w', 'unit', 'w'), (2, '/v', 'unit', 'v');";
+    for level in [60, 3600, 86_400] {
+        for (workload, kind, factor, quality, uj, cpu, common, variance, rerated) in OLD_ROWS {
+            write!(
+            sql,
+                "INSERT INTO energy VALUES ({level}, {BEGIN}, 1, {workload}, 1, {kind}, {factor}, {quality}, {uj}, {cpu}, \
+                 {common}, {variance}, {rerated});"
+            ).unwrap();
+        }
+        write!(sql, "INSERT INTO balance VALUES ({level}, {BEGIN}, 1, 60000000000, 4067, 4060, 5, 2, 0);")
+            .unwrap();
+    }
+    sql
+}
+
+/// All rows are there as they were, at each level, and what is written later is added to them.
+fn is_brought_up_to_date(at: &Location, schema: usize) {
+    let mut ledger = Ledger::open_to_read(at).unwrap();
+    let mut expected = OLD_ROWS.to_vec();
+    expected.sort_by_key(|row| (row.0, row.1, row.2, row.3, row.8));
+    for level_s in [MINUTE, HOUR, DAY] {
+        let sums = ledger.sums(&[Segment { level_s, start_s: BEGIN, end_s: BEGIN + 1 }]).unwrap();
+        let quality = |quality| if quality == Quality::Measured { 2 } else { 1 };
+        let kind = |kind| i64::from(kind == EnergyKind::Static);
+        let found: Vec<_> = sums
+            .iter()
+            .map(|it| {
+                let (uj, cpu) = (it.energy_uj.cast_signed(), it.cpu_ns.cast_signed());
+                let head = (it.workload, kind(it.kind), it.factor, quality(it.quality));
+                (
+                    head.0,
+                    head.1,
+                    head.2,
+                    head.3,
+                    uj,
+                    cpu,
+                    it.common_uj,
+                    it.variance_uj2,
+                    i64::from(it.rerated),
+                )
+            })
+            .collect();
+        assert_eq!(found, expected, "schema {schema}, {level_s} s");
+    }
+    let (rows, balance) = totals(&mut ledger, BEGIN, BEGIN + DAY);
+    assert_eq!((rows, balance.metered_uj, balance.holds()), (4063, 4067, true), "schema {schema}");
+    let mut ledger = Ledger::open(at).unwrap();
+    assert_eq!(ledger.verify().unwrap().energies, 18, "schema {schema}");
+    // One of a new machine, and one more of the old one's rows.
+    let mut more = minute("old", BEGIN + MINUTE, &[(1, 100)], (10, 1));
+    more.rows[0].workload = Workload { identity: "/w".into(), ..Workload::default() };
+    let flushes = [minute("n", BEGIN + MINUTE, &[(1, 100)], (10, 1)), more];
+    assert_eq!(ledger.flush(&flushes).unwrap(), 2, "schema {schema}");
+    assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY).0, 4263);
+    let verified = ledger.verify().unwrap();
+    assert_eq!(verified.faults, Vec::<String>::new(), "schema {schema}");
+    assert_eq!(
+        verified.energies,
+        18 + 3 + 1,
+        "schema {schema}: hour and day of the old machine are the old rows"
+    );
 }
 
 #[test]
 fn a_ledger_of_an_older_carbon_is_brought_up_to_date() {
     let directory = tempfile::tempdir().unwrap();
-    for schema in 1..=3 {
+    for schema in 1..=4 {
         let path = directory.path().join(format!("{schema}.db"));
-        of_schema(&mut Sqlite::open(&path).unwrap(), schema, "WITHOUT ROWID");
-        let at = Location::File(path);
-        let mut ledger = Ledger::open_to_read(&at).unwrap();
-        let (rows, balance) = totals(&mut ledger, BEGIN, BEGIN + DAY);
-        assert_eq!((rows, balance.metered_uj, balance.holds()), (3600, 3607, true), "schema {schema}");
-        let mut ledger = Ledger::open(&at).unwrap();
-        let flush = minute("n", BEGIN + MINUTE, &[(1, 100)], (10, 1));
-        assert_eq!(ledger.flush(&[flush]).unwrap(), 1, "schema {schema}");
-        assert_eq!(totals(&mut ledger, BEGIN, BEGIN + DAY).0, 3700);
-        assert_eq!(ledger.verify().unwrap().faults, Vec::<String>::new(), "schema {schema}");
+        Sqlite::open(&path).unwrap().batch(&of_schema(schema, "WITHOUT ROWID")).unwrap();
+        is_brought_up_to_date(&Location::File(path), schema);
+    }
+    let test = "a_ledger_of_an_older_carbon_is_brought_up_to_date";
+    let Some(server) = Server::start_or_skip(test) else { return };
+    for schema in 1..=4 {
+        let name = format!("older{schema}");
+        let at = Location::Postgres(server.database(&name));
+        assert!(server.sql(&name, &of_schema(schema, "")), "schema {schema}");
+        is_brought_up_to_date(&at, schema);
     }
 }
 

@@ -53,11 +53,15 @@ impl Stub {
 }
 
 fn intensity(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
     command.arg("intensity").args(arguments).args(["--format", "json"]);
     command.env_remove("CARBON_ZONE").env_remove("CARBON_OFFLINE").env("CARBON_STORE", "none");
     command.env("ELECTRICITYMAPS_TOKEN", "t0ken").env("WATTTIME_USER", "u").env("WATTTIME_PASSWORD", "p");
-    command.output().unwrap()
+    command
 }
 
 fn said(arguments: &[&str]) -> Value {
@@ -79,6 +83,8 @@ fn a_service_gives_the_present_value_with_its_kind() {
     assert_eq!((&live["g_per_kwh"], &live["zone"]), (&302.0.into(), &"DE".into()));
     assert_eq!(live["basis"], "location-based, hourly average, consumption");
     assert!(live["notes"].to_string().contains("estimate"), "{}", live["notes"]);
+    let (low, high) = (live["low_g_per_kwh"].as_f64().unwrap(), live["high_g_per_kwh"].as_f64().unwrap());
+    assert!((low - 302.0 / 1.7).abs() < 1e-9 && (high - 302.0 * 1.7).abs() < 1e-9, "{live}");
     let head = stub.heads().remove(0);
     assert!(head.contains("zone=DE") && head.contains("shouldUseFallbackCallerLookup=false"), "{head}");
     assert!(head.to_lowercase().contains("auth-token: t0ken"), "{head}");
@@ -98,6 +104,8 @@ fn a_service_gives_the_present_value_with_its_kind() {
         (&live["boundary"], &live["basis"]),
         (&"direct, CO2 only".into(), &"location-based, hourly marginal".into())
     );
+    assert_eq!((&live["low_g_per_kwh"], &live["high_g_per_kwh"]), (&Value::Null, &Value::Null));
+    assert!(live["notes"].to_string().contains("how far off it may be is not known"), "{}", live["notes"]);
     let heads = stub.heads();
     assert!(heads[0].contains("Basic dTpw") && heads[1].contains("Bearer eyJhbGciOi..."), "{heads:?}");
 }
@@ -145,6 +153,15 @@ fn the_region_is_told_by_the_metadata_service() {
         _ => (401, String::new()),
     });
     assert_eq!(said(&["--here", "--metadata-url", &aws.url])["zone"], "aws:eu-west-1");
+    assert_eq!(aws.heads().len(), 2, "what was told is not asked of others");
+    // A proxy would answer for its own machine.
+    let proxy = Stub::new(|_| (200, "us-east-1".into()));
+    let mut behind = command(&["--here", "--metadata-url", &aws.url]);
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        behind.env(variable, &proxy.url);
+    }
+    assert_eq!(document(&behind.output().unwrap().stdout)["zone"], "aws:eu-west-1");
+    assert_eq!(proxy.heads().len(), 0);
     let azure = Stub::new(|head| {
         let asked = head.starts_with("GET /metadata/") && head.to_lowercase().contains("metadata: true");
         if asked { (200, "northeurope".into()) } else { (404, String::new()) }
@@ -160,7 +177,11 @@ fn the_region_is_told_by_the_metadata_service() {
     let none = Stub::new(|_| (404, String::new()));
     let unknown = said(&["--here", "--metadata-url", &none.url]);
     assert_eq!((&unknown["zone"], &unknown["assumed"]), (&"WORLD".into(), &true.into()));
-    assert!(unknown["notes"].to_string().contains("cannot be told"));
+    let notes = unknown["notes"].to_string();
+    assert!(
+        ["cannot be told", "aws: ", "azure: ", "gcp: "].iter().all(|said| notes.contains(said)),
+        "{notes}"
+    );
 }
 
 #[test]

@@ -161,6 +161,37 @@ fn a_run_whose_carbon_was_killed_is_there_and_its_energy_unknown() {
     assert!(stderr(&said).contains(&format!("recorded as run {id} in {store}")), "{}", stderr(&said));
 }
 
+/// A figure that leaves without saying that nobody gave a place would be taken for one of that place.
+#[test]
+fn an_unknown_place_is_flagged_on_every_output() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("a.db");
+    let store = store.to_str().unwrap();
+    let measured = carbon(store, &["run", "--accounting", "proc", "--meter=model", "--", "sh", "-c", WORK]);
+    assert!(stderr(&measured).contains("no zone given"), "{}", stderr(&measured));
+    let flagged = |asked: &[&str], format: &str| {
+        let said = text(&carbon(store, &[asked, &["--format", format]].concat()));
+        let marked =
+            ["ASSUMED", "assumed\": true", "no place was given"].iter().any(|mark| said.contains(mark));
+        // In rows for programs it is a column.
+        let head = said.lines().next().unwrap_or_default().to_owned();
+        let column = head.split(',').position(|key| key == "assumed" || key == "x_Assumed");
+        let row = said.lines().nth(1).unwrap_or_default().to_owned();
+        marked || column.is_some_and(|at| ["true", "1"].contains(&row.split(',').nth(at).unwrap_or_default()))
+    };
+    for format in ["table", "json", "csv", "markdown", "html", "focus-csv", "latex", "bibtex", "model-card"] {
+        assert!(flagged(&["report", "--by", "run"], format), "{format}");
+    }
+    for asked in [["runs", "list"], ["runs", "sum"]] {
+        for format in ["table", "json", "csv", "markdown"] {
+            assert!(flagged(&asked, format), "{asked:?} {format}");
+        }
+    }
+    assert_eq!(run(store, &["--zone", "FR"], &["sh", "-c", WORK]), Some(0));
+    let rows = &json(store, &["runs", "list"])["runs"];
+    assert_eq!((&rows[0]["assumed"], &rows[1]["assumed"]), (&true.into(), &false.into()));
+}
+
 #[test]
 fn gates_answer_with_a_status() {
     let directory = tempfile::tempdir().unwrap();
@@ -174,9 +205,15 @@ fn gates_answer_with_a_status() {
         "the command's own"
     );
     assert_eq!(run(store, &["--max-energy", "much"], &["true"]), Some(125));
-    assert_eq!(run(store, &["--repeat", "4", "--experiment", "few"], &["sh", "-c", WORK]), Some(0));
+    assert_eq!(
+        run(store, &["--repeat", "4", "--experiment", "few", "--name", "few"], &["sh", "-c", WORK]),
+        Some(0)
+    );
     let many = WORK.replace("30000", "300000");
-    assert_eq!(run(store, &["--repeat", "4", "--experiment", "many"], &["sh", "-c", &many]), Some(0));
+    assert_eq!(
+        run(store, &["--repeat", "4", "--experiment", "many", "--name", "many"], &["sh", "-c", &many]),
+        Some(0)
+    );
     let compare = |a: &str, b: &str, limit: &str| {
         carbon(store, &["runs", "compare", a, b, "--fail-above", limit, "--format", "json"])
     };
@@ -192,6 +229,12 @@ fn gates_answer_with_a_status() {
     let runs = json(store, &["runs", "list"]);
     let series = runs["runs"].as_array().unwrap().last().unwrap()["series"].as_str().unwrap().to_owned();
     assert_eq!(compare(&series, &series, "0%").status.code(), Some(0));
+    let by_name = compare("few", "many", "5%");
+    let found: Value = serde_json::from_slice(&by_name.stdout).unwrap();
+    assert_eq!(
+        (&found["verdict"], &found["a"]["runs"], &found["b"]["runs"]),
+        (&"worse".into(), &4.into(), &4.into())
+    );
 }
 
 #[test]
@@ -309,7 +352,10 @@ fn a_report_reconciles_to_the_microjoule_in_every_form() {
     assert_eq!(days, [("2026-01-01", 23_000_000), ("2026-01-02", 24_000_000)]);
     for (format, mark) in [
         ("table", "reconciled"),
-        ("csv", "key,period,runs,cpu_ns,dynamic_uj,static_uj,held_uj,stddev_uj,grams,grams_low,grams_high,"),
+        (
+            "csv",
+            "key,period,runs,cpu_ns,dynamic_uj,static_uj,held_uj,stddev_uj,grams,grams_low,grams_high,quality,rerated,assumed",
+        ),
         ("markdown", "| ns1 |"),
         ("html", "<td>ns1</td>"),
         ("focus-csv", "ChargePeriodStart,"),

@@ -3,7 +3,7 @@
 //! A country's mean has a standard uncertainty of about 15 % for large countries and a factor of 1.7 for the
 //! worst tenth (two yearly sources compared); nothing falls back to another place silently.
 
-use super::kind::{Boundary, Flow, Gas, Kind};
+use super::kind::{Boundary, Flow, Gas, Kind, Method, Signal};
 use super::place::{CloudRegion, Coordinates, NEAR_KM_MAX};
 use crate::reference::places::{self, SubnationalRow, ZoneRow};
 use crate::reference::{self, GridRow};
@@ -36,8 +36,23 @@ impl Spread {
     pub const COUNTRY: Self = Self { low_ratio: 1.0 / 1.7, high_ratio: 1.7 };
     /// A country of many grids, such as the United States, whose zones are from 26 to 848 g/kWh.
     pub const LARGE_COUNTRY: Self = Self { low_ratio: 0.5, high_ratio: 2.0 };
-    /// Nothing is known of it, or it is the user's own figure.
+    /// Nothing is known of it: an interval is then of the energy alone, and that is said.
     pub const NONE: Self = Self { low_ratio: 1.0, high_ratio: 1.0 };
+
+    /// What is taken where a publisher states none: for an average by location, how far two competent sources of one place are
+    /// apart ([`COUNTRY`](Self::COUNTRY); of yearly means, as none of hours can be compared freely). Nothing that is public
+    /// says it of marginal intensities, nor of those by certificates.
+    pub fn where_none_is_stated(kind: Kind) -> Self {
+        match (kind.signal, kind.method) {
+            (Signal::Average, Method::Location) => Self::COUNTRY,
+            _ => Self::NONE,
+        }
+    }
+
+    /// Whether anything is known of it.
+    pub fn is_known(self) -> bool {
+        self != Self::NONE
+    }
 }
 
 /// Carbon intensity of electricity with what must be said about it.

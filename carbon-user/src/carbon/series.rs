@@ -141,7 +141,7 @@ impl Series {
                 name: self.zone.clone(),
                 year: year_of(start_s),
                 kind: self.kind,
-                spread: Spread::NONE,
+                spread: Spread::where_none_is_stated(self.kind),
                 source: self.source.clone(),
                 assumed: false,
             },
@@ -166,6 +166,7 @@ fn year_of(instant_s: UnixSeconds) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::carbon::kind::{Method, Signal};
     use proptest::prelude::*;
 
     fn point(start_s: i64, end_s: i64, g: f64) -> Point {
@@ -186,6 +187,18 @@ mod tests {
         assert_eq!(series.mean(9000, 9100), None, "a hole is no zero");
         assert_eq!(series.at(3599).map(|point| point.g_per_kwh), Some(GramsPerKwh(20.0)));
         assert_eq!(series.at(7200), None);
+    }
+
+    #[test]
+    fn a_mean_has_the_spread_of_what_is_counted() {
+        let spread = |kind| {
+            let series = Series::new("FR", kind, "a test", vec![point(0, 3600, 20.0)]).unwrap();
+            series.mean(0, 3600).unwrap().intensity.spread
+        };
+        assert_eq!(spread(Kind::YEARLY), Spread::COUNTRY);
+        let marginal = Kind { signal: Signal::Marginal, ..Kind::YEARLY };
+        let bought = Kind { method: Method::Market, ..Kind::YEARLY };
+        assert!(!spread(marginal).is_known() && !spread(bought).is_known(), "nobody says it");
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn hours(
         now_s: clock::wall().as_second(),
     };
     if let Some(file) = &args.intensity_file {
-        let series = series_file::read(file, None)?;
+        let series = series_file::read(file, near.map(CloudRegion::name).as_deref())?;
         let hours = BestHours::forecast(&series, &work).or_else(|| BestHours::typical(&series, &work));
         let why = hours.is_none().then(|| {
             format!(

@@ -4,10 +4,12 @@ use super::error::CliError;
 use super::explain_window::{self, Bucket};
 use super::ledger_args::ExplainArgs;
 use super::output::Output;
+use crate::carbon::Intensity;
 use crate::ledger::Factor;
 use crate::ledger::runs::KeptRun;
 use crate::report::figures::{printable, significant};
 use crate::report::group::add_grams;
+use crate::report::ledger::NO_SPREAD;
 use crate::units::Microjoules;
 
 /// Writes the chain and gives the status.
@@ -95,9 +97,10 @@ pub(super) fn seconds(ns: u64) -> String {
 pub(super) fn factor_line(factor: &Factor) -> String {
     let intensity = &factor.intensity;
     format!(
-        "4. factor {}: {} g/kWh for {} ({}), {}, {}, {}; {}; tables {}{}",
+        "4. factor {}: {} g/kWh ({}) for {} ({}), {}, {}, {}; {}; tables {}{}",
         factor.hash().get(..12).unwrap_or_default(),
         intensity.g_per_kwh.0,
+        spread_of(intensity),
         intensity.zone,
         intensity.name,
         intensity.year,
@@ -107,6 +110,16 @@ pub(super) fn factor_line(factor: &Factor) -> String {
         factor.tables_hash,
         if intensity.assumed { "; ASSUMED: no place was given" } else { "" }
     )
+}
+
+/// How far off an intensity may be.
+fn spread_of(intensity: &Intensity) -> String {
+    let (g, spread) = (intensity.g_per_kwh.0, intensity.spread);
+    if spread.is_known() {
+        format!("90 %: {} to {}", significant(g * spread.low_ratio, 2), significant(g * spread.high_ratio, 2))
+    } else {
+        "how far off it may be is not known".to_owned()
+    }
 }
 
 /// Of a factor that came late: which was recorded before it.
@@ -131,12 +144,15 @@ pub(super) fn grams_line(factor: &Factor, energy: Microjoules) -> String {
 
 /// The sum, or why there is none.
 pub(super) fn together<'a>(rows: impl IntoIterator<Item = (&'a Factor, Microjoules, f64)>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let known = rows.iter().all(|(factor, ..)| factor.intensity.spread.is_known());
     match add_grams(rows) {
         Ok(grams) => format!(
-            "together {} gCO2e, 90 %: {} to {} (energy and intensity combined)",
+            "together {} gCO2e, 90 %: {} to {} ({})",
             significant(grams.middle, 2),
             significant(grams.low, 2),
-            significant(grams.high, 2)
+            significant(grams.high, 2),
+            if known { "energy and intensity combined" } else { NO_SPREAD }
         ),
         Err(error) => format!("no sum of grams: {error}"),
     }

@@ -22,8 +22,8 @@ pub(super) struct Said {
     zone: String,
     name: String,
     g_per_kwh: f64,
-    low_g_per_kwh: f64,
-    high_g_per_kwh: f64,
+    low_g_per_kwh: Option<f64>,
+    high_g_per_kwh: Option<f64>,
     year: u16,
     boundary: String,
     basis: String,
@@ -69,6 +69,9 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
             if age_s > HOLDS_S {
                 notes.push(format!("it is {} h old: the service has none of this hour", age_s / HOLDS_S));
             }
+            if !live.intensity.spread.is_known() {
+                notes.push("how far off it may be is not known".to_owned());
+            }
             live.intensity
         }
         Some(Err(error)) => {
@@ -97,10 +100,13 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
     grid.rows.push(vec![
         Cell::text(format!("{} ({})", said.zone, said.name)),
         Cell::number(significant(said.g_per_kwh, 4), said.g_per_kwh),
-        Cell::number(
-            format!("{} to {}", significant(said.low_g_per_kwh, 2), significant(said.high_g_per_kwh, 2)),
-            format!("{} {}", said.low_g_per_kwh, said.high_g_per_kwh),
-        ),
+        match (said.low_g_per_kwh, said.high_g_per_kwh) {
+            (Some(low), Some(high)) => Cell::number(
+                format!("{} to {}", significant(low, 2), significant(high, 2)),
+                format!("{low} {high}"),
+            ),
+            _ => Cell::unknown(),
+        },
         Cell::number(said.year.to_string(), said.year),
         Cell::text(&said.boundary),
         Cell::text(&said.basis),
@@ -113,6 +119,9 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
     }
     if let (Some(pue), Some(source)) = (said.pue, &said.pue_source) {
         lines.push(format!("PUE {pue}: {source}"));
+    }
+    if let (Some(wue), Some(source)) = (said.wue_l_per_kwh, &said.wue_source) {
+        lines.push(format!("WUE {wue} l/kWh: {source}"));
     }
     if let Some(market) = said.market_g_per_kwh {
         lines.push(format!(
@@ -158,13 +167,14 @@ fn ask(
 }
 
 fn said(found: Intensity, region: Option<&CloudRegion>) -> Said {
+    let bound = |ratio: f64| found.spread.is_known().then_some(found.g_per_kwh.0 * ratio);
     let pue = region.map(CloudRegion::pue);
     let wue = region.and_then(CloudRegion::wue_l_per_kwh);
     Said {
         schema: "carbon.intensity/1",
         g_per_kwh: found.g_per_kwh.0,
-        low_g_per_kwh: found.g_per_kwh.0 * found.spread.low_ratio,
-        high_g_per_kwh: found.g_per_kwh.0 * found.spread.high_ratio,
+        low_g_per_kwh: bound(found.spread.low_ratio),
+        high_g_per_kwh: bound(found.spread.high_ratio),
         year: found.year,
         boundary: found.boundary().to_owned(),
         basis: found.basis(),
@@ -193,8 +203,8 @@ fn from_mix(said: &mut Said) -> Result<(), CliError> {
     let (year, sources) = mix::of_country(&country.iso3).ok_or_else(|| unknown(&said.zone))?;
     let found = mix::intensity(&sources, FactorSet::Ipcc2014).map_err(|_| unknown(&said.zone))?;
     said.g_per_kwh = found.middle.0;
-    said.low_g_per_kwh = found.low.0;
-    said.high_g_per_kwh = found.high.0;
+    said.low_g_per_kwh = Some(found.low.0);
+    said.high_g_per_kwh = Some(found.high.0);
     said.year = year;
     said.source =
         "generation by source (CodeCarbon, MIT; Our World in Data) x factors of IPCC AR5 WG3 Annex III (oil: 650)".into();

@@ -259,7 +259,7 @@ pub enum RunsAction {
     },
     /// Compare two runs, or two sets of repeats: A is what was, B what is now.
     Compare {
-        /// A run, a series of repeats, or experiment:NAME, project:NAME, tag:NAME.
+        /// A run, a series of repeats (its id, or the name that they share), or experiment:NAME, project:NAME, tag:NAME.
         a: String,
         /// As A.
         b: String,

@@ -8,7 +8,7 @@ use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::ledger::{Ledger, LedgerError};
 use crate::report::compare::{Compared, Verdict};
 use crate::report::grid::Grid;
-use crate::report::runs::{RunList, RunRow, RunSum, SCHEMA, grid, rerated_note};
+use crate::report::runs::{RunList, RunRow, RunSum, SCHEMA, grid, notes};
 use crate::report::runs_plot;
 use crate::report::table::Style;
 use serde::Serialize;
@@ -20,8 +20,9 @@ pub(super) fn runs(args: &RunsArgs) -> Result<u8, CliError> {
             let runs = store.open_to_read()?.runs(&filter.filter())?;
             let rows: Vec<RunRow> = runs.iter().map(Into::into).collect();
             let table = grid(&rows);
-            let note = rerated_note(rows.iter().filter(|row| row.rerated).count());
-            let lines: Vec<String> = note.iter().map(|note| format!("note: {note}")).collect();
+            let count = |marked: fn(&RunRow) -> bool| rows.iter().filter(|row| marked(row)).count();
+            let said = notes(count(|row| row.rerated), count(|row| row.assumed));
+            let lines: Vec<String> = said.iter().map(|note| format!("note: {note}")).collect();
             write(&table, &RunList { schema: SCHEMA, runs: rows }, *format, &lines)?;
             Ok(0)
         }
@@ -91,8 +92,8 @@ impl FilterArgs {
     }
 }
 
-/// Runs by `experiment:`, `project:` or `tag:` and a name, else the repeats of a series, else one run. A run that is a
-/// repeat stands for itself alone.
+/// Runs by `experiment:`, `project:` or `tag:` and a name, else the repeats of a series, by its id or the name that they share
+/// (the last ones of that name), else one run. A repeat that is named by its own id stands for itself alone.
 pub(super) fn pick(ledger: &mut Ledger, wanted: &str) -> Result<Vec<KeptRun>, CliError> {
     let name = |prefix: &str| wanted.strip_prefix(prefix).map(ToOwned::to_owned);
     let mut filter = RunFilter {
@@ -104,7 +105,15 @@ pub(super) fn pick(ledger: &mut Ledger, wanted: &str) -> Result<Vec<KeptRun>, Cl
     if filter == RunFilter::default() {
         filter.series = Some(wanted.to_owned());
         let series = ledger.runs(&filter)?;
-        return if series.is_empty() { Ok(vec![ledger.find_run(wanted)?]) } else { Ok(series) };
+        if !series.is_empty() {
+            return Ok(series);
+        }
+        let run = ledger.find_run(wanted)?;
+        if run.start.name.as_deref() == Some(wanted) && run.start.series.is_some() {
+            filter.series.clone_from(&run.start.series);
+            return Ok(ledger.runs(&filter)?);
+        }
+        return Ok(vec![run]);
     }
     let runs = ledger.runs(&filter)?;
     if runs.is_empty() {

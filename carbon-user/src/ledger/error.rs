@@ -99,7 +99,7 @@ pub enum LedgerError {
         reason: String,
     },
     /// Rows are of another kind than what they would be rated by.
-    #[error("cannot rate again: {0}; nothing was changed")]
+    #[error("cannot rate again, and nothing was changed")]
     Kinds(#[from] crate::carbon::kind::MixedKinds),
     /// Nothing has that name.
     #[error("no run {wanted:?}{}", near(.candidates))]

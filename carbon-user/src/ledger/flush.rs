@@ -3,14 +3,13 @@
 use super::error::LedgerError;
 use super::names::Names;
 use super::query::{DAY, HOUR, MINUTE};
-use super::rows::{BalanceRow, EnergyKind, EnergyRow, Flush, quality_code};
+use super::rows::{BalanceRow, EnergyKind, EnergyRow, Flush};
 use super::sql::{Database, Value, transaction};
 use super::{Ledger, kept_from};
 use std::collections::HashMap;
 
-const ADD_ENERGY: &str = "INSERT INTO energy (level_s, start_s, node, workload, domain, kind, factor, quality, energy_uj, cpu_ns, \
-     common_uj, variance_uj2, rerated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
-     ON CONFLICT (level_s, start_s, node, workload, domain, kind, factor, quality, rerated) DO UPDATE SET \
+const ADD_ENERGY: &str = "INSERT INTO energy (level_s, start_s, series, energy_uj, cpu_ns, common_uj, variance_uj2) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (level_s, start_s, series) DO UPDATE SET \
      energy_uj = energy.energy_uj + excluded.energy_uj, cpu_ns = energy.cpu_ns + excluded.cpu_ns, \
      common_uj = energy.common_uj + excluded.common_uj, \
      variance_uj2 = energy.variance_uj2 + excluded.variance_uj2";
@@ -76,6 +75,10 @@ pub(super) fn add(
 ) -> Result<(), LedgerError> {
     let node = names.node(database, node)?;
     let (minutes_from, hours_from) = kept_from(database)?;
+    let mut energies = Vec::with_capacity(rows.len());
+    for row in rows {
+        energies.push(energy_values(database, names, node, row, rerated)?);
+    }
     for into in [MINUTE, HOUR, DAY].into_iter().filter(|into| *into >= level) {
         let kept = match into {
             MINUTE => start_s >= minutes_from,
@@ -86,10 +89,9 @@ pub(super) fn add(
             continue;
         }
         let start = start_s.div_euclid(into).saturating_mul(into);
-        for row in rows {
-            let values = energy_values(database, names, node, row, rerated)?;
+        for values in &energies {
             let head: [Value; 2] = [into.into(), start.into()];
-            let values: Vec<Value> = head.into_iter().chain(values).collect();
+            let values: Vec<Value> = head.into_iter().chain(values.iter().cloned()).collect();
             database.execute(ADD_ENERGY, &values)?;
         }
         for row in balances {
@@ -110,26 +112,21 @@ pub(super) fn add(
     Ok(())
 }
 
+/// The series of a row, and its numbers.
 fn energy_values(
     database: &mut dyn Database,
     names: &mut Names,
     node: i64,
     row: &EnergyRow,
     rerated: bool,
-) -> Result<[Value; 11], LedgerError> {
+) -> Result<[Value; 5], LedgerError> {
     Ok([
-        node.into(),
-        names.workload(database, &row.workload)?.into(),
-        names.domain(database, node, &row.domain)?.into(),
-        row.kind.code().into(),
-        names.factor(database, &row.factor)?.into(),
-        quality_code(row.quality).into(),
+        names.series(database, node, row, rerated)?.into(),
         whole(row.energy.0)?,
         whole(row.cpu.0)?,
         // Both add up linearly over time, as one cause does; that they do so together is the wider interval.
         row.uncertainty.split_uj.hypot(row.uncertainty.model_uj).into(),
         row.uncertainty.meter_uj.powi(2).into(),
-        i64::from(rerated).into(),
     ])
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::LedgerError;
 use super::factor::{Factor, hexadecimal};
-use super::rows::{DomainId, Workload, quality_code};
+use super::rows::{DomainId, EnergyRow, Workload, quality_code};
 use super::sql::{Database, Value};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -19,6 +19,7 @@ pub(super) struct Names {
     factors: HashMap<String, i64>,
     domains: HashMap<(i64, DomainId), i64>,
     workloads: HashMap<Workload, i64>,
+    series: HashMap<[i64; 7], i64>,
 }
 
 fn next_id(database: &mut dyn Database, table: &str) -> Result<i64, LedgerError> {
@@ -194,6 +195,44 @@ impl Names {
             }
         };
         self.workloads.insert(workload.clone(), id);
+        Ok(id)
+    }
+
+    /// Of all that tells a row of energy from others of its bucket.
+    pub(super) fn series(
+        &mut self,
+        database: &mut dyn Database,
+        node: i64,
+        row: &EnergyRow,
+        rerated: bool,
+    ) -> Result<i64, LedgerError> {
+        let key = [
+            node,
+            self.workload(database, &row.workload)?,
+            self.domain(database, node, &row.domain)?,
+            row.kind.code(),
+            self.factor(database, &row.factor)?,
+            quality_code(row.quality),
+            i64::from(rerated),
+        ];
+        if let Some(id) = self.series.get(&key) {
+            return Ok(*id);
+        }
+        let mut values: Vec<Value> = key.into_iter().map(Value::Int).collect();
+        let sql = "SELECT id FROM series WHERE node = $1 AND workload = $2 AND domain = $3 AND kind = $4 AND \
+                   factor = $5 AND quality = $6 AND rerated = $7";
+        let found = database.query(sql, &values)?;
+        let id = if let Some(row) = found.first() {
+            row.int(0)
+        } else {
+            let id = next_id(database, "series")?;
+            values.insert(0, id.into());
+            let sql = "INSERT INTO series (id, node, workload, domain, kind, factor, quality, rerated) VALUES ($1, $2, \
+                       $3, $4, $5, $6, $7, $8)";
+            database.execute(sql, &values)?;
+            id
+        };
+        self.series.insert(key, id);
         Ok(id)
     }
 }

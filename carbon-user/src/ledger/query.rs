@@ -2,11 +2,11 @@
 
 use super::error::LedgerError;
 use super::factor::{self, Factor};
-use super::rows::{EnergyKind, WORKLOAD_COLUMNS, Workload, quality_of, workload_of};
+use super::rows::{EnergyKind, WORKLOAD_COLUMNS, Workload, quality_code, quality_of, workload_of};
 use super::sql::{Row, Value};
 use super::{Ledger, cache};
 use crate::units::Quality;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Length of a bucket in seconds.
@@ -142,60 +142,17 @@ pub struct NamedDomain {
     pub quality: Quality,
 }
 
-/// Sums on the way. Buckets have their rows in the same order, so the row after one is mostly the one that came after it in
-/// the bucket before: looking there first saves the hash.
-#[derive(Default)]
-struct Sums {
-    rows: Vec<([i64; 6], Sum)>,
-    index: HashMap<[i64; 6], usize>,
-    next: usize,
-}
+/// What tells sums apart: columns of a series, which say it of its energies. The domain says of which node.
+pub(super) const KEY: &str = "workload, domain, kind, factor, quality, rerated";
 
-impl Sums {
-    fn add(&mut self, row: &Row) {
-        let key = [row.int(0), row.int(1), row.int(2), row.int(3), row.int(4), row.int(5)];
-        if let Some(sum) = self.of(key) {
-            sum.energy_uj = sum.energy_uj.saturating_add(row.amount(6));
-            sum.cpu_ns = sum.cpu_ns.saturating_add(row.amount(7));
-            sum.common_uj += row.real(8);
-            sum.variance_uj2 += row.real(9);
-        }
-    }
-
-    fn add_sum(&mut self, more: &Sum) {
-        let quality = super::rows::quality_code(more.quality);
-        let key =
-            [more.workload, more.domain, more.kind.code(), more.factor, quality, i64::from(more.rerated)];
-        if let Some(sum) = self.of(key) {
-            sum.energy_uj = sum.energy_uj.saturating_add(more.energy_uj);
-            sum.cpu_ns = sum.cpu_ns.saturating_add(more.cpu_ns);
-            sum.common_uj += more.common_uj;
-            sum.variance_uj2 += more.variance_uj2;
-        }
-    }
-
-    fn of(&mut self, key: [i64; 6]) -> Option<&mut Sum> {
-        let at = if self.rows.get(self.next).is_some_and(|(known, _)| *known == key) {
-            self.next
-        } else {
-            *self.index.entry(key).or_insert_with(|| {
-                self.rows.push((key, Sum::empty(key)));
-                self.rows.len() - 1
-            })
-        };
-        self.next = if at + 1 < self.rows.len() { at + 1 } else { 0 };
-        self.rows.get_mut(at).map(|(_, sum)| sum)
-    }
-
-    fn sorted(mut self) -> Vec<Sum> {
-        self.rows.sort_by_key(|(key, _)| *key);
-        self.rows.into_iter().map(|(_, sum)| sum).collect()
-    }
+/// The first columns of a row, which are [`KEY`].
+pub(super) fn key_of(row: &Row) -> [i64; 6] {
+    [row.int(0), row.int(1), row.int(2), row.int(3), row.int(4), row.int(5)]
 }
 
 impl Sum {
     /// Of no rows yet.
-    fn empty([workload, domain, kind, factor, quality, rerated]: [i64; 6]) -> Self {
+    pub(super) fn empty([workload, domain, kind, factor, quality, rerated]: [i64; 6]) -> Self {
         Self {
             workload,
             domain,
@@ -208,6 +165,41 @@ impl Sum {
             common_uj: 0.0,
             variance_uj2: 0.0,
         }
+    }
+
+    /// A row of [`KEY`] and the four sums.
+    pub(super) fn of_row(row: &Row) -> Self {
+        Self {
+            energy_uj: row.amount(6),
+            cpu_ns: row.amount(7),
+            common_uj: row.real(8),
+            variance_uj2: row.real(9),
+            ..Self::empty(key_of(row))
+        }
+    }
+
+    fn key(&self) -> [i64; 6] {
+        let quality = quality_code(self.quality);
+        [self.workload, self.domain, self.kind.code(), self.factor, quality, i64::from(self.rerated)]
+    }
+}
+
+/// Sums on the way, in the order of what tells them apart.
+#[derive(Default)]
+struct Sums(BTreeMap<[i64; 6], Sum>);
+
+impl Sums {
+    fn add(&mut self, more: &Sum) {
+        let key = more.key();
+        let sum = self.0.entry(key).or_insert_with(|| Sum::empty(key));
+        sum.energy_uj = sum.energy_uj.saturating_add(more.energy_uj);
+        sum.cpu_ns = sum.cpu_ns.saturating_add(more.cpu_ns);
+        sum.common_uj += more.common_uj;
+        sum.variance_uj2 += more.variance_uj2;
+    }
+
+    fn sorted(self) -> Vec<Sum> {
+        self.0.into_values().collect()
     }
 }
 
@@ -223,13 +215,13 @@ impl Ledger {
             for ((block, whole), mark) in blocks.into_iter().zip(marks) {
                 if let Some(known) = cache.get(block, mark).filter(|_| whole) {
                     for sum in known.iter() {
-                        sums.add_sum(sum);
+                        sums.add(sum);
                     }
                     continue;
                 }
                 let found = self.read_sums(&[block])?;
                 for sum in &found {
-                    sums.add_sum(sum);
+                    sums.add(sum);
                 }
                 if whole {
                     read.push((block, mark, found.into()));
@@ -243,22 +235,9 @@ impl Ledger {
     }
 
     fn read_sums(&mut self, segments: &[Segment]) -> Result<Vec<Sum>, LedgerError> {
-        let wanted = "FROM energy WHERE level_s = $1 AND start_s >= $2 AND start_s < $3";
-        let sql = if self.database.groups_by_hash() {
-            // The database's own sum is of 64 bits: it fails rather than wraps, far above what a year can hold.
-            format!(
-                "SELECT workload, domain, kind, factor, quality, rerated, CAST(SUM(energy_uj) AS BIGINT), \
-                 CAST(SUM(cpu_ns) AS BIGINT), SUM(common_uj), SUM(variance_uj2) {wanted} \
-                 GROUP BY workload, domain, kind, factor, quality, rerated"
-            )
-        } else {
-            format!(
-                "SELECT workload, domain, kind, factor, quality, rerated, energy_uj, cpu_ns, common_uj, variance_uj2 {wanted}"
-            )
-        };
         let mut sums = Sums::default();
         for segment in segments {
-            self.database.each(&sql, &bounds(*segment), &mut |row| sums.add(row))?;
+            self.database.sums(*segment)?.iter().for_each(|sum| sums.add(sum));
         }
         Ok(sums.sorted())
     }
@@ -342,7 +321,8 @@ impl Ledger {
     }
 }
 
-fn bounds(segment: Segment) -> [Value; 3] {
+/// The parameters of a statement that reads a segment.
+pub(super) fn bounds(segment: Segment) -> [Value; 3] {
     [segment.level_s.into(), segment.start_s.into(), segment.end_s.into()]
 }
 

@@ -104,36 +104,51 @@ fn hours(database: &mut dyn Database, series: &Series) -> Result<BTreeMap<Hour, 
         return Ok(BTreeMap::new());
     };
     let from = (first.start_s.div_euclid(HOUR).saturating_mul(HOUR)).max(hours_from);
-    let sql = "SELECT DISTINCT energy.start_s, energy.node, energy.factor, rerate.rated_by FROM energy \
-               LEFT JOIN rerate ON rerate.node = energy.node AND rerate.start_s = energy.start_s \
-               AND rerate.factor = energy.factor \
-               WHERE energy.level_s = $1 AND energy.start_s >= $2 AND energy.start_s < $3 AND energy.rerated = 0";
+    let sql = "SELECT DISTINCT energy.start_s, series.node, series.factor, rerate.rated_by FROM energy \
+               JOIN series ON series.id = energy.series \
+               LEFT JOIN rerate ON rerate.node = series.node AND rerate.start_s = energy.start_s \
+               AND rerate.factor = series.factor \
+               WHERE energy.level_s = $1 AND energy.start_s >= $2 AND energy.start_s < $3 AND series.rerated = 0";
     let rows = database.query(sql, &[HOUR.into(), from.into(), last.end_s.into()])?;
     Ok(rows.iter().map(|row| ((row.int(0), row.int(1), row.int(2)), row.opt_int(3))).collect())
 }
 
-const COLUMNS: &str = "level_s, start_s, node, workload, domain, kind, factor, quality, energy_uj, cpu_ns, common_uj, \
-                       variance_uj2, rerated";
-
-/// Moves rows of the hour and of its minutes to another factor. Two old factors may have one new one: then rows are added.
+/// Moves rows of the hour and of its minutes to the series of another factor. Two old factors may have one new one: then rows
+/// are added.
 fn rate(database: &mut dyn Database, (start_s, node, old): Hour, rated_by: i64) -> Result<(), LedgerError> {
+    let of_hour =
+        format!("energy.level_s IN ({MINUTE}, {HOUR}) AND energy.start_s >= $2 AND energy.start_s < $3");
+    let values: [Value; 5] =
+        [rated_by.into(), start_s.into(), start_s.saturating_add(HOUR).into(), node.into(), old.into()];
+    let same = "later.node = former.node AND later.workload = former.workload AND later.domain = former.domain AND \
+                later.kind = former.kind AND later.factor = $1 AND later.quality = former.quality AND later.rerated = 1";
+    let recorded = "former.node = $4 AND former.factor = $5 AND former.rerated = 0";
     let sql = format!(
-        "INSERT INTO energy ({COLUMNS}) SELECT level_s, start_s, node, workload, domain, kind, CAST($1 AS BIGINT), quality, \
-         energy_uj, cpu_ns, common_uj, variance_uj2, 1 FROM energy WHERE level_s IN ({MINUTE}, {HOUR}) AND \
-         start_s >= $2 AND start_s < $3 AND node = $4 AND factor = $5 AND rerated = 0 \
-         ON CONFLICT (level_s, start_s, node, workload, domain, kind, factor, quality, rerated) DO UPDATE SET \
+        "INSERT INTO series (id, node, workload, domain, kind, factor, quality, rerated) SELECT \
+         (SELECT COALESCE(MAX(id), 0) FROM series) + ROW_NUMBER() OVER (ORDER BY former.id), former.node, former.workload, \
+         former.domain, former.kind, CAST($1 AS BIGINT), former.quality, 1 FROM \
+         (SELECT DISTINCT energy.series FROM energy WHERE {of_hour}) AS touched \
+         JOIN series AS former ON former.id = touched.series WHERE {recorded} \
+         AND NOT EXISTS (SELECT 1 FROM series AS later WHERE {same})"
+    );
+    database.execute(&sql, &values)?;
+    let sql = format!(
+        "INSERT INTO energy (level_s, start_s, series, energy_uj, cpu_ns, common_uj, variance_uj2) \
+         SELECT energy.level_s, energy.start_s, later.id, energy.energy_uj, energy.cpu_ns, energy.common_uj, \
+         energy.variance_uj2 FROM energy JOIN series AS former ON former.id = energy.series JOIN series AS later ON {same} \
+         WHERE {of_hour} AND {recorded} ON CONFLICT (level_s, start_s, series) DO UPDATE SET \
          energy_uj = energy.energy_uj + excluded.energy_uj, cpu_ns = energy.cpu_ns + excluded.cpu_ns, \
          common_uj = energy.common_uj + excluded.common_uj, \
          variance_uj2 = energy.variance_uj2 + excluded.variance_uj2"
     );
-    let rows: [Value; 4] = [start_s.into(), start_s.saturating_add(HOUR).into(), node.into(), old.into()];
-    let values: Vec<Value> = [Value::Int(rated_by)].into_iter().chain(rows.clone()).collect();
     database.execute(&sql, &values)?;
     let sql = format!(
-        "DELETE FROM energy WHERE level_s IN ({MINUTE}, {HOUR}) AND start_s >= $1 AND start_s < $2 AND node = $3 \
-         AND factor = $4 AND rerated = 0"
+        "DELETE FROM energy WHERE level_s IN ({MINUTE}, {HOUR}) AND start_s >= $1 AND start_s < $2 AND EXISTS \
+         (SELECT 1 FROM series WHERE series.id = energy.series AND series.node = $3 AND series.factor = $4 \
+         AND series.rerated = 0)"
     );
-    database.execute(&sql, &rows)?;
+    let [_, of_rows @ ..] = values;
+    database.execute(&sql, &of_rows)?;
     note(database, (start_s, node, old), rated_by)
 }
 
@@ -150,13 +165,17 @@ pub(super) fn note(
 
 /// Makes the energies of a day anew, of hours that are all kept.
 fn sum_day(database: &mut dyn Database, day: i64, node: i64) -> Result<(), LedgerError> {
-    let sql = "DELETE FROM energy WHERE level_s = $1 AND start_s = $2 AND node = $3";
-    database.execute(sql, &[DAY.into(), day.into(), node.into()])?;
+    let of_node = |node: &str| {
+        format!("EXISTS (SELECT 1 FROM series WHERE series.id = energy.series AND series.node = {node})")
+    };
+    let sql = format!("DELETE FROM energy WHERE level_s = $1 AND start_s = $2 AND {}", of_node("$3"));
+    database.execute(&sql, &[DAY.into(), day.into(), node.into()])?;
     let sql = format!(
-        "INSERT INTO energy ({COLUMNS}) SELECT {DAY}, CAST($1 AS BIGINT), node, workload, domain, kind, factor, quality, \
-         CAST(SUM(energy_uj) AS BIGINT), CAST(SUM(cpu_ns) AS BIGINT), SUM(common_uj), SUM(variance_uj2), rerated \
-         FROM energy WHERE level_s = {HOUR} AND start_s >= $2 AND start_s < $3 AND node = $4 \
-         GROUP BY node, workload, domain, kind, factor, quality, rerated"
+        "INSERT INTO energy (level_s, start_s, series, energy_uj, cpu_ns, common_uj, variance_uj2) \
+         SELECT {DAY}, CAST($1 AS BIGINT), series, CAST(SUM(energy_uj) AS BIGINT), CAST(SUM(cpu_ns) AS BIGINT), \
+         SUM(common_uj), SUM(variance_uj2) FROM energy WHERE level_s = {HOUR} AND start_s >= $2 AND start_s < $3 \
+         AND {} GROUP BY series",
+        of_node("$4")
     );
     let values = [day.into(), day.into(), day.saturating_add(DAY).into(), node.into()];
     database.execute(&sql, &values).map(|_| ())

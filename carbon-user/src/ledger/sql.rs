@@ -4,6 +4,7 @@
 //! integers, doubles and text.
 
 use super::error::LedgerError;
+use super::query::{Segment, Sum};
 use std::time::Duration;
 
 /// A value of a row or a parameter.
@@ -121,8 +122,8 @@ pub trait Database: std::fmt::Debug {
         Ok(())
     }
 
-    /// Whether it groups rows by hashing them. Where it sorts them instead, that takes longer than to look at each.
-    fn groups_by_hash(&self) -> bool;
+    /// Sums of energies of an interval, one for each series.
+    fn sums(&mut self, interval: Segment) -> Result<Vec<Sum>, LedgerError>;
 
     /// From here on nothing is written, and reading ends with [`LedgerError::Late`] after `limit`.
     fn only_read(&mut self, limit: Duration) -> Result<(), LedgerError>;

@@ -1,10 +1,13 @@
 //! The ledger in a file, by SQLite.
 
+use super::by_series::{self, OfSeries};
 use super::error::LedgerError;
+use super::query::{KEY, Segment, Sum, bounds, key_of};
 use super::sql::{Database, Row, Value};
 use crate::clock;
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -16,11 +19,16 @@ const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Instructions of SQLite's machine between two looks at the clock: a millisecond of work or less.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
+/// Series remembered at most, of about 100 bytes each.
+const SERIES_MAX: usize = 100_000;
+
 /// An open file.
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
     connection: Connection,
+    /// What series are of that were met in sums, which see only what was committed: such a series is never changed nor removed.
+    series: HashMap<i64, [i64; 6]>,
 }
 
 impl Sqlite {
@@ -73,8 +81,9 @@ impl Sqlite {
                 "nothing was recorded there yet: see \"carbon run --help\""
             },
         })?;
-        let mut store = Self { path: path.to_owned(), connection };
+        let mut store = Self { path: path.to_owned(), connection, series: HashMap::new() };
         store.connection.busy_timeout(BUSY_MAX).map_err(|error| store.failed(&error))?;
+        by_series::add_to(&store.connection).map_err(|error| store.failed(&error))?;
         // Reads the first page, so that a file of something else is noticed here.
         store.query("SELECT count(*) FROM sqlite_schema", &[])?;
         Ok(store)
@@ -83,6 +92,21 @@ impl Sqlite {
     /// Lets the file grow no further than this: how tests fill a disk.
     pub fn limit_pages(&mut self, pages: u32) -> Result<(), LedgerError> {
         self.batch(&format!("PRAGMA max_page_count = {pages};"))
+    }
+
+    /// What a series is of; none where there is no such series, which a sound file does not have.
+    fn key_of(&mut self, series: i64) -> Result<Option<[i64; 6]>, LedgerError> {
+        if let Some(key) = self.series.get(&series) {
+            return Ok(Some(*key));
+        }
+        let rows = self.query(&format!("SELECT {KEY} FROM series WHERE id = $1"), &[series.into()])?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        if self.series.len() >= SERIES_MAX {
+            self.series.clear();
+        }
+        let key = key_of(row);
+        self.series.insert(series, key);
+        Ok(Some(key))
     }
 
     fn failed(&self, error: &rusqlite::Error) -> LedgerError {
@@ -212,9 +236,23 @@ impl Database for Sqlite {
         read().map_err(|error| self.failed(&error))
     }
 
-    /// It sorts them (sqlite.org/queryplanner.html).
-    fn groups_by_hash(&self) -> bool {
-        false
+    /// Its own `GROUP BY` would sort the rows (sqlite.org/queryplanner.html).
+    fn sums(&mut self, interval: Segment) -> Result<Vec<Sum>, LedgerError> {
+        let bounds = bounds(interval);
+        let read = || -> rusqlite::Result<Vec<OfSeries>> {
+            let mut statement = self.connection.prepare_cached(by_series::SQL)?;
+            statement.query_row(params_from_iter(bounds.iter().map(stored)), |row| {
+                Ok(by_series::decode(row.get_ref(0)?.as_blob()?))
+            })
+        };
+        let found = read().map_err(|error| self.failed(&error))?;
+        let mut sums = Vec::with_capacity(found.len());
+        for it in found {
+            let Some(key) = self.key_of(it.series)? else { continue };
+            let OfSeries { energy_uj, cpu_ns, common_uj, variance_uj2, .. } = it;
+            sums.push(Sum { energy_uj, cpu_ns, common_uj, variance_uj2, ..Sum::empty(key) });
+        }
+        Ok(sums)
     }
 
     fn only_read(&mut self, limit: Duration) -> Result<(), LedgerError> {

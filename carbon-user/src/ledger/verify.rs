@@ -53,11 +53,7 @@ impl Ledger {
         // Unix time may be before 1970, where the remainder of a division is negative in both databases.
         let floor = format!("start_s - (((start_s % {coarse}) + {coarse}) % {coarse})");
         let tables = [
-            (
-                "energy",
-                "node, workload, domain, kind, factor, quality, rerated",
-                "SUM(energy_uj) AS a, SUM(cpu_ns) AS b",
-            ),
+            ("energy", "series", "SUM(energy_uj) AS a, SUM(cpu_ns) AS b"),
             ("balance", "domain", "SUM(metered_uj) AS a, SUM(lost_uj) AS b"),
         ];
         for (table, key, sums) in tables {
@@ -97,8 +93,8 @@ impl Ledger {
         }
         let sql = format!(
             "SELECT level_s, start_s, domain FROM ( \
-               SELECT level_s, start_s, domain, SUM(energy_uj) AS uj FROM energy WHERE kind = 0 \
-               GROUP BY level_s, start_s, domain \
+               SELECT level_s, start_s, domain, SUM(energy_uj) AS uj FROM energy JOIN series ON \
+               series.id = energy.series WHERE kind = 0 GROUP BY level_s, start_s, domain \
                UNION ALL \
                SELECT level_s, start_s, domain, -attributed_uj AS uj FROM balance) AS parts \
              GROUP BY level_s, start_s, domain HAVING SUM(uj) <> 0 ORDER BY level_s, start_s LIMIT {FAULTS_MAX}"
@@ -112,8 +108,8 @@ impl Ledger {
         }
         let sql = format!(
             "SELECT level_s, start_s, domain FROM ( \
-               SELECT level_s, start_s, domain, SUM(energy_uj) AS uj FROM energy WHERE kind <> 0 \
-               GROUP BY level_s, start_s, domain \
+               SELECT level_s, start_s, domain, SUM(energy_uj) AS uj FROM energy JOIN series ON \
+               series.id = energy.series WHERE kind <> 0 GROUP BY level_s, start_s, domain \
                UNION ALL \
                SELECT level_s, start_s, domain, -static_uj AS uj FROM balance) AS parts \
              GROUP BY level_s, start_s, domain HAVING SUM(uj) > 0 ORDER BY level_s, start_s LIMIT {FAULTS_MAX}"

@@ -2,6 +2,8 @@
 
 use super::ProviderError;
 use std::time::Duration;
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
 
 /// A whole request.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
@@ -21,6 +23,14 @@ pub struct Http {
     bytes_max: u64,
 }
 
+fn config(request_max: Duration) -> ConfigBuilder<AgentScope> {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(request_max))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .user_agent(concat!("carbon/", env!("CARGO_PKG_VERSION")))
+}
+
 impl Http {
     /// One that asks.
     pub fn online() -> Self {
@@ -34,13 +44,13 @@ impl Http {
 
     /// With other limits; `pause` doubles with each attempt.
     pub fn with(request_max: Duration, pause: Duration, attempts: u32) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(request_max))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("carbon/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { agent: Some(config.into()), pause, attempts, bytes_max: BYTES_MAX }
+        Self { agent: Some(config(request_max).build().into()), pause, attempts, bytes_max: BYTES_MAX }
+    }
+
+    /// One that asks once, and past the proxy that the environment may name: that one would answer for its own machine.
+    pub fn past_proxies(request_max: Duration) -> Self {
+        let agent = config(request_max).proxy(None).build().into();
+        Self { agent: Some(agent), pause: Duration::ZERO, attempts: 1, bytes_max: BYTES_MAX }
     }
 
     /// With larger answers.

@@ -14,26 +14,30 @@ const GCP: &str = "http://metadata.google.internal";
 
 /// The region of this machine, if it is in a cloud that says so. `base` stands for all addresses, for tests.
 pub fn region(offline: bool, base: Option<&str>) -> Result<CloudRegion, ProviderError> {
-    let http = if offline { Http::offline() } else { Http::with(ANSWER_MAX, Duration::ZERO, 1) };
-    let asked = [
-        ("aws", aws(&http, base.unwrap_or(AWS_AND_AZURE))),
-        ("azure", azure(&http, base.unwrap_or(AWS_AND_AZURE))),
-        ("gcp", gcp(&http, base.unwrap_or(GCP))),
-    ];
-    let mut last = ProviderError::Offline;
-    for (provider, answer) in asked {
-        match answer {
+    if offline {
+        return Err(ProviderError::Offline);
+    }
+    let http = Http::past_proxies(ANSWER_MAX);
+    let services: [(&str, Ask, &str); 3] =
+        [("aws", aws, AWS_AND_AZURE), ("azure", azure, AWS_AND_AZURE), ("gcp", gcp, GCP)];
+    let mut reasons = Vec::new();
+    // One after the other: what was told is not asked of others, who would hear of it.
+    for (provider, ask, own) in services {
+        match ask(&http, base.unwrap_or(own)) {
             Ok(name) => {
                 return CloudRegion::find(provider, &name).ok_or_else(|| ProviderError::Answer {
                     provider: "the metadata service",
                     reason: format!("{provider} has no region {name:?} in the table"),
                 });
             }
-            Err(error) => last = error,
+            Err(error) => reasons.push(format!("{provider}: {error}")),
         }
     }
-    Err(last)
+    Err(ProviderError::Nowhere { reasons: reasons.join("; ") })
 }
+
+/// Asks one service.
+type Ask = fn(&Http, &str) -> Result<String, ProviderError>;
 
 /// Version 2: a token first, so that a forged request through a proxy gets nothing.
 fn aws(http: &Http, base: &str) -> Result<String, ProviderError> {

@@ -57,6 +57,12 @@ pub enum ProviderError {
         /// How.
         reason: String,
     },
+    /// No metadata service says where this machine is.
+    #[error("no cloud's metadata service says it: {reasons}")]
+    Nowhere {
+        /// Of each service, why.
+        reasons: String,
+    },
     /// A secret is missing.
     #[error("{provider} needs {variable} in the environment")]
     Secret {
@@ -143,7 +149,7 @@ fn live(value: parse::Value, kind: Kind, source: &str) -> Live {
             zone: value.place,
             year: value.year,
             kind,
-            spread: Spread::NONE,
+            spread: Spread::where_none_is_stated(kind),
             source: source.to_owned(),
             assumed: false,
         },

@@ -17,7 +17,7 @@ pub enum Values {
 }
 
 /// Always the same ones, so that files of many reports are one table. Units are the last word of a name.
-pub const COLUMNS: [(&str, Values); 13] = [
+pub const COLUMNS: [(&str, Values); 14] = [
     ("key", Values::Text(|row| Some(&row.key))),
     ("period", Values::Text(|row| row.period.as_deref())),
     ("runs", Values::Whole(|row| row.runs.and_then(|runs| u64::try_from(runs).ok()))),
@@ -31,6 +31,7 @@ pub const COLUMNS: [(&str, Values); 13] = [
     ("grams_high", Values::Real(|row| row.grams_high)),
     ("quality", Values::Text(|row| row.quality)),
     ("rerated", Values::Truth(|row| Some(row.rerated))),
+    ("assumed", Values::Truth(|row| Some(row.assumed))),
 ];
 
 /// The rows with these columns; what is not known is empty, which is not 0.

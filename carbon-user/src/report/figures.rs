@@ -8,6 +8,9 @@ pub const MODELLED: usize = 2;
 /// Significant figures of a number from a meter.
 pub const METERED: usize = 4;
 
+/// Significant figures of grams: intensities are never known better.
+pub const GRAMS: usize = 2;
+
 /// A name that others gave, without what could move the cursor or change colours on a terminal.
 pub fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() || turns_text(char) { '\u{fffd}' } else { char }).collect()

@@ -2,8 +2,8 @@
 
 use super::ledger::{GroupRow, Period};
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
-use crate::carbon::Kind;
 use crate::carbon::kind::MixedKinds;
+use crate::carbon::{Kind, Spread};
 use crate::ledger::Factor;
 use crate::ledger::rows::EnergyKind;
 use crate::units::{Microjoules, Quality};
@@ -40,15 +40,23 @@ pub fn add_grams<'a>(
         let middle = factor.grams(*energy).0;
         #[expect(clippy::cast_precision_loss, reason = "a ratio")]
         let relative = if energy.0 > 0 { stddev_uj / energy.0 as f64 } else { 0.0 };
-        let of = |ratio: f64| {
-            let intensity = ratio.max(f64::MIN_POSITIVE).ln().abs() / SIGMAS_OF_90_PERCENT;
-            (SIGMAS_OF_90_PERCENT * relative.hypot(intensity)).exp()
-        };
-        total.middle += middle;
-        total.low += middle / of(factor.intensity.spread.low_ratio);
-        total.high += middle * of(factor.intensity.spread.high_ratio);
+        let of_factor = Grams::of(middle, relative, factor.intensity.spread);
+        total.middle += of_factor.middle;
+        total.low += of_factor.low;
+        total.high += of_factor.high;
     }
     Ok(total)
+}
+
+impl Grams {
+    /// Of one intensity, with the relative standard deviation of the energy.
+    pub fn of(middle: f64, energy_ratio: f64, spread: Spread) -> Self {
+        let of = |ratio: f64| {
+            let intensity = ratio.max(f64::MIN_POSITIVE).ln().abs() / SIGMAS_OF_90_PERCENT;
+            (SIGMAS_OF_90_PERCENT * energy_ratio.hypot(intensity)).exp()
+        };
+        Self { middle, low: middle / of(spread.low_ratio), high: middle * of(spread.high_ratio) }
+    }
 }
 
 /// Factors that are compared before one is hashed.
@@ -158,6 +166,7 @@ impl Group {
             grams_high: grams.filter(|_| known).map(|grams| grams.high),
             quality: self.quality.map(Quality::as_str),
             rerated: self.rerated,
+            assumed: self.by_factor.values().any(|(factor, ..)| factor.intensity.assumed),
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct GroupRow {
     pub quality: Option<&'static str>,
     /// Whether a factor came after its hour or run.
     pub rerated: bool,
+    /// Whether nobody said where some of it was used: the world's average stands in.
+    pub assumed: bool,
 }
 
 impl GroupRow {
@@ -392,10 +394,16 @@ impl LedgerReport {
     }
 }
 
+/// Said where an intensity has no spread.
+pub const NO_SPREAD: &str = "how far off an intensity may be is not known for some of it: there the interval of grams is of the energy alone";
+
 fn factor_notes(factors: &[&Factor]) -> Vec<String> {
     let mut notes = Vec::new();
     if factors.iter().any(|factor| factor.intensity.assumed) {
         notes.push("no place was given for some of it: the world's average stands in, and its interval is that of the countries".to_owned());
+    }
+    if factors.iter().any(|factor| !factor.intensity.spread.is_known()) {
+        notes.push(NO_SPREAD.to_owned());
     }
     if factors.iter().any(|factor| factor.intensity.source.contains("ODbL")) {
         notes.push("Contains information from Electricity Maps, made available under the ODbL: https://www.electricitymaps.com/methodology".to_owned());

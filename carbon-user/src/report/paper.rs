@@ -3,7 +3,7 @@
 
 use super::figures::{of_quality, printable, significant};
 use super::grid::{Cell, Grid, html_escaped, latex_escaped};
-use super::ledger::LedgerReport;
+use super::ledger::{LedgerReport, NO_SPREAD};
 use crate::units::Microjoules;
 
 /// Title and body of a page, as HTML: all that the report says, without any chart.
@@ -44,10 +44,15 @@ fn statements(report: &LedgerReport) -> Vec<String> {
     };
     let grams = match (total.grams, total.grams_low, total.grams_high) {
         (Some(grams), Some(low), Some(high)) => format!(
-            "{} gCO2e (90 % interval {} to {})",
+            "{} gCO2e (90 % interval {} to {}{})",
             significant(grams, 2),
             significant(low, 2),
-            significant(high, 2)
+            significant(high, 2),
+            if report.notes.iter().any(|note| note == NO_SPREAD) {
+                ", of the energy alone where no spread of an intensity is known"
+            } else {
+                ""
+            }
         ),
         _ => "unknown".to_owned(),
     };
@@ -153,6 +158,7 @@ pub fn focus(report: &LedgerReport) -> Grid {
         ("x_EmissionsGramsHigh", "x_EmissionsGramsHigh", true),
         ("x_Quality", "x_Quality", false),
         ("x_FactorSet", "x_FactorSet", false),
+        ("x_Assumed", "x_Assumed", false),
     ]);
     let number =
         |value: Option<f64>| value.map_or_else(Cell::unknown, |value| Cell::number(value.to_string(), value));
@@ -173,6 +179,7 @@ pub fn focus(report: &LedgerReport) -> Grid {
             number(row.grams_high),
             Cell::text(row.quality.unwrap_or("none")),
             Cell::text(&report.factor_set),
+            Cell::text(row.assumed.to_string()),
         ]);
     }
     grid

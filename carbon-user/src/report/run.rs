@@ -3,6 +3,8 @@
 pub use super::process_rows::{OtherProcesses, PROCESSES_MAX, ProcessRow};
 pub use super::run_parts::{Parts, SEGMENTS_MAX, SegmentRow};
 
+use super::group::Grams;
+use super::ledger::NO_SPREAD;
 use super::{AccountsRow, Context, DomainRow, Intensity};
 use super::{domain_rows, grams_of, has_devices, nanoseconds, notes_of, process_rows, quality_of, stddev_uj};
 use crate::attribution::totals::{Totals, WorkloadTotal};
@@ -73,6 +75,10 @@ pub struct Run {
     pub held_uj: Option<u64>,
     /// CO2 equivalent of `dynamic_uj + static_uj`, and `held_uj` where it is there.
     pub grams: f64,
+    /// Nine times in ten the truth is above, by energy and intensity; none where there is no energy.
+    pub grams_low: Option<f64>,
+    /// Nine times in ten the truth is below.
+    pub grams_high: Option<f64>,
     /// The lower of meter and CPU time.
     pub quality: &'static str,
     /// The tree's processes, most energy first, at most [`PROCESSES_MAX`].
@@ -105,6 +111,15 @@ impl Run {
     ) -> Self {
         let devices = has_devices(totals);
         let (rows, other) = process_rows::split(total, processes);
+        let energy = total.energy();
+        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+        let ratio = (energy.0 > 0).then(|| stddev_uj(total) as f64 / energy.0 as f64);
+        let middle = grams_of(energy, context).0;
+        let mut notes = notes_of(context, totals);
+        if !context.intensity.spread.is_known() {
+            notes.push(NO_SPREAD.to_owned());
+        }
+        let interval = ratio.map(|ratio| Grams::of(middle, ratio, context.intensity.spread));
         Self {
             schema: SCHEMA,
             node: context.node.clone(),
@@ -125,7 +140,9 @@ impl Run {
             static_uj: total.static_energy.0,
             gpu_uj: devices.then_some(total.device_energy.0),
             held_uj: devices.then_some(total.held_energy.0),
-            grams: grams_of(total.energy(), context).0,
+            grams: middle,
+            grams_low: interval.map(|grams| grams.low),
+            grams_high: interval.map(|grams| grams.high),
             quality: quality_of(total, context.rung).as_str(),
             processes: rows,
             processes_other: other,
@@ -133,7 +150,7 @@ impl Run {
             accounts: totals.accounts().into(),
             intensity: (&context.intensity).into(),
             pue: context.pue.0,
-            notes: notes_of(context, totals),
+            notes,
             parts: Parts::default(),
         }
     }

@@ -1,8 +1,9 @@
 //! Recorded runs as rows: JSON schema `carbon.runs/1`.
 
 use super::figures::{of_quality, significant, spread};
-use super::grid::{Cell, Grid};
+use super::grid::{Cell, Column, Grid};
 use super::group::{Grams, add_grams};
+use super::ledger::NO_SPREAD;
 use crate::ledger::rows::{EnergyKind, RunStatus};
 use crate::ledger::runs::KeptRun;
 use crate::units::{Microjoules, Quality};
@@ -81,6 +82,8 @@ pub struct RunRow {
     pub factors: Vec<String>,
     /// Whether a factor became known after the run.
     pub rerated: bool,
+    /// Whether nobody said where it ran: the world's average stands in.
+    pub assumed: bool,
 }
 
 impl From<&KeptRun> for RunRow {
@@ -139,6 +142,7 @@ impl From<&KeptRun> for RunRow {
             hardware: end.map(|end| end.hardware.clone()),
             factors,
             rerated: run.rerated(),
+            assumed: is_assumed(run),
         }
     }
 }
@@ -214,6 +218,13 @@ pub fn grid(runs: &[RunRow]) -> Grid {
         ("COMMAND", "command", false),
     ]);
     grid.rows = runs.iter().map(RunRow::cells).collect();
+    if runs.iter().any(|run| run.assumed) {
+        grid.columns.push(Column { head: "PLACE", key: "assumed", number: false });
+        for (cells, run) in grid.rows.iter_mut().zip(runs) {
+            let shown = if run.assumed { "ASSUMED" } else { "" };
+            cells.push(Cell { shown: shown.into(), exact: run.assumed.to_string() });
+        }
+    }
     grid
 }
 
@@ -234,6 +245,8 @@ pub struct RunSum {
     pub running: usize,
     /// Of how many the energy is not known: they are not in the sums.
     pub unknown: usize,
+    /// Of how many nobody said where they ran: the world's average stands in.
+    pub assumed: usize,
     /// Energy caused by running.
     pub dynamic_uj: u64,
     /// Shares of static energy.
@@ -271,7 +284,11 @@ impl RunSum {
         if let Err(error) = &grams {
             notes.push(format!("no sum of grams: {error}"));
         }
-        notes.extend(rerated_note(runs.iter().filter(|run| run.rerated()).count()));
+        if energies().any(|row| !row.factor.intensity.spread.is_known()) {
+            notes.push(NO_SPREAD.to_owned());
+        }
+        let assumed = runs.iter().filter(|run| is_assumed(run)).count();
+        notes.extend(self::notes(runs.iter().filter(|run| run.rerated()).count(), assumed));
         if overlap(runs) {
             notes.push(
                 "some runs overlap: each has its own processes' energy, so none is counted twice".into(),
@@ -286,6 +303,7 @@ impl RunSum {
             killed: count(RunStatus::Killed),
             running: count(RunStatus::Running),
             unknown,
+            assumed,
             dynamic_uj: of(EnergyKind::Dynamic),
             static_uj: of(EnergyKind::Static),
             held_uj: of(EnergyKind::Held),
@@ -342,12 +360,29 @@ impl RunSum {
             },
             Cell::text(quality),
         ]);
+        if self.assumed > 0 {
+            grid.columns.push(Column { head: "ASSUMED", key: "assumed", number: true });
+            grid.rows.iter_mut().for_each(|cells| cells.push(whole(self.assumed)));
+        }
         grid
     }
 }
 
+/// What is said of runs by the notes below them: whose intensity became known after them, and whose place nobody gave.
+pub fn notes(rerated: usize, assumed: usize) -> Vec<String> {
+    let assumed = (assumed > 0).then(|| {
+        format!("ASSUMED: no place was given for {assumed} of these runs: the world's average stands in")
+    });
+    rerated_note(rerated).into_iter().chain(assumed).collect()
+}
+
+/// Whether nobody said where a run was.
+fn is_assumed(run: &KeptRun) -> bool {
+    run.end.iter().flat_map(|end| &end.energies).any(|row| row.factor.intensity.assumed)
+}
+
 /// What is said of runs whose intensity became known after them.
-pub fn rerated_note(count: usize) -> Option<String> {
+fn rerated_note(count: usize) -> Option<String> {
     (count > 0)
         .then(|| format!("{count} runs were rated again when the intensity of their time became known"))
 }

@@ -148,6 +148,7 @@ mod tests {
             hardware: None,
             factors: Vec::new(),
             rerated: false,
+            assumed: false,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Names of cgroups and processes are given by others: control characters in them never reach the terminal.
 
-use super::figures::{METERED, between, of_quality, printable, reconciled, significant, spread};
+use super::figures::{GRAMS, METERED, between, of_quality, printable, reconciled, significant, spread};
 use super::run::Run;
 use super::top::{SetRow, Top, WorkloadRow};
 use super::{AccountsRow, DomainRow, Intensity, domain_name};
@@ -154,7 +154,13 @@ pub fn run(run: &Run, style: Style) -> String {
                 &format!("GPU       {gpu} J of the dynamic energy, and {held} J idle while it was held"),
             );
         }
-        line(&mut text, &format!("CO2e      {} g", significant(run.grams, figures)));
+        let interval = match (run.grams_low, run.grams_high) {
+            (Some(low), Some(high)) => {
+                format!(" (90 %: {} to {} g)", significant(low, GRAMS), significant(high, GRAMS))
+            }
+            _ => String::new(),
+        };
+        line(&mut text, &format!("CO2e      {} g{interval}", significant(run.grams, GRAMS)));
     } else {
         line(&mut text, "energy    unknown");
         line(&mut text, "CO2e      unknown");

@@ -100,7 +100,7 @@ pub(super) fn context(state: &State, policy: StaticPolicy) -> Context<'_> {
             name: "France".into(),
             year: 2024,
             kind: carbon::Kind { flow: carbon::kind::Flow::Unstated, ..carbon::Kind::YEARLY },
-            spread: carbon::Spread::NONE,
+            spread: carbon::Spread::COUNTRY,
             source: "a table of the test".into(),
             assumed: false,
         },
@@ -154,6 +154,32 @@ fn run_is_printed() {
     insta::assert_snapshot!("run_measured", table::run(&run(false, StaticPolicy::Proportional), LONG));
     insta::assert_snapshot!("run_modelled", table::run(&run(true, StaticPolicy::Separate), LONG));
     insta::assert_json_snapshot!("run_json", run(false, StaticPolicy::Proportional));
+}
+
+/// The interval of grams is of energy and intensity together; where nothing is known of the intensity, that is said.
+#[test]
+fn intervals_of_grams_are_of_energy_and_intensity() {
+    let mut state = State::default();
+    let totals = totals(false, StaticPolicy::Separate, &mut state);
+    let total = totals.sum_of(|key| key.run == Some(RUN));
+    let of = |spread| {
+        let mut context = context(&state, StaticPolicy::Separate);
+        context.intensity.spread = spread;
+        let execution = Execution {
+            project: None,
+            command: Vec::new(),
+            exit_status: 0,
+            duration: Duration::from_secs(1),
+        };
+        let run = Run::new(&context, execution, &totals, &total, &Processes::default());
+        (run.grams_high.unwrap() / run.grams, run.grams / run.grams_low.unwrap(), run.notes)
+    };
+    let (wide, down, notes) = of(carbon::Spread::COUNTRY);
+    assert!(wide > 1.7 && wide < 1.8 && (wide - down).abs() < 1e-9, "{wide}: little is added by the energy");
+    assert!(notes.iter().all(|note| !note.contains("of the energy alone")), "{notes:?}");
+    let (narrow, _, notes) = of(carbon::Spread::NONE);
+    assert!(narrow > 1.0 && narrow < 1.2, "{narrow}");
+    assert!(notes.iter().any(|note| note.contains("of the energy alone")), "{notes:?}");
 }
 
 #[test]

@@ -99,12 +99,12 @@ impl Ledger {
         let factor: Vec<String> = COLUMNS.split(", ").map(|column| format!("factor.{column}")).collect();
         let sql = format!(
             "SELECT energy.level_s, energy.start_s, node.name, domain.domain, domain.device, domain.source, \
-             domain.quality, energy.kind, energy.quality, energy.energy_uj, energy.cpu_ns, energy.common_uj, \
-             energy.variance_uj2, {}, {}, energy.rerated FROM energy JOIN node ON node.id = energy.node \
-             JOIN domain ON domain.id = energy.domain JOIN workload ON workload.id = energy.workload \
-             JOIN factor ON factor.id = energy.factor \
+             domain.quality, series.kind, series.quality, energy.energy_uj, energy.cpu_ns, energy.common_uj, \
+             energy.variance_uj2, {}, {}, series.rerated FROM energy JOIN series ON series.id = energy.series \
+             JOIN node ON node.id = series.node JOIN domain ON domain.id = series.domain \
+             JOIN workload ON workload.id = series.workload JOIN factor ON factor.id = series.factor \
              WHERE energy.level_s = $1 AND energy.start_s >= $2 AND energy.start_s < $3 \
-             ORDER BY energy.start_s, energy.node, energy.workload, energy.domain",
+             ORDER BY energy.start_s, series.node, series.workload, series.domain",
             workload.join(", "),
             factor.join(", ")
         );
@@ -318,8 +318,10 @@ fn import_energy(
     let node = names.node(database, &it.node)?;
     let domain = names.domain(database, node, &row.domain)?;
     let factor = names.factor(database, &row.factor)?;
-    let sql = "SELECT 1 FROM energy WHERE level_s = $1 AND start_s = $2 AND node = $3 AND workload = $4 AND \
-               kind = $5 AND domain = $6 AND factor = $7 AND quality = $8";
+    // Rated again or not: it is the same energy.
+    let sql = "SELECT 1 FROM series JOIN energy ON energy.series = series.id WHERE energy.level_s = $1 AND \
+               energy.start_s = $2 AND series.node = $3 AND series.workload = $4 AND series.kind = $5 AND \
+               series.domain = $6 AND series.factor = $7 AND series.quality = $8";
     let quality = quality_code(row.quality);
     let values: Vec<Value> = key.into_iter().chain([domain.into(), factor.into(), quality.into()]).collect();
     if !database.query(sql, &values)?.is_empty() {
