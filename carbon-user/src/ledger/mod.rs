@@ -8,6 +8,7 @@
 //! It must not be called from the loop that closes windows: it waits for a disk or a server.
 
 pub mod cache;
+mod each;
 pub mod error;
 pub mod exchange;
 pub mod factor;

@@ -20,6 +20,8 @@ pub mod ledger;
 pub mod live;
 pub mod model;
 pub mod paper;
+pub mod png;
+pub mod power;
 pub mod process_rows;
 pub mod run;
 mod run_parts;
