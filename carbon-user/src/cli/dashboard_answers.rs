@@ -2,6 +2,7 @@
 
 use super::advise;
 use super::chart_steps::{ChartSteps, Read};
+use super::dashboard_processes::{self, Looks};
 use super::error::CliError;
 use super::intensity;
 use super::ledger_args::{
@@ -23,6 +24,7 @@ use crate::report::dashboard::{DataQuality, EnergiesByQuality, Equivalents, Mete
 use crate::report::group::Hashed;
 use crate::report::ledger::LedgerReport;
 use crate::report::power::{Power, Step};
+use crate::report::processes::ProcessList;
 use crate::report::runs::{RunList, SCHEMA as RUNS};
 use clap::ValueEnum as _;
 use jiff::Timestamp;
@@ -49,12 +51,18 @@ pub(super) struct FromLedger {
     location: Option<Location>,
     cache: Arc<SumsCache>,
     steps: ChartSteps,
+    looks: Option<Looks>,
 }
 
 impl FromLedger {
-    /// Of this ledger; without one, only what the tables say is answered. So many sums are remembered.
-    pub(super) fn new(location: Option<Location>, sums_max: usize) -> Self {
-        Self { location, cache: Arc::new(SumsCache::new(sums_max)), steps: ChartSteps::new(sums_max / 2) }
+    /// Of this ledger; without one, only what the tables say is answered, and what an agent looks up. So many sums are remembered.
+    pub(super) fn new(location: Option<Location>, sums_max: usize, looks: Option<Looks>) -> Self {
+        Self {
+            location,
+            cache: Arc::new(SumsCache::new(sums_max)),
+            steps: ChartSteps::new(sums_max / 2),
+            looks,
+        }
     }
 
     fn open(&self, limit: Duration) -> Result<Ledger, CliError> {
@@ -73,6 +81,7 @@ impl FromLedger {
         match question.topic {
             Topic::Regions => return bytes(&regions(query)?),
             Topic::Intensity => return bytes(&intensity::of_tables(given(query.place.as_deref()))?),
+            Topic::Processes => return bytes(&self.processes(query, limit)?),
             _ => {}
         }
         let mut ledger = self.open(limit)?;
@@ -101,6 +110,17 @@ impl FromLedger {
             }
             Topic::Equivalents => bytes(&Equivalents::new(report(query, ByArg::Node, ledger)?)),
             _ => bytes(&quality(query, ledger)?),
+        }
+    }
+}
+
+impl FromLedger {
+    fn processes(&self, query: &Query, limit: Duration) -> Result<ProcessList, CliError> {
+        let of = query.within.as_deref().unwrap_or_default();
+        match of.split_once(':') {
+            Some(("workload", identity)) => Ok(dashboard_processes::now(self.looks.as_ref(), of, identity)),
+            Some(("run", id)) => dashboard_processes::of_run(&mut self.open(limit)?, of, id),
+            _ => Err(wrong("within", of, "give it as workload:NAME or run:ID".into())),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod calibrate;
 mod chart_steps;
 mod dashboard;
 mod dashboard_answers;
+mod dashboard_processes;
 pub mod doctor;
 pub mod engine;
 pub mod error;

@@ -23,6 +23,7 @@ pub mod paper;
 pub mod png;
 pub mod power;
 pub mod process_rows;
+pub mod processes;
 pub mod run;
 mod run_parts;
 pub mod runs;

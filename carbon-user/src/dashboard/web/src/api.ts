@@ -175,6 +175,15 @@ export interface Quality {
   notes: string[];
 }
 
+export interface Processes {
+  /** By the clock since the boot; none where they were recorded. */
+  at_ns: number | null;
+  processes: { pid: number; start_ns: number | null; comm: string; cpu_ns: number; dynamic_uj: number | null }[];
+  more: number;
+  rest_uj: number | null;
+  notes: string[];
+}
+
 /** The server wants its token. */
 export class TokenMissing extends Error {}
 

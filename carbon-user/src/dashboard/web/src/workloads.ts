@@ -3,6 +3,7 @@
 import { ask, total, type Power, type Row, type Workloads } from "./api";
 import { card, choice, energy, h, named, notes } from "./dom";
 import { nowCells } from "./live";
+import { processesNow } from "./processes";
 import { emissions, powerChart, rows, short, some, sums, type Go } from "./rows";
 import { interval, link, type State } from "./state";
 
@@ -51,6 +52,7 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
   const out = it.left_out > 0 ? h("p", { class: "small" }, `${it.left_out} rows with less energy are left out; the total has them.`) : null;
   return some([h("div", { class: "row" }, choice("By", BY, by, (value) => go({ by: value, within: "" })), search), back,
     powerChart(power, state, within ? `Power by ${by}` : "Power", called),
+    kind === "workload" ? processesNow(within, left) : null,
     card(null, body, out, h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
       h("p", { class: "small" }, "\u00b1 is half of the 90 % interval of the dynamic energy."),
       within ? null : sums(it.report.reconciliation)),
