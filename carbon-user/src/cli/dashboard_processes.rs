@@ -74,7 +74,7 @@ mod tests {
         let workload = WorkloadTotals { who: Arc::new(who), ..WorkloadTotals::default() };
         let published = Published { workloads: vec![workload], ..Published::default() };
         let feed = Feed {
-            published: Arc::new(published.into()),
+            published: Arc::new(arc_swap::ArcSwap::from_pointee(published)),
             names: Arc::default(),
             aliases: Aliases::default(),
         };

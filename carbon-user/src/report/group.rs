@@ -25,13 +25,15 @@ pub struct Grams {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hashed {
     factor: Arc<Factor>,
-    hash: Arc<str>,
+    /// The first half of it, which no two factors share either.
+    hash: u128,
 }
 
 impl Hashed {
     /// Of this factor.
     pub fn new(factor: Factor) -> Self {
-        Self { hash: factor.hash().into(), factor: Arc::new(factor) }
+        let half = factor.hash().get(..32).and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        Self { hash: half.unwrap_or_default(), factor: Arc::new(factor) }
     }
 
     /// The factor.
@@ -112,7 +114,7 @@ pub struct Group {
     pub(super) rerated: bool,
     pub(super) runs: usize,
     pub(super) duration_ns: u64,
-    pub(super) by_factor: BTreeMap<Arc<str>, OfFactor>,
+    pub(super) by_factor: BTreeMap<u128, OfFactor>,
 }
 
 /// One energy to be added to a group.
@@ -153,7 +155,7 @@ impl Group {
     }
 
     fn of(&mut self, factor: &Hashed) -> &mut OfFactor {
-        self.by_factor.entry(Arc::clone(&factor.hash)).or_insert_with(|| OfFactor::none(factor))
+        self.by_factor.entry(factor.hash).or_insert_with(|| OfFactor::none(factor))
     }
 
     /// Adds a run to the count.
