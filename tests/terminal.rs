@@ -161,13 +161,13 @@ impl Drop for Terminal {
 }
 
 /// A cgroup that works, with one in it that does too.
-struct Work {
+pub(crate) struct Work {
     cgroup: TestCgroup,
     processes: Vec<Child>,
 }
 
 impl Work {
-    fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let cgroup = TestCgroup::new(name);
         let inner = cgroup.path.join("inner-one");
         fs::create_dir(&inner).unwrap();

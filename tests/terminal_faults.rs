@@ -1,5 +1,11 @@
 //! The terminal after a fault of the program itself, in a process of its own: this test program, started once more.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy excuses functions with #[test] only, not those they call"
+)]
+
 use crate::terminal::Terminal;
 use carbon_user::tui::app::{Abilities, App};
 use carbon_user::tui::screen::size;

@@ -1,6 +1,14 @@
 //! A terminal's screen as a picture, for those who look at what a test saw.
 
+#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
+
+use crate::support::{alone, kernel_or_skip};
+use crate::terminal::{Terminal, Work};
 use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// Pixels of a cell, which a font of 14 pixels fills whose letters are 0.602 as wide as high.
 const CELL: (f32, f32) = (8.43, 17.0);
@@ -72,5 +80,30 @@ fn a_screen_is_drawn_cell_by_cell() {
     let picture = svg(terminal.screen());
     assert!(picture.contains("fill=\"#ff7a66\">r</text>") && picture.contains(">&lt;</text>"), "{picture}");
     assert_eq!(picture.matches(&format!("height=\"17\" fill=\"{TEXT}\"")).count(), 4, "{picture}");
-    assert!(carbon_user::report::png::of_svg(&picture).unwrap().starts_with(b"\x89PNG"));
+    assert!(carbon_user::report::png::of_svg(&picture).unwrap().png.starts_with(b"\x89PNG"));
+}
+
+/// The picture of the README is of this test: it is kept beside the other output of tests, to be looked at.
+#[test]
+fn a_picture_is_kept_of_what_is_shown() {
+    if !kernel_or_skip("a_picture_is_kept_of_what_is_shown") {
+        return;
+    }
+    let _alone = alone();
+    let work = Work::start("picture");
+    let mut terminal = Terminal::start("--zone FR --meter model --interval 500ms", (32, 112));
+    terminal.shows("inner-one");
+    terminal.press("t");
+    terminal.shows("group: owner");
+    // Some windows, so that there are curves.
+    sleep(Duration::from_secs(12));
+    let svg = terminal.picture();
+    let words: String = svg.split('>').filter_map(|part| part.split_once("</text").map(|it| it.0)).collect();
+    assert!(words.contains("WORKLOAD") && words.contains("inner-one"), "{words}");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("terminal");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("top.png"), carbon_user::report::png::of_svg(&svg).unwrap().png).unwrap();
+    terminal.press("q");
+    assert_eq!(terminal.ends(), "0");
+    drop(work);
 }

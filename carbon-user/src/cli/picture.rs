@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::output::Output;
 use super::runs::in_memory;
-use crate::report::png;
+use crate::report::png::{self, Drawn};
 use std::path::Path;
 
 /// How a picture is written.
@@ -31,7 +31,15 @@ impl Picture {
     pub(super) fn write(self, svg: &str) -> Result<(), CliError> {
         match self.form {
             Form::Svg => self.output.write(svg),
-            Form::Png => self.output.write_bytes(&png::of_svg(svg).map_err(|error| in_memory(&error))?),
+            Form::Png => {
+                let Drawn { png, missing } = png::of_svg(svg).map_err(|error| in_memory(&error))?;
+                if missing > 0 {
+                    log::warn!(
+                        "letters that the picture's font has not are empty boxes in it: a name that ends in .svg keeps them"
+                    );
+                }
+                self.output.write_bytes(&png)
+            }
         }
     }
 }

@@ -7,8 +7,9 @@
 use epaint_default_fonts::{HACK_REGULAR, UBUNTU_LIGHT};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::fontdb::Database;
-use resvg::usvg::{Options, Tree};
+use resvg::usvg::{FallbackSelectionFn, FontResolver, Options, Tree};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Pixels for each pixel of the SVG: sharp on paper and on dense screens.
 const SCALE: f32 = 2.0;
@@ -35,9 +36,26 @@ pub enum DrawError {
     Png(String),
 }
 
+/// A picture, and how many letters of it are in no font.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// PNG.
+    pub png: Vec<u8>,
+    /// Letters that are empty boxes in it.
+    pub missing: usize,
+}
+
 /// Draws an SVG on white, twice as large.
-pub fn of_svg(svg: &str) -> Result<Vec<u8>, DrawError> {
-    let tree = Tree::from_str(svg, &Options { fontdb: fonts(), ..Options::default() })?;
+pub fn of_svg(svg: &str) -> Result<Drawn, DrawError> {
+    let missing = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&missing);
+    // Asked for another font for a letter that the first has not.
+    let select_fallback: FallbackSelectionFn<'_> = Box::new(move |_letter, _fonts, _database| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        None
+    });
+    let font_resolver = FontResolver { select_font: FontResolver::default_font_selector(), select_fallback };
+    let tree = Tree::from_str(svg, &Options { fontdb: fonts(), font_resolver, ..Options::default() })?;
     let (size, scale) = (tree.size().to_int_size(), Transform::from_scale(SCALE, SCALE));
     let (width, height) = (pixels(size.width()), pixels(size.height()));
     let none = DrawError::Size { width, height };
@@ -47,7 +65,8 @@ pub fn of_svg(svg: &str) -> Result<Vec<u8>, DrawError> {
     let mut drawn = Pixmap::new(width, height).ok_or(none)?;
     drawn.fill(resvg::tiny_skia::Color::WHITE);
     resvg::render(&tree, scale, &mut drawn.as_mut());
-    drawn.encode_png().map_err(|error| DrawError::Png(error.to_string()))
+    let png = drawn.encode_png().map_err(|error| DrawError::Png(error.to_string()))?;
+    Ok(Drawn { png, missing: missing.load(Ordering::Relaxed) })
 }
 
 #[expect(
@@ -91,13 +110,13 @@ mod tests {
     fn shapes_are_where_the_svg_has_them_and_text_is_drawn() {
         let mut svg = Svg::new(40.0, 20.0);
         svg.rectangle((0.0, 0.0), (20.0, 20.0), BLUE);
-        let plain = decoded(&of_svg(&svg.clone().finish()).unwrap());
+        let plain = decoded(&of_svg(&svg.clone().finish()).unwrap().png);
         assert_eq!((plain.width(), plain.height()), (80, 40));
         let (left, right) = (plain.pixel(10, 10).unwrap(), plain.pixel(70, 10).unwrap());
         assert_eq!((left.red(), left.green(), left.blue()), (0x00, 0x72, 0xb2));
         assert_eq!((right.red(), right.green(), right.blue(), right.alpha()), (255, 255, 255, 255));
         svg.text((22.0, 15.0), Anchor::Start, BLACK, "kWh");
-        let labelled = decoded(&of_svg(&svg.finish()).unwrap());
+        let labelled = decoded(&of_svg(&svg.finish()).unwrap().png);
         assert!(dark(&labelled) > dark(&plain) + 20, "{} of {}", dark(&labelled), dark(&plain));
     }
 
@@ -108,7 +127,7 @@ mod tests {
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 100 20\">\
                  <text x=\"0\" y=\"15\" font-family=\"monospace\" font-size=\"10\">{text}</text></svg>"
             );
-            let picture = decoded(&of_svg(&svg).unwrap());
+            let picture = decoded(&of_svg(&svg).unwrap().png);
             (0..picture.width())
                 .rev()
                 .find(|x| (0..picture.height()).any(|y| picture.pixel(*x, y).unwrap().red() < 200))
@@ -127,7 +146,7 @@ mod tests {
         {
             svg.text((0.0, 15.0 + 15.0 * crate::report::svg::lines(at)), Anchor::Start, BLACK, name);
         }
-        assert!(of_svg(&svg.finish()).is_ok());
+        assert!(of_svg(&svg.finish()).unwrap().missing >= 2, "Chinese and a face");
     }
 
     #[test]
