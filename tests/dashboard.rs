@@ -87,10 +87,19 @@ fn runs(machine: &Machine) -> PathBuf {
     store
 }
 
+/// As runs are recorded where CPU time is counted by the scheduler's books: with processes, which `proc` does not tell.
+fn with_processes(store: &Path) {
+    let ledger = rusqlite::Connection::open(store).unwrap();
+    let processes = r#"[{"pid":77,"comm":"sh","cpu_ns":5000000,"dynamic_uj":60000}]"#;
+    let set = "UPDATE run SET report = json_set(report, '$.processes', json(?1))";
+    assert_eq!(ledger.execute(set, [processes]).unwrap(), 4);
+}
+
 #[test]
 fn answers_are_the_reports_and_only_its_own_names_are_served() {
     let machine = Machine::new();
     let store = runs(&machine);
+    with_processes(&store);
     let dashboard = Dashboard::start(&store, &[]);
     let host = format!("Host: {}\r\n", dashboard.address);
     for topic in ["overview", "power", "workloads", "runs", "regions", "intensity", "equivalents", "quality"]
@@ -107,7 +116,7 @@ fn answers_are_the_reports_and_only_its_own_names_are_served() {
     let id = body(&runs)["runs"][0]["id"].as_str().unwrap().to_owned();
     let processes = body(&dashboard.ask(&format!("/api/v1/processes?within=run:{id}"), &host));
     let sh = &processes["processes"][0];
-    assert!(sh["comm"] == "sh" && sh["dynamic_uj"].as_u64().unwrap() > 0, "{processes}");
+    assert!(sh["comm"] == "sh" && sh["dynamic_uj"] == 60_000, "{processes}");
     let none = body(&dashboard.ask("/api/v1/processes?within=workload:/", &host));
     assert!(none["processes"].as_array().unwrap().is_empty(), "{none}");
     assert!(none["notes"][0].as_str().unwrap().contains("--dashboard on"), "{none}");
@@ -225,13 +234,13 @@ fn an_agent_serves_the_pages_and_its_windows() {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned();
     let found = processes(&format!("workload:{own}"));
-    let listed = found["processes"].as_array().unwrap();
+    let rows = found["processes"].as_array().unwrap();
     assert_eq!(found["schema"], "carbon.processes/1");
     assert!(
-        listed.iter().any(|it| it["pid"] == std::process::id()) || !found["notes"][0].is_null(),
+        rows.iter().any(|it| it["pid"] == std::process::id()) || !found["notes"][0].is_null(),
         "{own}: {found}"
     );
-    assert!(listed.is_empty() || listed.iter().all(|it| it["dynamic_uj"].is_null()), "{found}");
+    assert!(rows.is_empty() || rows.iter().all(|it| it["dynamic_uj"].is_null()), "{found}");
     let none = processes("workload:/there/is/none");
     assert!(none["processes"].as_array().unwrap().is_empty() && none["notes"][0].is_string(), "{none}");
     assert!(whole("/api/v1/processes?within=pod:x", "localhost").starts_with("HTTP/1.1 400"));
@@ -279,6 +288,7 @@ fn pages_work_in_a_browser() {
     }
     let machine = Machine::new();
     let store = runs(&machine);
+    with_processes(&store);
     let agent = machine.start(&["--interval", "200ms", "--flush", "500ms"]);
     sleep(Duration::from_millis(2_500));
     let (said, status) = end(agent, Signal::TERM);

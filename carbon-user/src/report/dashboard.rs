@@ -1,12 +1,24 @@
 //! What the dashboard's pages are drawn from, beside the reports that it shares with the command line.
 
 use super::equivalents::{self, Equivalent, EquivalentSet};
-use super::ledger::{GroupRow, LedgerReport, Reconciliation};
+use super::ledger::{FactorRow, GroupRow, LedgerReport, Reconciliation};
 use crate::ledger::query::{Balance, NamedDomain};
 use crate::ledger::rows::{EnergyKind, Workload};
 use crate::units::{Microjoules, Quality};
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// Factors of a page at most: where each hour has one, a year has thousands, and no page shows them.
+const FACTORS_MAX: usize = 100;
+
+/// Leaves out factors beyond what a page shows, and says how many.
+fn cut_factors(factors: &mut Vec<FactorRow>, notes: &mut Vec<String>) {
+    let left_out = factors.len().saturating_sub(FACTORS_MAX);
+    factors.truncate(FACTORS_MAX);
+    if left_out > 0 {
+        notes.push(format!("{left_out} more factors are not listed: carbon report --format json has them"));
+    }
+}
 
 /// Figures at a glance: JSON schema `carbon.overview/1`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -107,7 +119,7 @@ pub struct DataQuality {
     /// All domains together.
     pub reconciliation: Reconciliation,
     /// By which factors grams are.
-    pub factors: Vec<super::ledger::FactorRow>,
+    pub factors: Vec<FactorRow>,
     /// What else must be said.
     pub notes: Vec<String>,
 }
@@ -250,6 +262,7 @@ impl Workloads {
     ) -> Self {
         let left_out = report.rows.len().saturating_sub(rows_max);
         report.rows.truncate(rows_max);
+        cut_factors(&mut report.factors, &mut Vec::new());
         let shown: std::collections::BTreeSet<&str> =
             report.rows.iter().map(|row| row.key.as_str()).collect();
         let names = workloads

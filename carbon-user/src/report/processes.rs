@@ -81,6 +81,12 @@ impl ProcessList {
             cpu_ns: row.cpu_ns,
             dynamic_uj: Some(row.dynamic_uj),
         };
+        if processes.is_empty() {
+            return Self::none(
+                of,
+                "the way in which this run's CPU time was counted tells no single processes",
+            );
+        }
         let notes = vec!["energy is split by CPU time".to_owned()];
         Self {
             processes: processes.into_iter().map(entry).collect(),
@@ -104,7 +110,8 @@ mod tests {
         let list = ProcessList::recorded("run:1", report);
         let sh = ProcessEntry { pid: 7, start_ns: None, comm: "sh".into(), cpu_ns: 5, dynamic_uj: Some(9) };
         assert_eq!((list.processes, list.more, list.rest_uj), (vec![sh], 2, Some(1)));
-        for other in ["", "{}", "[1]"] {
+        let nobody = r#"{"processes":[],"processes_other":{"count":0,"cpu_ns":1,"dynamic_uj":1}}"#;
+        for other in ["", "{}", "[1]", nobody] {
             let none = ProcessList::recorded("run:1", other);
             assert!(none.processes.is_empty() && none.notes.len() == 1 && none.rest_uj.is_none(), "{other}");
         }

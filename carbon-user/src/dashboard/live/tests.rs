@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// More than the kernel keeps for a reader (tcp_wmem and tcp_rmem, 4 and 6 MiB at most unless told otherwise).
+/// More than the kernel keeps for a reader (`tcp_wmem` and `tcp_rmem`, 4 and 6 MiB at most unless told otherwise).
 const NAME_BYTES: usize = 8_192;
 
 fn published(windows: u64) -> Published {

@@ -27,7 +27,9 @@ export function gramsRange(row: Row): string | null {
   return `90 %: ${grams(row.grams_low)} to ${grams(row.grams_high)}`;
 }
 
-export function sums(it: Reconciliation): Node {
+export function sums(it: Reconciliation): Node | null {
+  // Where nothing is recorded, nothing adds up either.
+  if (it.metered_uj === 0 && it.attributed_uj === 0 && it.holds) return null;
   const line = `${energy(it.metered_uj)} metered = ${energy(it.attributed_uj)} attributed + ${energy(it.static_uj)} static + ${energy(it.lost_uj)} lost`;
   return h("p", { class: it.holds ? "small" : "bad" }, line, h("span", { class: it.holds ? "good" : "bad" },
     it.holds ? " \u2713 to the microjoule" : " \u2717 does not hold"));

@@ -62,7 +62,7 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
   return some([h("div", { class: "row" }, choice("By", BY, by, (value) => go({ by: value, within: "" })), search), back,
     powerChart(power, state, within ? `Power by ${by}` : "Power", called),
     kind === "workload" ? processesNow(within, left) : null,
-    card(null, body, out, h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
+    card(null, body, out, total(it.report.total) === null ? null : h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
       h("p", { class: "small" }, "\u00b1 is half of the 90 % interval of the dynamic energy."),
       within ? null : sums(it.report.reconciliation)),
     notes(it.report.notes)]);
