@@ -87,10 +87,19 @@ fn runs(machine: &Machine) -> PathBuf {
     store
 }
 
+/// As runs are recorded where CPU time is counted by the scheduler's books: with processes, which `proc` does not tell.
+fn with_processes(store: &Path) {
+    let ledger = rusqlite::Connection::open(store).unwrap();
+    let processes = r#"[{"pid":77,"comm":"sh","cpu_ns":5000000,"dynamic_uj":60000}]"#;
+    let set = "UPDATE run SET report = json_set(report, '$.processes', json(?1))";
+    assert_eq!(ledger.execute(set, [processes]).unwrap(), 4);
+}
+
 #[test]
 fn answers_are_the_reports_and_only_its_own_names_are_served() {
     let machine = Machine::new();
     let store = runs(&machine);
+    with_processes(&store);
     let dashboard = Dashboard::start(&store, &[]);
     let host = format!("Host: {}\r\n", dashboard.address);
     for topic in ["overview", "power", "workloads", "runs", "regions", "intensity", "equivalents", "quality"]
@@ -100,6 +109,17 @@ fn answers_are_the_reports_and_only_its_own_names_are_served() {
     }
     let runs = dashboard.ask("/api/v1/runs", &host);
     assert_eq!(runs.matches("\"thesis\"").count(), 3, "{runs}");
+    // A run has the processes that were recorded with it; of a workload the ledger has none, and that is said.
+    let body = |answer: &str| -> serde_json::Value {
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let id = body(&runs)["runs"][0]["id"].as_str().unwrap().to_owned();
+    let processes = body(&dashboard.ask(&format!("/api/v1/processes?within=run:{id}"), &host));
+    let sh = &processes["processes"][0];
+    assert!(sh["comm"] == "sh" && sh["dynamic_uj"] == 60_000, "{processes}");
+    let none = body(&dashboard.ask("/api/v1/processes?within=workload:/", &host));
+    assert!(none["processes"].as_array().unwrap().is_empty(), "{none}");
+    assert!(none["notes"][0].as_str().unwrap().contains("--dashboard on"), "{none}");
     let page = dashboard.ask("/", &host);
     assert!(page.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{page}");
     for (path, headers, status) in [
@@ -112,6 +132,8 @@ fn answers_are_the_reports_and_only_its_own_names_are_served() {
         ("/api/v1/workloads?by=run", &host, "400"),
         ("/api/v1/workloads?by=project&within=unit:x", &host, "400"),
         ("/api/v1/live", &host, "204"),
+        ("/api/v1/processes?within=run:none", &host, "400"),
+        ("/api/v1/processes", &host, "400"),
         ("/api/v1/workloads?from=yesterday-ish", &host, "400"),
     ] {
         let answer = dashboard.ask(path, headers);
@@ -204,6 +226,24 @@ fn an_agent_serves_the_pages_and_its_windows() {
         window["window_end_us"].as_i64().unwrap()
     };
     let (first, second) = (next(0), next(0));
+    // Of a workload that it measures, processes; of anything else none, and why.
+    let processes = |within: &str| -> serde_json::Value {
+        let text = whole(&format!("/api/v1/processes?within={within}"), "localhost");
+        serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned();
+    let found = processes(&format!("workload:{own}"));
+    let rows = found["processes"].as_array().unwrap();
+    assert_eq!(found["schema"], "carbon.processes/1");
+    assert!(
+        rows.iter().any(|it| it["pid"] == std::process::id()) || !found["notes"][0].is_null(),
+        "{own}: {found}"
+    );
+    assert!(rows.is_empty() || rows.iter().all(|it| it["dynamic_uj"].is_null()), "{found}");
+    let none = processes("workload:/there/is/none");
+    assert!(none["processes"].as_array().unwrap().is_empty() && none["notes"][0].is_string(), "{none}");
+    assert!(whole("/api/v1/processes?within=pod:x", "localhost").starts_with("HTTP/1.1 400"));
     assert!(second > first, "{first} {second}");
     for at in 1..8 {
         next(at);
@@ -248,6 +288,7 @@ fn pages_work_in_a_browser() {
     }
     let machine = Machine::new();
     let store = runs(&machine);
+    with_processes(&store);
     let agent = machine.start(&["--interval", "200ms", "--flush", "500ms"]);
     sleep(Duration::from_millis(2_500));
     let (said, status) = end(agent, Signal::TERM);
@@ -267,14 +308,19 @@ fn pages_work_in_a_browser() {
     }
     drop(more);
     let dashboard = Dashboard::start(&store, &[]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    let agent = machine.start(&["--interval", "500ms", "--listen", &listen, "--dashboard", "on"]);
     let pages = Command::new(node)
         .arg("pages.mjs")
         .arg(format!("http://{}/", dashboard.address))
         .arg(&chromium)
         .arg(&shots)
+        .arg(format!("http://{listen}/"))
         .current_dir(&folder)
         .output()
         .unwrap();
+    end(agent, Signal::TERM);
     let said = String::from_utf8_lossy(&pages.stdout) + String::from_utf8_lossy(&pages.stderr);
     assert!(pages.status.success(), "{said}");
     let live = Command::new(found("node").unwrap())
@@ -288,6 +334,6 @@ fn pages_work_in_a_browser() {
     let said = String::from_utf8_lossy(&live.stdout) + String::from_utf8_lossy(&live.stderr);
     println!("{said}");
     assert!(live.status.success(), "{said}");
-    // Each page light, dark and narrow; then names, none, old, on paper, and two that follow an agent until it ends.
-    assert_eq!(fs::read_dir(&shots).unwrap().count(), 21 + 4 + 3);
+    // Each page light, dark and narrow; then names, none, old, on paper, two of processes, and two that follow an agent until it ends.
+    assert_eq!(fs::read_dir(&shots).unwrap().count(), 21 + 4 + 2 + 3);
 }

@@ -47,3 +47,5 @@ mod sharing;
 mod stress;
 mod support;
 mod terminal;
+mod terminal_faults;
+mod terminal_picture;

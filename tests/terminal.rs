@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `carbon top` on a terminal of its own.
-struct Terminal {
+/// A program on a terminal of its own: mostly `carbon top`.
+pub(crate) struct Terminal {
     directory: tempfile::TempDir,
     script: Child,
     keys: Option<ChildStdin>,
@@ -25,19 +25,24 @@ struct Terminal {
 
 impl Terminal {
     /// With the options of a line, on so many rows and columns.
-    fn start(options: &str, size: (u16, u16)) -> Self {
+    pub(crate) fn start(options: &str, size: (u16, u16)) -> Self {
         Self::with(options, size, "NO_COLOR=")
     }
 
-    fn with(options: &str, (rows, columns): (u16, u16), environment: &str) -> Self {
+    fn with(options: &str, size: (u16, u16), environment: &str) -> Self {
+        let top = format!("env {environment} {} top --metadata off {options}", env!("CARGO_BIN_EXE_carbon"));
+        Self::of(size, |at| format!("sh -c 'echo $$ > {at}/pid; exec {top}' 2> {at}/stderr"))
+    }
+
+    /// Of what the shell runs by a line; it is made with the directory for its files.
+    pub(crate) fn of((rows, columns): (u16, u16), program: impl FnOnce(&str) -> String) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let at = directory.path().display();
+        let at = directory.path().display().to_string();
+        let program = program(&at);
         // The shell says how the terminal was before and is afterwards.
         let line = format!(
             "stty rows {rows} cols {columns}; tty > {at}/tty; stty -g > {at}/before; \
-             sh -c 'echo $$ > {at}/pid; exec env {environment} {} top --metadata off {options}' 2> {at}/stderr; \
-             echo $? > {at}/status; stty -g > {at}/after",
-            env!("CARGO_BIN_EXE_carbon")
+             {program}; echo $? > {at}/status; stty -g > {at}/after",
         );
         let mut command = Command::new("script");
         for (name, value) in carbon(&[]).get_envs() {
@@ -76,12 +81,12 @@ impl Terminal {
         Pid::from_raw(self.file("pid").parse().unwrap()).unwrap()
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.shown.lock().unwrap().0.screen().contents()
     }
 
     /// What is on the screen once it is as it should be.
-    fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
         loop {
             let text = self.text();
@@ -93,7 +98,7 @@ impl Terminal {
         }
     }
 
-    fn shows(&self, text: &str) -> String {
+    pub(crate) fn shows(&self, text: &str) -> String {
         self.until(&format!("{text:?} is shown"), |screen| screen.contains(text))
     }
 
@@ -101,10 +106,20 @@ impl Terminal {
         self.until(&format!("{text:?} is hidden"), |screen| !screen.contains(text))
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         let pipe = self.keys.as_mut().unwrap();
         pipe.write_all(keys.as_bytes()).unwrap();
         pipe.flush().unwrap();
+    }
+
+    /// What was written to it since the start.
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap().1).into_owned()
+    }
+
+    /// The screen as it is now, drawn: SVG.
+    pub(crate) fn picture(&self) -> String {
+        crate::terminal_picture::svg(self.shown.lock().unwrap().0.screen())
     }
 
     fn resize(&self, rows: u16, columns: u16) {
@@ -115,7 +130,7 @@ impl Terminal {
     }
 
     /// The status that it ended with, once the terminal is as it was before.
-    fn ends(mut self) -> String {
+    pub(crate) fn ends(mut self) -> String {
         self.until_file("after");
         assert_eq!(self.file("before"), self.file("after"), "keys are as before");
         assert_eq!(self.file("stderr"), "");
@@ -146,13 +161,13 @@ impl Drop for Terminal {
 }
 
 /// A cgroup that works, with one in it that does too.
-struct Work {
+pub(crate) struct Work {
     cgroup: TestCgroup,
     processes: Vec<Child>,
 }
 
 impl Work {
-    fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let cgroup = TestCgroup::new(name);
         let inner = cgroup.path.join("inner-one");
         fs::create_dir(&inner).unwrap();
@@ -357,8 +372,7 @@ fn no_colours_are_used_where_none_are_wanted() {
         terminal.shows("WORKLOAD");
         terminal.press("q");
         terminal.until_file("after");
-        let bytes = terminal.shown.lock().unwrap().1.clone();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let text = terminal.written();
         ["\x1b[38;5;", "\x1b[3"].iter().any(|colour| {
             text.split(colour).skip(1).any(|rest| {
                 rest.split(|char: char| !char.is_ascii_digit())

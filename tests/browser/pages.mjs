@@ -1,4 +1,4 @@
-// Opens the dashboard's pages in a browser: `node pages.mjs URL CHROMIUM FOLDER`. Prints each thing that is wrong on a line, and
+// Opens the dashboard's pages in a browser: `node pages.mjs URL CHROMIUM FOLDER AGENT`. Prints each thing that is wrong on a line, and
 // ends with status 1 where there is any. Screenshots go to the folder.
 
 import axe from "axe-core";
@@ -6,7 +6,7 @@ import { chromium } from "playwright-core";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-const [url, executablePath, folder] = process.argv.slice(2);
+const [url, executablePath, folder, agent] = process.argv.slice(2);
 const wrong = [];
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 
@@ -18,12 +18,12 @@ async function opened(options) {
   page.on("pageerror", (error) => wrong.push(`${page.url()}: ${error}`));
   page.on("dialog", (it) => { wrong.push(`${page.url()}: a name was run`); void it.dismiss(); });
   // A picture or file that the page made itself has an address of its own below this one's.
-  page.on("request", (it) => it.url().replace(/^blob:/, "").startsWith(url) || wrong.push(`asks elsewhere: ${it.url()}`));
+  page.on("request", (it) => [url, agent].some((own) => it.url().replace(/^blob:/, "").startsWith(own)) || wrong.push(`asks elsewhere: ${it.url()}`));
   return page;
 }
 
-async function show(page, query) {
-  await page.goto(url + query);
+async function show(page, query, from = url) {
+  await page.goto(from + query);
   await page.waitForSelector('main[aria-busy="false"]');
   if (await page.locator(".error").count()) wrong.push(`${query}: ${await page.locator(".error").innerText()}`);
 }
@@ -121,6 +121,30 @@ await page.locator("td a").first().click();
 await page.waitForFunction(() => new URLSearchParams(location.search).get("within")?.startsWith("workload:"));
 await page.waitForSelector('main[aria-busy="false"]');
 expect((await page.locator("main").innerText()).includes("back to all"), "no way back");
+// The ledger has no processes of it, and the page says so; a run has those that were recorded.
+await page.getByRole("heading", { name: "Processes now" }).waitFor();
+await page.getByText("carbon agent --dashboard on").waitFor();
+await show(page, "?page=runs");
+await page.locator("td a", { hasText: "busy" }).or(page.locator("td a", { hasText: "while" })).first().click();
+const ofRun = page.getByRole("table", { name: "Processes of the run" });
+await ofRun.waitFor();
+expect((await ofRun.innerText()).includes("sh"), "a run without its processes");
+await accessible(page, "processes of a run");
+await page.screenshot({ path: join(folder, "processes-of-run.png"), fullPage: true });
+
+// An agent shows those of now, with the power that is theirs by CPU time.
+await show(page, "?page=workloads&range=1h", agent);
+const most = page.locator("td a").first();
+await most.click();
+await page.waitForFunction(() => new URLSearchParams(location.search).get("within")?.startsWith("workload:"));
+const now = page.getByRole("table", { name: "Processes now" });
+const none = page.locator(".card", { hasText: "Processes now" }).locator(".empty");
+await now.or(none).first().waitFor();
+if (await now.count()) {
+  await page.waitForFunction(() => /W\b/.test(document.querySelector('table[aria-label="Processes now"] tbody td:nth-child(4)')?.textContent ?? ""), null, { timeout: 20_000 });
+  await accessible(page, "processes now");
+}
+await page.screenshot({ path: join(folder, "processes-now.png"), fullPage: true });
 
 // Miles where people use them, kilometres elsewhere.
 for (const [locale, told, not] of [["en-US", "mile driven", "kilometre"], ["de-DE", "kilometre", "mile driven"]]) {

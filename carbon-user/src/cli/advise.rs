@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::ledger_args::AdviseArgs;
 use super::live_values::{Known, LiveOptions};
-use super::output::Output;
+use super::picture::Picture;
 use super::report_time::zone;
 use super::run_entry::parse_energy;
 use super::runs::write;
@@ -17,7 +17,7 @@ use crate::units::Microjoules;
 
 /// Writes the ranking and gives the status.
 pub(super) fn advise(args: &AdviseArgs) -> Result<u8, CliError> {
-    let plot = args.plot.as_deref().map(|path| Output::open(Some(path), Output::Stdout)).transpose()?;
+    let plot = args.plot.as_deref().map(|path| Picture::open("--plot", Some(path))).transpose()?;
     let advice = rank(args)?;
     plot.map_or(Ok(()), |plot| plot.write(&advice_plot::svg(&advice)))?;
     write(&advice.grid(), &advice, args.format, &advice.lines())?;

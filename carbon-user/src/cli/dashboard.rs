@@ -27,7 +27,7 @@ async fn serve(args: &DashboardArgs, listen: Listen) -> Result<(), CliError> {
     let mut ends = (handle(SignalKind::interrupt())?, handle(SignalKind::terminate())?);
     let server = Server::bind(listen).map_err(|error| wrong("--listen", &args.listen, error.to_string()))?;
     Output::Stdout.write(&format!("the dashboard is at http://{}/\n", server.address()))?;
-    let answers = Arc::new(FromLedger::new(Some(args.store.location()?), SUMS_MAX));
+    let answers = Arc::new(FromLedger::new(Some(args.store.location()?), SUMS_MAX, None));
     tokio::select! {
         () = server.serve(answers, args.hosts.clone(), Limits::default()) => {}
         _ = ends.0.recv() => {}

@@ -1,13 +1,15 @@
 //! What the pages of `carbon dashboard` say: the answers of `carbon report`, `runs`, `advise` and `intensity`.
 
 use super::advise;
+use super::chart_steps::{ChartSteps, Read};
+use super::dashboard_processes::{self, Looks};
 use super::error::CliError;
 use super::intensity;
 use super::ledger_args::{
     AdviseArgs, ByArg, EquivalentsArg, ListFormat, ReportArgs, ReportFormat, StoreArgs,
 };
 use super::live_values::LiveArgs;
-use super::report::{Within, key_of, made, part};
+use super::report::{Keys, Within, made};
 use super::report_time::{interval, zone};
 use super::runs::{in_memory, pick};
 use crate::carbon::place::CloudRegion;
@@ -18,8 +20,11 @@ use crate::ledger::query::{DAY, HOUR, MINUTE};
 use crate::ledger::runs::RunFilter;
 use crate::ledger::{Ledger, LedgerError, Location, SumsCache};
 use crate::report::compare::Compared;
-use crate::report::dashboard::{DataQuality, Equivalents, MeterRow, Overview, Power, Step, Workloads};
+use crate::report::dashboard::{DataQuality, EnergiesByQuality, Equivalents, MeterRow, Overview, Workloads};
+use crate::report::group::Hashed;
 use crate::report::ledger::LedgerReport;
+use crate::report::power::{Power, Step};
+use crate::report::processes::ProcessList;
 use crate::report::runs::{RunList, SCHEMA as RUNS};
 use clap::ValueEnum as _;
 use jiff::Timestamp;
@@ -45,12 +50,19 @@ const ALPHA: f64 = 0.05;
 pub(super) struct FromLedger {
     location: Option<Location>,
     cache: Arc<SumsCache>,
+    steps: ChartSteps,
+    looks: Option<Looks>,
 }
 
 impl FromLedger {
-    /// Of this ledger; without one, only what the tables say is answered. So many sums are remembered.
-    pub(super) fn new(location: Option<Location>, sums_max: usize) -> Self {
-        Self { location, cache: Arc::new(SumsCache::new(sums_max)) }
+    /// Of this ledger; without one, only what the tables say is answered, and what an agent looks up. So many sums are remembered.
+    pub(super) fn new(location: Option<Location>, sums_max: usize, looks: Option<Looks>) -> Self {
+        Self {
+            location,
+            cache: Arc::new(SumsCache::new(sums_max)),
+            steps: ChartSteps::new(sums_max / 2),
+            looks,
+        }
     }
 
     fn open(&self, limit: Duration) -> Result<Ledger, CliError> {
@@ -69,13 +81,16 @@ impl FromLedger {
         match question.topic {
             Topic::Regions => return bytes(&regions(query)?),
             Topic::Intensity => return bytes(&intensity::of_tables(given(query.place.as_deref()))?),
+            Topic::Processes => return bytes(&self.processes(query, limit)?),
             _ => {}
         }
         let mut ledger = self.open(limit)?;
         let ledger = &mut ledger;
         match question.topic {
             Topic::Overview => bytes(&overview(query, ledger)?),
-            Topic::Power => bytes(&power(&report_args(query, by(query)?), within(query)?.as_ref(), ledger)?),
+            Topic::Power => {
+                bytes(&power(&report_args(query, by(query)?), within(query)?.as_ref(), ledger, &self.steps)?)
+            }
             Topic::Workloads => {
                 let report = report(query, by_runs_too(query)?, ledger)?;
                 let workloads = ledger.workloads()?;
@@ -95,6 +110,17 @@ impl FromLedger {
             }
             Topic::Equivalents => bytes(&Equivalents::new(report(query, ByArg::Node, ledger)?)),
             _ => bytes(&quality(query, ledger)?),
+        }
+    }
+}
+
+impl FromLedger {
+    fn processes(&self, query: &Query, limit: Duration) -> Result<ProcessList, CliError> {
+        let of = query.within.as_deref().unwrap_or_default();
+        match of.split_once(':') {
+            Some(("workload", identity)) => Ok(dashboard_processes::now(self.looks.as_ref(), of, identity)),
+            Some(("run", id)) => dashboard_processes::of_run(&mut self.open(limit)?, of, id),
+            _ => Err(wrong("within", of, "give it as workload:NAME or run:ID".into())),
         }
     }
 }
@@ -206,6 +232,7 @@ pub(super) fn power(
     args: &ReportArgs,
     within: Option<&Within>,
     ledger: &mut Ledger,
+    known: &ChartSteps,
 ) -> Result<Power, CliError> {
     let by = args.by;
     let (from, to) = interval(args, &zone(&args.tz)?, ledger, false)?;
@@ -214,27 +241,24 @@ pub(super) fn power(
     let length_s = STEPS_S.into_iter().find(|step| span / step < STEPS_MAX).ok_or_else(|| {
         wrong("from", &from.to_string(), "give a shorter interval: eighteen years at most".into())
     })?;
-    let (workloads, domains, factors) = (ledger.workloads()?, ledger.domains()?, ledger.factors()?);
+    let (workloads, domains) = (ledger.workloads()?, ledger.domains()?);
+    let factors = ledger.factors()?.into_iter().map(|(id, factor)| (id, Hashed::new(factor))).collect();
+    let mut keys = Keys::new(by, within, &workloads, &domains);
     let mut steps = Vec::new();
     let mut start_s = from_s.div_euclid(length_s).saturating_mul(length_s);
     while start_s < to_s {
-        let end_s = start_s.saturating_add(length_s);
-        // Whole steps, so that each has buckets of its own; the last has what there is of it by now.
-        let segments = ledger.segments(start_s, end_s)?;
-        let mut step = Step { start_s, ..Step::default() };
-        for (_, balance) in ledger.balances(&segments)? {
-            step.covered_ns = step.covered_ns.max(balance.covered_ns);
-        }
-        for sum in ledger.sums(&segments)? {
-            let Some(factor) = factors.get(&sum.factor) else { continue };
-            let (workload, domain) = (workloads.get(&sum.workload), domains.get(&sum.domain));
-            if within.is_some_and(|within| key_of(within.by, workload, domain) != within.key) {
-                continue;
+        let Read { covered_ns, pieces } = known.read(ledger, (start_s, length_s), &factors)?;
+        let mut step = Step { start_s, covered_ns, ..Step::default() };
+        for piece in pieces.iter() {
+            if let Some(key) = keys.of(piece.workload, piece.domain) {
+                match step.areas.get_mut(key) {
+                    Some(area) => area.add(&piece.area),
+                    None => drop(step.areas.insert(key.to_owned(), piece.area)),
+                }
             }
-            step.groups.entry(key_of(by, workload, domain)).or_default().add(&part(&sum, factor));
         }
         steps.push(step);
-        start_s = end_s;
+        start_s = start_s.saturating_add(length_s);
     }
     Ok(Power::new(length_s, &steps, SERIES_MAX).named(workloads.values()))
 }
@@ -248,9 +272,12 @@ fn quality(query: &Query, ledger: &mut Ledger) -> Result<DataQuality, CliError> 
     let mut meters: Vec<MeterRow> =
         balances.iter().filter_map(|(id, balance)| Some(MeterRow::new(domains.get(id)?, *balance))).collect();
     meters.truncate(query.rows());
-    let sums = ledger.sums(&segments)?;
-    let energies = sums.iter().map(|sum| (sum.quality, sum.kind, sum.energy_uj));
-    Ok(DataQuality::new(made(&args, None, ledger)?, meters, energies))
+    let mut energies = EnergiesByQuality::new();
+    ledger.each_sum(&segments, &mut |sum| {
+        let of_both = energies.entry((sum.quality, sum.kind)).or_default();
+        *of_both = of_both.saturating_add(sum.energy_uj);
+    })?;
+    Ok(DataQuality::new(made(&args, None, ledger)?, meters, &energies))
 }
 
 /// Runs that began in the interval, the newest if there are too many.

@@ -281,7 +281,7 @@ pub enum RunsAction {
         /// Which.
         #[command(flatten)]
         filter: FilterArgs,
-        /// Write the picture to this file, whole or not at all.
+        /// Write the picture to this file, whole or not at all: as PNG where its name ends in .png, else as SVG.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
         /// The ledger.
@@ -434,7 +434,7 @@ pub struct AdviseArgs {
     /// Time zone of the hours, such as Europe/Paris.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     pub tz: String,
-    /// Draw regions and hours into this file as SVG, whole or not at all.
+    /// Draw regions and hours into this file, whole or not at all: as PNG where its name ends in .png, else as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
     /// How it is written.

@@ -96,7 +96,7 @@ mod tests {
     use crate::ledger::Factor;
     use crate::ledger::query::Balance;
     use crate::ledger::rows::EnergyKind;
-    use crate::report::group::{Group, Part};
+    use crate::report::group::{Group, Hashed, Part};
     use crate::report::ledger::{Period, Scope};
     use crate::units::{Microjoules, Pue, Quality};
     use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -107,7 +107,7 @@ mod tests {
 
     /// Of one row with all kinds of energy and one of which nothing is known.
     fn report() -> LedgerReport {
-        let factor = Factor::new(Intensity::of("FR").unwrap(), Pue(1.2));
+        let factor = Hashed::new(Factor::new(Intensity::of("FR").unwrap(), Pue(1.2)));
         let mut known = Group::default();
         for (kind, uj) in
             [(EnergyKind::Dynamic, 7_000_000), (EnergyKind::Static, 3), (EnergyKind::Held, 2_000_000)]

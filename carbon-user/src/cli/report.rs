@@ -1,5 +1,6 @@
 //! `carbon report`: sums of the ledger.
 
+use super::chart_steps::ChartSteps;
 use super::dashboard_answers::power;
 use super::error::CliError;
 use super::ledger_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
@@ -16,10 +17,10 @@ use crate::ledger::query::{Balance, NamedDomain, Sum};
 use crate::ledger::rows::Workload;
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::ledger::{Factor, Ledger};
-use crate::report::dashboard::Power;
 use crate::report::equivalents::EquivalentSet;
-use crate::report::group::{Group, Part};
+use crate::report::group::{Group, Hashed, Part};
 use crate::report::ledger::{LedgerReport, Period, SciRow, Scope};
+use crate::report::power::Power;
 use crate::report::{columns, paper, runs as run_rows};
 use crate::units::{CpuNanos, Grams};
 use jiff::ZonedDateTime;
@@ -42,7 +43,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, CliError> {
         let mut ledger = args.store.open_to_read()?;
         let report = made(args, None, &mut ledger)?;
         let charts = args.format == ReportFormat::Html && !of_runs_alone(args.by);
-        (report, charts.then(|| power(args, None, &mut ledger)).transpose()?)
+        (report, charts.then(|| power(args, None, &mut ledger, &ChartSteps::new(0))).transpose()?)
     };
     formatted(args, &report, power.as_ref(), &output).and_then(|bytes| output.write_bytes(&bytes))?;
     Ok(0)
@@ -189,6 +190,38 @@ pub(super) fn key_of(by: ByArg, workload: Option<&Workload>, domain: Option<&Nam
     }
 }
 
+/// Names of what sums belong to: made once for each workload and domain, and none for those that are not meant.
+pub(super) struct Keys<'a> {
+    by: ByArg,
+    within: Option<&'a Within>,
+    workloads: &'a HashMap<i64, Workload>,
+    domains: &'a HashMap<i64, NamedDomain>,
+    known: HashMap<(i64, i64), Option<String>>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(
+        by: ByArg,
+        within: Option<&'a Within>,
+        workloads: &'a HashMap<i64, Workload>,
+        domains: &'a HashMap<i64, NamedDomain>,
+    ) -> Self {
+        Self { by, within, workloads, domains, known: HashMap::new() }
+    }
+
+    /// Of a workload in a domain, by their ids.
+    pub(super) fn of(&mut self, workload: i64, domain: i64) -> Option<&str> {
+        let (by, within) = (self.by, self.within);
+        let (workloads, domains) = (self.workloads, self.domains);
+        let key = self.known.entry((workload, domain)).or_insert_with(|| {
+            let (workload, domain) = (workloads.get(&workload), domains.get(&domain));
+            let meant = within.is_none_or(|within| key_of(within.by, workload, domain) == within.key);
+            meant.then(|| key_of(by, workload, domain))
+        });
+        key.as_deref()
+    }
+}
+
 /// A name after those of what it is in, such as `shop/web-1/nginx`; where nobody told a namespace, it stands alone.
 fn full_name(outer: &[&Option<String>], name: Option<&str>) -> String {
     let known = |name: &&Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
@@ -207,10 +240,11 @@ fn of_energies(
     periods: &[(Option<String>, ZonedDateTime, ZonedDateTime)],
 ) -> Result<Collected, CliError> {
     let (workloads, domains, factors) = (ledger.workloads()?, ledger.domains()?, ledger.factors()?);
-    let mut replaced: HashMap<i64, Factor> = HashMap::new();
+    let mut replaced: HashMap<i64, Hashed> = HashMap::new();
     for (id, factor) in &factors {
-        replaced.insert(*id, factor_for(args, factor)?);
+        replaced.insert(*id, Hashed::new(factor_for(args, factor)?));
     }
+    let mut keys = Keys::new(args.by, within, &workloads, &domains);
     let mut notes = Vec::new();
     let mut groups = Groups::new();
     let mut balance = Balance::default();
@@ -226,15 +260,15 @@ fn of_energies(
             );
         }
         let mut of_period: BTreeMap<String, Group> = BTreeMap::new();
-        for sum in ledger.sums(&segments)? {
-            let Some(factor) = replaced.get(&sum.factor) else { continue };
-            let (workload, domain) = (workloads.get(&sum.workload), domains.get(&sum.domain));
-            if within.is_some_and(|within| key_of(within.by, workload, domain) != within.key) {
-                continue;
+        ledger.each_sum(&segments, &mut |sum| {
+            let Some(factor) = replaced.get(&sum.factor) else { return };
+            if let Some(key) = keys.of(sum.workload, sum.domain) {
+                match of_period.get_mut(key) {
+                    Some(group) => group.add(&part(sum, factor)),
+                    None => of_period.entry(key.to_owned()).or_default().add(&part(sum, factor)),
+                }
             }
-            let key = key_of(args.by, workload, domain);
-            of_period.entry(key).or_default().add(&part(&sum, factor));
-        }
+        })?;
         for (_, of_domain) in ledger.balances(&segments)? {
             balance = balance.plus(of_domain);
         }
@@ -261,7 +295,7 @@ fn all_of(periods: &[(Option<String>, ZonedDateTime, ZonedDateTime)]) -> (ZonedD
     (from, periods.last().map(|(_, _, to)| to.clone()).unwrap_or_default())
 }
 
-pub(super) fn part<'a>(sum: &Sum, factor: &'a Factor) -> Part<'a> {
+pub(super) fn part<'a>(sum: &Sum, factor: &'a Hashed) -> Part<'a> {
     Part {
         kind: sum.kind,
         factor,
@@ -300,7 +334,7 @@ fn of_runs(
             group.add_run(run.end.as_ref().map_or(0, |end| end.duration_ns));
             let mut cpu_ns = run.end.as_ref().map_or(CpuNanos::ZERO, |end| end.cpu).0;
             for energy in run.end.iter().flat_map(|end| &end.energies) {
-                let factor = factor_for(args, &energy.factor)?;
+                let factor = Hashed::new(factor_for(args, &energy.factor)?);
                 group.add(&Part {
                     kind: energy.kind,
                     factor: &factor,

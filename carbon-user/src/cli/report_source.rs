@@ -14,7 +14,7 @@ use crate::ledger::Factor;
 use crate::ledger::query::Balance;
 use crate::ledger::rows::{EnergyKind, parse_quality};
 use crate::provider::prometheus::{Prometheus, QueryError, Value};
-use crate::report::group::{Group, Part};
+use crate::report::group::{Group, Hashed, Part};
 use crate::report::ledger::Scope;
 use crate::units::{GramsPerKwh, Microjoules, Pue, Quality};
 use jiff::ZonedDateTime;
@@ -67,7 +67,7 @@ impl Node {
 /// What is known of the nodes in a part of the time.
 #[derive(Debug, Default)]
 struct Nodes {
-    factors: BTreeMap<Node, Factor>,
+    factors: BTreeMap<Node, Hashed>,
     quality: BTreeMap<(Node, String), Quality>,
     /// Where processes that live short are lost.
     sampled: BTreeSet<Node>,
@@ -89,7 +89,7 @@ struct Source<'a> {
     args: &'a ReportArgs,
     server: Prometheus,
     matchers: String,
-    unknown: Factor,
+    unknown: Hashed,
     notes: BTreeSet<String>,
 }
 
@@ -125,7 +125,7 @@ pub(super) fn collect(args: &ReportArgs, url: &str, tz: &TimeZone) -> Result<Col
         advice: "give --from, such as --from 2026-01-31".into(),
     })?;
     check_order(args, &from, &to)?;
-    let unknown = Factor::new(Intensity::of_unknown_place(), crate::carbon::DEFAULT_PUE);
+    let unknown = Hashed::new(Factor::new(Intensity::of_unknown_place(), crate::carbon::DEFAULT_PUE));
     let mut source = Source { args, server, matchers, unknown, notes: BTreeSet::new() };
     let mut groups = Vec::new();
     let mut balance = Balance::default();
@@ -335,7 +335,7 @@ impl Source<'_> {
         for value in earlier.iter().chain(&ask(&intensity)?) {
             let node = Node::of(value);
             let pue = Pue(pues.get(&node).copied().unwrap_or(1.0));
-            let factor = factor_for(self.args, &Factor::new(of_labels(value), pue))?;
+            let factor = Hashed::new(factor_for(self.args, &Factor::new(of_labels(value), pue))?);
             let before = nodes.factors.insert(node, factor.clone());
             changed |= before.is_some_and(|before| before != factor);
         }

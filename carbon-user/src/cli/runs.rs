@@ -3,6 +3,7 @@
 use super::error::CliError;
 use super::ledger_args::{FilterArgs, ListFormat, RunsAction, RunsArgs};
 use super::output::{Layout, Output};
+use super::picture::Picture;
 use crate::ledger::exchange::{SCHEMA as LINES, run_line};
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::ledger::{Ledger, LedgerError};
@@ -59,10 +60,10 @@ pub(super) fn runs(args: &RunsArgs) -> Result<u8, CliError> {
             Ok(u8::from(compared.verdict == Verdict::Worse))
         }
         RunsAction::Plot { filter, output, store } => {
-            let output = Output::open(output.as_deref(), Output::Stdout)?;
+            let picture = Picture::open("--output", output.as_deref())?;
             let runs = store.open_to_read()?.runs(&filter.filter())?;
             let rows: Vec<RunRow> = runs.iter().map(Into::into).collect();
-            output.write(&runs_plot::svg(&rows))?;
+            picture.write(&runs_plot::svg(&rows))?;
             Ok(0)
         }
         RunsAction::Export { filter, output, store } => {

@@ -9,7 +9,8 @@ struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        // What draws pictures tells of each letter; that is said once, by who has the picture written.
+        metadata.level() <= log::max_level() && !metadata.target().starts_with("usvg")
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -134,3 +134,6 @@ fn full_name(names: &Names) -> Option<String> {
     let known: Vec<&str> = parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
     (!known.is_empty()).then(|| known.join("/"))
 }
+
+#[cfg(test)]
+mod tests;

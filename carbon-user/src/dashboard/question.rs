@@ -28,6 +28,8 @@ pub enum Topic {
     Equivalents,
     /// What is measured and what is modelled.
     Quality,
+    /// Processes of a workload, as they are now, or of a run.
+    Processes,
 }
 
 impl Topic {
@@ -43,6 +45,7 @@ impl Topic {
             "intensity" => Self::Intensity,
             "equivalents" => Self::Equivalents,
             "quality" => Self::Quality,
+            "processes" => Self::Processes,
             _ => return None,
         })
     }
@@ -60,7 +63,7 @@ pub struct Query {
     pub tz: Option<String>,
     /// What to add up by.
     pub by: Option<String>,
-    /// Only what belongs to this, as `namespace:NAME`.
+    /// Only what belongs to this, as `namespace:NAME`; of processes `workload:NAME` or `run:ID`.
     pub within: Option<String>,
     /// Rows at most.
     pub limit: Option<usize>,

@@ -9,6 +9,7 @@
 
 mod by_series;
 pub mod cache;
+mod each;
 pub mod error;
 pub mod exchange;
 pub mod factor;

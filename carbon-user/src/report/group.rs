@@ -8,6 +8,7 @@ use crate::ledger::Factor;
 use crate::ledger::rows::EnergyKind;
 use crate::units::{Microjoules, Quality};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Emissions with their interval, energy and intensity combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -20,6 +21,27 @@ pub struct Grams {
     pub high: f64,
 }
 
+/// A factor with its hash. To make that takes far longer than to add an energy, so it is made once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hashed {
+    factor: Arc<Factor>,
+    /// The first half of it, which no two factors share either.
+    hash: u128,
+}
+
+impl Hashed {
+    /// Of this factor.
+    pub fn new(factor: Factor) -> Self {
+        let half = factor.hash().get(..32).and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        Self { hash: half.unwrap_or_default(), factor: Arc::new(factor) }
+    }
+
+    /// The factor.
+    pub fn factor(&self) -> &Factor {
+        &self.factor
+    }
+}
+
 /// Adds up emissions: microjoules per factor first, then one multiplication for each factor. The errors of energy and
 /// intensity are independent, and both are factors: their logarithms add up in quadrature. Between factors they are
 /// taken to go together, which gives the wider interval.
@@ -27,17 +49,24 @@ pub fn add_grams<'a>(
     energies: impl IntoIterator<Item = (&'a Factor, Microjoules, f64)>,
 ) -> Result<Grams, MixedKinds> {
     let mut by_factor: BTreeMap<String, (&Factor, Microjoules, f64)> = BTreeMap::new();
-    let mut kind: Option<Kind> = None;
     for (factor, energy, stddev_uj) in energies {
-        kind.unwrap_or(factor.intensity.kind).addable(factor.intensity.kind)?;
-        kind = kind.or(Some(factor.intensity.kind));
         let sum = by_factor.entry(factor.hash()).or_insert((factor, Microjoules::ZERO, 0.0));
         sum.1 += energy;
         sum.2 += stddev_uj;
     }
+    add_distinct(by_factor.into_values())
+}
+
+/// The same of factors that differ.
+fn add_distinct<'a>(
+    energies: impl IntoIterator<Item = (&'a Factor, Microjoules, f64)>,
+) -> Result<Grams, MixedKinds> {
+    let mut kind: Option<Kind> = None;
     let mut total = Grams::default();
-    for (factor, energy, stddev_uj) in by_factor.values() {
-        let middle = factor.grams(*energy).0;
+    for (factor, energy, stddev_uj) in energies {
+        kind.unwrap_or(factor.intensity.kind).addable(factor.intensity.kind)?;
+        kind = kind.or(Some(factor.intensity.kind));
+        let middle = factor.grams(energy).0;
         #[expect(clippy::cast_precision_loss, reason = "a ratio")]
         let relative = if energy.0 > 0 { stddev_uj / energy.0 as f64 } else { 0.0 };
         let of_factor = Grams::of(middle, relative, factor.intensity.spread);
@@ -59,8 +88,26 @@ impl Grams {
     }
 }
 
-/// Factors that are compared before one is hashed.
-const COMPARED_MAX: usize = 8;
+/// What goes by one factor.
+#[derive(Clone, Debug)]
+pub(super) struct OfFactor {
+    pub(super) factor: Hashed,
+    energy: Microjoules,
+    common_uj: f64,
+    variance_uj2: f64,
+}
+
+impl OfFactor {
+    fn none(factor: &Hashed) -> Self {
+        Self { factor: factor.clone(), energy: Microjoules::ZERO, common_uj: 0.0, variance_uj2: 0.0 }
+    }
+
+    fn add(&mut self, energy: Microjoules, common_uj: f64, variance_uj2: f64) {
+        self.energy += energy;
+        self.common_uj += common_uj;
+        self.variance_uj2 += variance_uj2;
+    }
+}
 
 /// What a row of the report adds up, on the way.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +122,7 @@ pub struct Group {
     pub(super) rerated: bool,
     pub(super) runs: usize,
     pub(super) duration_ns: u64,
-    pub(super) by_factor: BTreeMap<String, (Factor, Microjoules, f64)>,
+    pub(super) by_factor: BTreeMap<u128, OfFactor>,
 }
 
 /// One energy to be added to a group.
@@ -84,7 +131,7 @@ pub struct Part<'a> {
     /// Why.
     pub kind: EnergyKind,
     /// By which it becomes grams.
-    pub factor: &'a Factor,
+    pub factor: &'a Hashed,
     /// The lower of meter and CPU time.
     pub quality: Quality,
     /// How much.
@@ -112,20 +159,11 @@ impl Group {
         self.variance_uj2 += part.variance_uj2;
         self.quality = Some(self.quality.map_or(part.quality, |quality| quality.min(part.quality)));
         self.rerated |= part.rerated;
-        let stddev_uj = part.common_uj.hypot(part.variance_uj2.max(0.0).sqrt());
-        // A hash costs far more than to compare with the few factors that there mostly are.
-        let mut known = self.by_factor.values_mut().take(COMPARED_MAX);
-        if let Some(sum) = known.find(|(factor, ..)| factor == part.factor) {
-            sum.1 += part.energy;
-            sum.2 += stddev_uj;
-            return;
-        }
-        let sum = self
-            .by_factor
-            .entry(part.factor.hash())
-            .or_insert_with(|| (part.factor.clone(), Microjoules::ZERO, 0.0));
-        sum.1 += part.energy;
-        sum.2 += stddev_uj;
+        self.of(part.factor).add(part.energy, part.common_uj, part.variance_uj2);
+    }
+
+    fn of(&mut self, factor: &Hashed) -> &mut OfFactor {
+        self.by_factor.entry(factor.hash).or_insert_with(|| OfFactor::none(factor))
     }
 
     /// Adds a run to the count.
@@ -145,7 +183,11 @@ impl Group {
     }
 
     pub(super) fn grams(&self) -> Result<Grams, MixedKinds> {
-        add_grams(self.by_factor.values().map(|(factor, energy, stddev)| (factor, *energy, *stddev)))
+        let sum = |it| {
+            let OfFactor { factor, energy, common_uj, variance_uj2 }: &OfFactor = it;
+            (factor.factor(), *energy, common_uj.hypot(variance_uj2.max(0.0).sqrt()))
+        };
+        add_distinct(self.by_factor.values().map(sum))
     }
 
     pub(super) fn row(&self, span: Period, key: &str) -> GroupRow {
@@ -187,13 +229,8 @@ impl Group {
         self.rerated |= other.rerated;
         self.runs += other.runs;
         self.duration_ns = self.duration_ns.saturating_add(other.duration_ns);
-        for (hash, (factor, energy, stddev)) in &other.by_factor {
-            let sum = self
-                .by_factor
-                .entry(hash.clone())
-                .or_insert_with(|| (factor.clone(), Microjoules::ZERO, 0.0));
-            sum.1 += *energy;
-            sum.2 += stddev;
+        for more in other.by_factor.values() {
+            self.of(&more.factor).add(more.energy, more.common_uj, more.variance_uj2);
         }
     }
 }

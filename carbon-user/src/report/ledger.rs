@@ -222,7 +222,7 @@ impl LedgerReport {
                 total.merge(group);
             }
         }
-        let factors: Vec<&Factor> = total.by_factor.values().map(|(factor, _, _)| factor).collect();
+        let factors: Vec<&Factor> = total.by_factor.values().map(|it| it.factor.factor()).collect();
         notes.extend(factor_notes(&factors));
         if let Err(error) = total.grams() {
             notes.push(format!("no sum of grams: {error}"));

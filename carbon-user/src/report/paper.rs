@@ -192,7 +192,7 @@ mod tests {
     use crate::ledger::Factor;
     use crate::ledger::query::Balance;
     use crate::ledger::rows::EnergyKind;
-    use crate::report::group::{Group, Part};
+    use crate::report::group::{Group, Hashed, Part};
     use crate::report::ledger::{Period, Scope};
     use crate::units::{Pue, Quality};
     use std::collections::BTreeMap;
@@ -202,7 +202,7 @@ mod tests {
         let named = || name.to_owned();
         let intensity =
             Intensity { zone: named(), name: named(), source: named(), ..Intensity::of("FR").unwrap() };
-        let factor = Factor::new(intensity, Pue(1.0));
+        let factor = Hashed::new(Factor::new(intensity, Pue(1.0)));
         let mut group = Group::default();
         group.add(&Part {
             kind: EnergyKind::Dynamic,

@@ -4,14 +4,14 @@ use crate::attribution::share;
 use crate::attribution::totals::WorkloadTotal;
 use crate::sched::Processes;
 use crate::units::CpuNanos;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
 /// Processes listed one by one; the rest is summed.
 pub const PROCESSES_MAX: usize = 1_000;
 
 /// A process of the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRow {
     /// Process id outside any namespace.
     pub pid: u32,
@@ -24,7 +24,7 @@ pub struct ProcessRow {
 }
 
 /// Everything of the run that is not listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherProcesses {
     /// How many processes.
     pub count: u64,

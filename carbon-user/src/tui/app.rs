@@ -127,6 +127,8 @@ pub struct App {
     pub filter: String,
     /// What is searched for.
     pub search: String,
+    /// The search has found nothing so far: whether what it finds in a later window is opened at once.
+    missed: Option<bool>,
     /// What keys go to.
     pub typing: Typing,
     /// What lies over the table.
@@ -163,6 +165,7 @@ impl App {
             folded: HashSet::new(),
             filter: String::new(),
             search: String::new(),
+            missed: None,
             typing: Typing::default(),
             over: Over::default(),
             over_offset: 0,
@@ -199,6 +202,11 @@ impl App {
         self.lines.get(self.selected)
     }
 
+    /// Whether nothing of what is shown holds what is searched for.
+    pub fn has_missed(&self) -> bool {
+        self.missed.is_some()
+    }
+
     /// The cgroup whose processes are to be looked at now, and whether its kernel threads are meant. Asked for once.
     pub fn take_wanted_look(&mut self) -> Option<(String, bool)> {
         let opened = self.opened.as_ref()?;
@@ -211,9 +219,12 @@ impl App {
         self.now_ns = now_ns;
         let request = match event {
             Event::Window(update) => {
+                self.live.history.keep = self.wanted_keys();
                 self.live.history.add(*update);
                 self.live.at_ns = now_ns;
                 self.wants_look = self.opened.is_some();
+                self.arrange();
+                self.find_missed();
                 None
             }
             Event::Looked(look) => {
@@ -234,6 +245,15 @@ impl App {
         };
         self.arrange();
         request
+    }
+
+    /// Workloads that are not to be forgotten, however long they use nothing: the selected and the open one.
+    fn wanted_keys(&self) -> Vec<Key> {
+        let selected = match &self.selected_id {
+            Some(LineId::Workload(key)) => Some(*key),
+            _ => None,
+        };
+        selected.into_iter().chain(self.opened.as_ref().map(|opened| opened.key)).collect()
     }
 
     fn looked(&mut self, look: Result<Look, String>) {
@@ -316,12 +336,13 @@ impl App {
             }
             KeyCode::Esc => {
                 text.clear();
-                self.typing = Typing::Nothing;
+                (self.typing, self.missed) = (Typing::Nothing, None);
             }
             KeyCode::Enter => self.typing = Typing::Nothing,
             _ => return,
         }
-        if code != KeyCode::Enter && !self.search.is_empty() && self.typing == Typing::Search {
+        if code != KeyCode::Enter && self.typing == Typing::Search {
+            self.missed = None;
             self.find(0);
         }
     }
@@ -355,6 +376,14 @@ impl App {
     }
 
     fn table_action(&mut self, action: Action) {
+        // What is selected is not what was searched for.
+        if action == Action::Open && self.missed.is_some() {
+            self.missed = Some(true);
+            return;
+        }
+        if matches!(action, Action::Move(_) | Action::Page(_) | Action::First | Action::Last | Action::Back) {
+            self.missed = None;
+        }
         let page = isize::from(self.areas().rows.height.max(2).cast_signed()) - 1;
         match action {
             Action::Move(by) => self.select(self.selected.saturating_add_signed(by)),
@@ -420,12 +449,33 @@ impl App {
         }
     }
 
-    /// Goes to the next line that holds what is searched for, `step` lines from here on or back; round and round.
+    /// Goes to the next line that holds what is searched for, `step` lines from here on or back; round and round. Where only
+    /// folded groups hold it, they are unfolded. What no line holds may come in a later window.
     fn find(&mut self, step: isize) {
+        if self.search.is_empty() {
+            return;
+        }
+        if !self.has_found(step) {
+            let folded = std::mem::take(&mut self.folded);
+            self.arrange();
+            if !self.has_found(step) {
+                self.folded = folded;
+                self.arrange();
+                self.missed = self.missed.or(Some(false));
+                return;
+            }
+            let around = self.around(self.selected);
+            self.folded = folded.into_iter().filter(|group| !around.contains(group)).collect();
+            self.arrange();
+        }
+        self.missed = None;
+    }
+
+    fn has_found(&mut self, step: isize) -> bool {
         let wanted = self.search.to_lowercase();
         let count = self.lines.len().cast_signed();
-        if wanted.is_empty() || count == 0 {
-            return;
+        if count == 0 {
+            return false;
         }
         let direction = if step < 0 { -1 } else { 1 };
         let begin = self.selected.cast_signed() + step;
@@ -433,11 +483,32 @@ impl App {
         let found = places.into_iter().find(|place| {
             self.lines.get(*place).is_some_and(|line| line.label.to_lowercase().contains(&wanted))
         });
-        if let Some(place) = found {
-            self.select(place);
+        found.inspect(|place| self.select(*place)).is_some()
+    }
+
+    /// The groups that a line is in.
+    fn around(&self, place: usize) -> HashSet<LineId> {
+        let mut depth = self.lines.get(place).map_or(0, |line| line.depth);
+        let mut around = HashSet::new();
+        for line in self.lines.get(..place).unwrap_or_default().iter().rev() {
+            if line.depth < depth {
+                depth = line.depth;
+                around.insert(line.id.clone());
+            }
+        }
+        around
+    }
+
+    /// After a window: what was searched for before there was any such line.
+    fn find_missed(&mut self) {
+        let Some(opens) = self.missed else { return };
+        self.find(0);
+        if self.missed.is_none() && opens {
+            self.open();
         }
     }
 
+    /// The processes of the selected workload, whether it runs now or not; a group is folded or unfolded.
     fn open(&mut self) {
         let Some(line) = self.line() else { return };
         if line.folded.is_some() {

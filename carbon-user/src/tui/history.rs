@@ -1,6 +1,6 @@
 //! What the last windows brought, workload by workload: the rows that are shown and their curves.
 //!
-//! Bounded: a workload that used nothing in any of the windows that are kept is forgotten.
+//! Bounded: a workload that used nothing in any of the windows that are kept is forgotten, unless somebody looks at it.
 
 use crate::report::top::{Top, WorkloadRow};
 use std::collections::{HashMap, VecDeque};
@@ -76,6 +76,8 @@ pub struct History {
     pub watts: VecDeque<Option<f64>>,
     /// CPU time of the workloads in the last window.
     pub cpu_ns: u64,
+    /// Workloads that are not forgotten: one or two that are looked at.
+    pub keep: Vec<Key>,
 }
 
 impl History {
@@ -103,8 +105,10 @@ impl History {
                 self.series.insert(Key::of(&row), Series { row, sum, runs: true, watts });
             }
         }
-        self.series.retain(|_, series| {
-            series.runs || series.watts.iter().any(|watts| watts.is_none_or(|watts| watts > 0.0))
+        self.series.retain(|key, series| {
+            series.runs
+                || self.keep.contains(key)
+                || series.watts.iter().any(|watts| watts.is_none_or(|watts| watts > 0.0))
         });
         push(&mut self.watts, watts(update.top.domains.iter().map(|domain| domain.metered_uj).sum()));
         self.last = Some(update);
@@ -185,6 +189,19 @@ mod tests {
         history.add(update(vec![workload(2, "/b", 1)]));
         assert_eq!(history.series.keys().collect::<Vec<_>>(), [&Key::Cgroup(2)]);
         assert_eq!(history.series[&Key::Cgroup(2)].watts.len(), WINDOWS);
+    }
+
+    #[test]
+    fn what_is_looked_at_is_not_forgotten() {
+        let mut history = History { keep: vec![Key::Cgroup(1)], ..History::default() };
+        history.add(update(vec![workload(1, "/a", 2_000_000)]));
+        for _ in 0..2 * WINDOWS {
+            history.add(update(vec![]));
+        }
+        assert!(!history.series[&Key::Cgroup(1)].runs);
+        history.keep.clear();
+        history.add(update(vec![]));
+        assert!(history.series.is_empty());
     }
 
     #[test]

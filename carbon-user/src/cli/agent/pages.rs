@@ -1,9 +1,11 @@
 //! The dashboard beside the metrics: answers from the ledger that the agent writes, and what it measures now.
 
 use crate::cli::dashboard_answers::FromLedger;
+use crate::cli::dashboard_processes::Looks;
 use crate::cli::options::AgentOptions;
 use crate::dashboard::{Limits, Live, Pages};
 use crate::metrics::{Feed, Listen};
+use crate::sched::Members;
 use axum::Router;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,9 @@ pub(super) fn routes(options: &AgentOptions, listen: &Listen, feed: &Feed, node:
     if !options.dashboard {
         return Router::new();
     }
-    let answers = Arc::new(FromLedger::new(options.chosen.location.clone(), SUMS_MAX));
+    let measuring = &options.measuring;
+    let looks = Looks::new(feed.clone(), Members::open(&measuring.root, measuring.hierarchy));
+    let answers = Arc::new(FromLedger::new(options.chosen.location.clone(), SUMS_MAX, Some(looks)));
     let pages = Pages {
         answers,
         live: Some(Arc::new(Live::new(feed.clone()))),

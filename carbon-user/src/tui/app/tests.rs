@@ -89,6 +89,55 @@ fn a_search_goes_round() {
 }
 
 #[test]
+fn what_a_search_finds_is_opened_though_it_does_not_run_now() {
+    let mut app = started((80, 24));
+    let idle: Vec<_> = node().into_iter().filter(|row| row.name != "postgresql.service").collect();
+    app.update(Event::Window(Box::new(update(idle))), 2 * SECOND);
+    app.update(Event::Window(Box::new(update(vec![]))), 2 * SECOND);
+    press(&mut app, "/postgres\n\n");
+    assert_eq!(app.opened.as_ref().unwrap().path, "/system.slice/postgresql.service");
+    assert!(app.take_wanted_look().is_some());
+    // It is not forgotten while it is open or selected.
+    for _ in 0..2 * crate::tui::history::WINDOWS {
+        app.update(Event::Window(Box::new(update(vec![]))), 2 * SECOND);
+    }
+    press(&mut app, "\u{1b}");
+    assert_eq!(names(&app), ["postgresql.service"]);
+    press(&mut app, "\n");
+    assert!(app.opened.is_some());
+}
+
+#[test]
+fn what_no_line_holds_yet_is_opened_once_one_does_and_nothing_else_is() {
+    let abilities = Abilities { colours: false, unicode: true };
+    let mut app = App::new(abilities, None, Size { width: 80, height: 24 });
+    let later: Vec<_> = node().into_iter().filter(|row| row.name != "postgresql.service").collect();
+    press(&mut app, "/postgres\n\n");
+    assert!(app.has_missed() && app.opened.is_none(), "no window yet");
+    app.update(Event::Window(Box::new(update(later))), 2 * SECOND);
+    assert!(app.has_missed() && app.opened.is_none(), "another workload is at the top");
+    app.update(Event::Window(Box::new(update(node()))), 2 * SECOND);
+    assert_eq!(app.opened.as_ref().unwrap().name, "postgresql.service");
+    // Who goes elsewhere meanwhile waits for nothing.
+    press(&mut app, "\u{1b}/later\nj\n");
+    assert!(!app.has_missed() && app.opened.is_some());
+    press(&mut app, "\u{1b}/later\u{1b}");
+    assert!(!app.has_missed());
+}
+
+#[test]
+fn a_search_goes_into_folded_groups_and_opens_those_alone() {
+    let mut app = started((80, 24));
+    press(&mut app, "tz");
+    assert_eq!(names(&app).len(), 4, "all are folded");
+    press(&mut app, "/postgres\n");
+    assert_eq!(app.line().unwrap().label, "postgresql.service");
+    assert_eq!(names(&app).len(), 6, "{:?}", names(&app));
+    press(&mut app, "/there is none");
+    assert_eq!(names(&app).len(), 6, "what is not found unfolds nothing");
+}
+
+#[test]
 fn groups_fold_and_stay_folded() {
     let mut app = started((80, 24));
     press(&mut app, "t ");

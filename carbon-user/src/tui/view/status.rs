@@ -81,6 +81,9 @@ fn state(app: &App, theme: Theme) -> (String, Style) {
     if !app.filter.is_empty() && app.typing != Typing::Filter {
         return (format!("filter: {}", safe(&app.filter)), theme.state());
     }
+    if app.has_missed() && app.typing == Typing::Nothing {
+        return (format!("not seen yet: {}", safe(&app.search)), theme.state());
+    }
     (String::new(), Style::new())
 }
 
@@ -143,8 +146,9 @@ pub(super) fn foot(app: &App, theme: Theme, buffer: &mut Buffer, area: Rect) {
     } else {
         area
     };
+    let missed = if app.has_missed() { "  not seen yet" } else { "" };
     if let Some((what, text)) = typed {
-        let line = format!("{what}: {}_", safe(text));
+        let line = format!("{what}: {}_{missed}", safe(text));
         let line = format!("{line:<width$}", width = usize::from(area.width));
         put(buffer, area, (0, 0), &cut(&line, usize::from(area.width), theme.unicode), theme.state());
         return;

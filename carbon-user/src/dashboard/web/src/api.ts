@@ -175,6 +175,15 @@ export interface Quality {
   notes: string[];
 }
 
+export interface Processes {
+  /** By the clock since the boot; none where they were recorded. */
+  at_ns: number | null;
+  processes: { pid: number; start_ns: number | null; comm: string; cpu_ns: number; dynamic_uj: number | null }[];
+  more: number;
+  rest_uj: number | null;
+  notes: string[];
+}
+
 /** The server wants its token. */
 export class TokenMissing extends Error {}
 
@@ -190,11 +199,16 @@ export function authorized(): Record<string, string> {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
+/** How often a chart that takes too long is asked for: each time the server goes on from where it was. */
+const TURNS = 12;
+
 /** Asks the server; what it says of a failure is the error's message. */
-export async function ask<T>(topic: string, query: Record<string, string | undefined> = {}): Promise<T> {
+export async function ask<T>(topic: string, query: Record<string, string | undefined> = {}, left: AbortSignal | null = null): Promise<T> {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value) parameters.set(name, value);
-  const answer = await fetch(`/api/v1/${topic}?${parameters}`, { headers: authorized(), cache: "no-store" });
+  const fetched = () => fetch(`/api/v1/${topic}?${parameters}`, { headers: authorized(), cache: "no-store", signal: left });
+  let answer = await fetched();
+  for (let turn = 1; answer.status === 504 && topic === "power" && turn < TURNS; turn++) answer = await fetched();
   if (answer.status === 401) throw new TokenMissing();
   if (!answer.ok) throw new Error((await answer.text()).trim() || `the server answered ${answer.status}`);
   return (await answer.json()) as T;

@@ -1,7 +1,7 @@
 // Charts over time, drawn by uPlot; beside each its data as a table, for who cannot see it, and as files.
 
 import uPlot from "uplot";
-import { clean, figure, h, table, watts as shownWatts } from "./dom";
+import { clean, figure, h, table, unitOfWatts, watts as shownWatts } from "./dom";
 import { downloads } from "./download";
 import { colour, seriesColour, stack, timeSvg, type Line, type Options } from "./svg";
 
@@ -123,6 +123,8 @@ function draw(
     const before = at === 0 ? null : days.format((ticks[at - 1] ?? tick) * 1000);
     return before === day ? clock.format(tick * 1000) : `${clock.format(tick * 1000)}\n${day}`;
   });
+  const most = Math.max(0, ...data.flatMap((values) => values.map((v) => v ?? 0)));
+  const [factor, unit] = options.unit === "W" ? unitOfWatts(most) : [1, options.unit];
   const axis = { stroke: soft, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
   return new uPlot({
     width: box.clientWidth,
@@ -131,8 +133,8 @@ function draw(
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false } },
     scales: { y: { range: (_plot, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
-    axes: [{ ...axis, values: times, space: 78 }, { ...axis, size: 62, values: (_plot, ticks) => ticks.map((tick) => `${figure(tick)}`),
-      label: options.unit, labelSize: 18, labelGap: 2 }],
+    axes: [{ ...axis, values: times, space: 78 }, { ...axis, size: 62, values: (_plot, ticks) => ticks.map((tick) => `${figure(tick / factor)}`),
+      label: unit, labelSize: 18, labelGap: 2 }],
     series: [{}, ...series],
     bands,
     hooks: { setCursor: [(plot) => tell(plot.cursor.idx ?? null)] },

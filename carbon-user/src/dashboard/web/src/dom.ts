@@ -66,7 +66,14 @@ export function grams(g: number | null): string {
 /** Watts. */
 export function watts(w: number | null): string {
   if (w === null) return UNKNOWN;
-  return scaled(w, [[1e3, "kW"], [1, "W"], [1e-3, "mW"]]);
+  return scaled(w, [[1e6, "MW"], [1e3, "kW"], [1, "W"], [1e-3, "mW"]]);
+}
+
+/** The unit of an axis of power whose highest value this is, and how many watts it has. */
+export function unitOfWatts(most: number): [number, string] {
+  const steps: [number, string][] = [[1e6, "MW"], [1e3, "kW"], [1, "W"], [1e-3, "mW"]];
+  // One has more than two digits below the next unit: 1,500 W stays in watts.
+  return steps.find(([factor]) => most >= 2 * factor) ?? [1, "W"];
 }
 
 /** Nanoseconds. */

@@ -128,6 +128,16 @@ export function powerNow(left: AbortSignal): HTMLElement {
   return box;
 }
 
+/** Dynamic power of one workload in the last window; none before there was one, and where it is old. */
+export function powerOf(key: string, left: AbortSignal): () => number | null {
+  let power: number | null = null;
+  watch(left, (live) => {
+    // One that is not among those listed draws less than all of them; in a window in which it did not run it drew nothing.
+    power = live === null ? null : live.workloads.find((it) => it.key === key)?.watts ?? (live.left_out > 0 ? null : 0);
+  });
+  return () => power;
+}
+
 /** Text is written where it changed only: the browser lays out nothing else. */
 function set(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;

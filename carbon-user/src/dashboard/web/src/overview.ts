@@ -4,19 +4,19 @@ import { ask, total, type Overview, type Power } from "./api";
 import { chart } from "./chart";
 import { badge, card, clean, energy, glance, grams, h, named, notes, percent, time } from "./dom";
 import { powerNow } from "./live";
-import { emissions, freshness, latest, powerChart, rows, short, some, sums } from "./rows";
+import { freshness, gramsRange, latest, powerChart, rows, short, some, sums } from "./rows";
 import { interval, link, type State } from "./state";
 import type { Go } from "./rows";
 
 export async function overview(state: State, _go: Go, left: AbortSignal): Promise<Node[]> {
   const asked = interval(state);
-  const [it, power] = await Promise.all([ask<Overview>("overview", asked), ask<Power>("power", asked)]);
+  const [it, power] = await Promise.all([ask<Overview>("overview", asked), ask<Power>("power", asked, left)]);
   const gpu = it.domains.filter((row) => row.key === "gpu");
   const last = latest(power, it.latest_s);
   const cards = h("div", { class: "cards" },
     glance("Power now", last ?? "stale", freshness(it.latest_s)),
     glance("Energy in this time", energy(total(it.interval)), badge(it.interval.quality)),
-    glance("Emissions in this time", grams(it.interval.grams), emissions(it.interval)),
+    glance("Emissions in this time", grams(it.interval.grams), gramsRange(it.interval) ?? ""),
     glance("Today", energy(total(it.today)), `${grams(it.today.grams)} CO2e`),
     glance("This month", energy(total(it.month)), `${grams(it.month.grams)} CO2e`),
     glance("Static part", percent(it.static_ratio), "drawn whether anything runs or not"),

@@ -43,7 +43,8 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
   }
   const most = Math.max(...ranked.map((line) => line.high), 1e-9);
   const form = h("div", { class: "row" },
-    choice("Cloud", [["aws", "AWS"], ["gcp", "Google Cloud"], ["azure", "Azure"]], provider, (value) => go({ provider: value, near: "" })),
+    choice("Cloud", [["aws", "AWS"], ["gcp", "Google Cloud"], ["azure", "Azure"], ["oci", "Oracle"], ["ovh", "OVH"], ["scaleway", "Scaleway"],
+      ["hetzner", "Hetzner"]], provider, (value) => go({ provider: value, near: "" })),
     choice("Where the work is", [["", "where it was recorded"], ...[...it.regions].sort((x, y) => x.region.localeCompare(y.region))
       .map((region) => [region.region, `${region.region.replace(/^.*:/, "")} (${clean(region.city)})`] as [string, string])],
     it.near ?? "", (near) => go({ near })),
@@ -56,15 +57,18 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
     { head: "with its 90 % interval", cell: (line) => bar(line.grams, most, line.low, line.high, line.here ? "here" : "") },
     { head: "g/kWh", number: true, cell: (line) => figure(line.g_per_kwh) },
     { head: "PUE", number: true, cell: (line) => (line.pue === null ? "" : figure(line.pue)) },
-    { head: "better than here", number: true, cell: (line) => (line.better === null ? "" : percent(line.better)) },
-    { head: "distance", number: true, cell: (line) => (line.km === null ? "" : `${figure(line.km)} km`) },
+    // Both are of a region that was chosen.
+    ...(it.near === null ? [] : [
+      { head: "better than here", number: true, cell: (line: Ranked) => (line.better === null ? UNKNOWN : percent(line.better)) },
+      { head: "distance", number: true, cell: (line: Ranked) => (line.km === null ? UNKNOWN : `${figure(line.km)} km`) },
+    ]),
   ], ranked, (line) => (line.here ? "here" : null));
   const cells = () => [["rank", "region", "city", "here", "grams_per_month", "grams_low", "grams_high", "g_per_kwh", "pue"],
     ...ranked.map((line) => [line.rank, line.name, line.where, line.here ? "yes" : "no", line.grams, line.low, line.high, line.g_per_kwh, line.pue])];
   const bars = () => barsSvg(ranked.map((line) => ({ name: line.name, value: line.grams, low: line.low, high: line.high, marked: line.here })),
     "CO2e a month by region", grams);
   return some([form, card(null, list, h("div", { class: "under" }, downloads("Regions", cells, bars)), h("p", { class: "small" },
-    `${it.not_told_from_first} regions cannot be told from the first by what is known of their grids.`)), notes(it.notes)]);
+    it.not_told_from_first > 0 ? `${it.not_told_from_first} regions cannot be told from the first by what is known of their grids.` : "")), notes(it.notes)]);
 }
 
 /** The same work where it was recorded: grams of what was used for each joule. */

@@ -17,11 +17,19 @@ export const some = (nodes: (Node | null)[]): Node[] => nodes.filter((it): it is
 
 export function emissions(row: Row): string {
   if (row.grams === null) return UNKNOWN;
-  const range = row.grams_low === null || row.grams_high === null ? "" : ` (${grams(row.grams_low)} to ${grams(row.grams_high)})`;
-  return grams(row.grams) + range;
+  const range = gramsRange(row);
+  return grams(row.grams) + (range === null ? "" : ` (${range})`);
 }
 
-export function sums(it: Reconciliation): Node {
+/** Where the grams are nine times in ten. */
+export function gramsRange(row: Row): string | null {
+  if (row.grams === null || row.grams_low === null || row.grams_high === null) return null;
+  return `90 %: ${grams(row.grams_low)} to ${grams(row.grams_high)}`;
+}
+
+export function sums(it: Reconciliation): Node | null {
+  // Where nothing is recorded, nothing adds up either.
+  if (it.metered_uj === 0 && it.attributed_uj === 0 && it.holds) return null;
   const line = `${energy(it.metered_uj)} metered = ${energy(it.attributed_uj)} attributed + ${energy(it.static_uj)} static + ${energy(it.lost_uj)} lost`;
   return h("p", { class: it.holds ? "small" : "bad" }, line, h("span", { class: it.holds ? "good" : "bad" },
     it.holds ? " \u2713 to the microjoule" : " \u2717 does not hold"));
@@ -81,8 +89,8 @@ export interface Told {
   now?: (row: Row) => Node;
 }
 
-/** Rows of a report: figures, and bars with their intervals. */
-export function rows(of: Row[], told: Told): Node {
+/** Rows of a report: figures, and bars with their intervals. Files have all of them, where some are not shown. */
+export function rows(of: Row[], told: Told, all: Row[] = of): Node {
   const most = Math.max(...of.map((row) => Math.min(edges(row)[1] ?? 0, 4 * (total(row) ?? 0))), 1);
   const drawn = (row: Row): Node => {
     const all = total(row);
@@ -104,7 +112,7 @@ export function rows(of: Row[], told: Told): Node {
     { head: "quality", cell: (row) => badge(row.quality) },
   ], of);
   const cells = () => [["who", "key", "energy_uj", "dynamic_uj", "static_uj", "stddev_uj", "cpu_ns", "grams", "grams_low", "grams_high", "quality"],
-    ...of.map((row) => [told.name(row), row.key, total(row), row.dynamic_uj, row.static_uj, row.stddev_uj, row.cpu_ns, row.grams, row.grams_low, row.grams_high, row.quality])];
+    ...all.map((row) => [told.name(row), row.key, total(row), row.dynamic_uj, row.static_uj, row.stddev_uj, row.cpu_ns, row.grams, row.grams_low, row.grams_high, row.quality])];
   const bars = (): Bar[] => of.map((row) => {
     const [low, high] = edges(row);
     return { name: told.name(row), value: total(row), modelled: row.quality === "modelled", low, high };

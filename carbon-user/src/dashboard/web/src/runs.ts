@@ -1,8 +1,9 @@
 // Runs: per project, organisation and experiment, when they ran, and two of them compared.
 
-import { ask, total, type Compared, type Row, type Run, type Workloads } from "./api";
+import { ask, total, type Compared, type Processes, type Row, type Run, type Workloads } from "./api";
 import { UNKNOWN, badge, card, choice, clean, energy, field, figure, glance, grams, h, named, notes, percent, table, time } from "./dom";
 import { downloads } from "./download";
+import { processesOfRun } from "./processes";
 import { bar, rows, some, type Go } from "./rows";
 import { interval, link, type State } from "./state";
 import { barsSvg, timelineSvg } from "./svg";
@@ -15,11 +16,12 @@ export async function runs(state: State, go: Go): Promise<Node[]> {
   const narrowed = { project: state["project"], experiment: state["experiment"], organisation: state["organisation"], tag: state["tag"] };
   const per = state["per"] ?? "project";
   const asked = interval(state);
-  const [a, b] = [state["a"], state["b"]];
-  const [it, sums, compared] = await Promise.all([
+  const [a, b, one] = [state["a"], state["b"], state["run"]];
+  const [it, sums, compared, processes] = await Promise.all([
     ask<{ runs: Run[] }>("runs", { ...asked, ...narrowed }),
     ask<Workloads>("workloads", { ...asked, by: per }),
     a && b ? ask<Compared>("compare", { a, b }) : null,
+    one ? ask<Processes>("processes", { within: `run:${one}` }) : null,
   ]);
   const newest = [...it.runs].reverse();
   const filter = h("div", { class: "row" }, ...(["project", "experiment", "organisation", "tag"] as const).map((name) =>
@@ -27,8 +29,16 @@ export async function runs(state: State, go: Go): Promise<Node[]> {
   const group = (row: Row): Node => (row.key === "(none)" ? named(row.key) : h("a", { href: link(state, { [per]: row.key }) }, named(row.key)));
   const groups = card("Per " + per, choice("Add up by", PER, per, (value) => go({ per: value })),
     rows(sums.report.rows, { label: `Energy of runs by ${per}`, first: group, name: (row) => row.key }));
-  return some([filter, compared ? comparison(compared, it.runs, a ?? "", b ?? "") : null, timeline(it.runs, state), list(newest, state, go), groups,
+  return some([filter, processes && one ? opened(one, processes, it.runs, state) : null, compared ? comparison(compared, it.runs, a ?? "", b ?? "") : null, timeline(it.runs, state), list(newest, state, go), groups,
     notes(sums.report.notes)]);
+}
+
+/** One run, with what it was made of. */
+function opened(id: string, processes: Processes, all: Run[], state: State): Node {
+  const run = all.find((it) => it.id === id);
+  const facts = run ? [`${run.status}, took ${time(run.duration_ns)}, used ${energy(total(run))}, CO2e ${grams(run.grams)} `, badge(run.quality)] : [];
+  return card(`Run ${clean(run ? called(run) : id).slice(0, 80)}`, h("p", {}, ...facts, " \u00b7 ", h("a", { href: link(state, { run: "" }) }, "close")),
+    processesOfRun(processes));
 }
 
 function list(shown: Run[], state: State, go: Go): Node {
@@ -38,7 +48,7 @@ function list(shown: Run[], state: State, go: Go): Node {
     { head: "A", cell: (run) => pick("a", run) },
     { head: "B", cell: (run) => pick("b", run) },
     { head: "began", cell: (run) => new Date(run.start).toLocaleString(undefined, { timeZone: state["tz"] ?? "UTC" }) },
-    { head: "run", cell: (run) => h("div", {}, named(called(run)),
+    { head: "run", cell: (run) => h("div", {}, h("a", { href: link(state, { run: run.id }) }, named(called(run))),
       h("div", { class: "small" }, clean([run.organisation, run.project, run.experiment, ...run.tags].filter((text) => text).join(" \u00b7 ")))) },
     { head: "ended", cell: (run) => h("span", { class: run.status === "done" ? null : "bad" }, run.status) },
     { head: "took", number: true, cell: (run) => time(run.duration_ns) },

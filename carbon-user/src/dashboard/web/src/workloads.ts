@@ -3,6 +3,7 @@
 import { ask, total, type Power, type Row, type Workloads } from "./api";
 import { card, choice, energy, h, named, notes } from "./dom";
 import { nowCells } from "./live";
+import { processesNow } from "./processes";
 import { emissions, powerChart, rows, short, some, sums, type Go } from "./rows";
 import { interval, link, type State } from "./state";
 
@@ -10,6 +11,9 @@ const BY: [string, string][] = [
   ["workload", "workload"], ["namespace", "namespace"], ["pod", "pod"], ["container", "container"], ["unit", "unit"],
   ["job", "job"], ["user", "user"], ["domain", "domain"], ["node", "node"],
 ];
+/** Rows that are shown before all are asked for. */
+const ROWS = 50;
+
 /** What a row of one kind is made of. */
 const INSIDE: Record<string, string> = {
   namespace: "pod", pod: "container", node: "workload", user: "unit", job: "workload", container: "workload", unit: "workload",
@@ -20,7 +24,7 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
   const by = state["by"] ?? "workload";
   const within = state["within"] ?? "";
   const asked = { ...interval(state), by, within };
-  const [it, power] = await Promise.all([ask<Workloads>("workloads", asked), ask<Power>("power", asked)]);
+  const [it, power] = await Promise.all([ask<Workloads>("workloads", asked), ask<Power>("power", asked, left)]);
   const called = (key: string) => it.names[key]?.name || short(key);
   const who = (row: Row): Node => {
     const name = named(called(row.key));
@@ -33,11 +37,17 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
   };
   const body = h("div", {});
   const now = by === "workload" ? nowCells(left) : undefined;
+  let most = ROWS;
   const fill = (text: string) => {
     const wanted = text.toLowerCase();
-    const shown = it.report.rows.filter((row) => `${row.key} ${called(row.key)}`.toLowerCase().includes(wanted));
-    body.replaceChildren(rows(shown, { label: "Energy by workload", first: who, name: (row) => called(row.key), now }),
-      h("p", { class: "small", role: "status" }, `${shown.length} of ${it.report.rows.length} rows`));
+    const found = it.report.rows.filter((row) => `${row.key} ${called(row.key)}`.toLowerCase().includes(wanted));
+    const shown = found.slice(0, most);
+    const all = found.length > shown.length ? h("button", { type: "button", onclick: () => {
+      most = Infinity;
+      fill(search.value);
+    } }, `Show all ${found.length}`) : null;
+    body.replaceChildren(rows(shown, { label: "Energy by workload", first: who, name: (row) => called(row.key), now }, found),
+      h("p", { class: "small", role: "status" }, `${shown.length} of ${it.report.rows.length} rows `, all));
   };
   const search = h("input", { type: "search", value: state["q"] ?? "", placeholder: "part of a name  ( / )", "aria-label": "Search", "aria-keyshortcuts": "/",
     oninput: () => {
@@ -51,7 +61,8 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
   const out = it.left_out > 0 ? h("p", { class: "small" }, `${it.left_out} rows with less energy are left out; the total has them.`) : null;
   return some([h("div", { class: "row" }, choice("By", BY, by, (value) => go({ by: value, within: "" })), search), back,
     powerChart(power, state, within ? `Power by ${by}` : "Power", called),
-    card(null, body, out, h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
+    kind === "workload" ? processesNow(within, left) : null,
+    card(null, body, out, total(it.report.total) === null ? null : h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
       h("p", { class: "small" }, "\u00b1 is half of the 90 % interval of the dynamic energy."),
       within ? null : sums(it.report.reconciliation)),
     notes(it.report.notes)]);
