@@ -39,7 +39,7 @@ fn read(meters: &mut Meters) -> Vec<Seen> {
         .map(|domain| if domain.kind.as_str() == "dram" { "dram" } else { "package-0" })
         .collect();
     let before: Vec<u64> = zones.iter().map(|name| zone(name)).collect();
-    let edge = Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] };
+    let edge = Edge { monotonic_ns: clock::monotonic_ns(), suspended_ns: 0, busy: &[] };
     let readings = meters.read(&edge);
     let after: Vec<u64> = zones.iter().map(|name| zone(name)).collect();
     let all = before.into_iter().zip(readings).zip(after);

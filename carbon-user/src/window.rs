@@ -312,8 +312,8 @@ pub struct DomainWindow {
     pub metered: Microjoules,
     /// Time since its last good reading: longer than the window after a failed read.
     pub duration: Duration,
-    /// Energy that a fault hid (a counter that was reset): known to be missing, not known how much.
-    pub gap: bool,
+    /// A fault hid energy (a counter that was reset), not known how much: of how long a part of the time.
+    pub gap: Option<Duration>,
     /// CPU time, or use of the device, over the same span, so that energy and its cause share both edges.
     pub usage: Rc<Usage>,
     /// Share of the span in which any CPU of the package was busy, 0 to 1; `None` where that is not observed.

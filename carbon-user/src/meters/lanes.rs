@@ -4,6 +4,7 @@
 use super::counter::Counter;
 use super::lane::{Lane, Raws};
 use super::{DeviceUse, Edge, ErrorKind, Gap, Mark, Meter, MeterError, Reading};
+use crate::clock::Moment;
 use crate::window::Domain;
 use std::rc::Rc;
 use std::time::Duration;
@@ -108,14 +109,14 @@ impl Group {
         let until_ns = if self.lane.owes_since_before(edge.monotonic_ns) { 0 } else { until_ns };
         let results = match self.lane.answer(until_ns) {
             Ok(answer) => {
-                for (at_ns, raws) in answer.between {
+                for (at, raws) in answer.between {
                     // A failed reading in between is none: the next holds its energy. Lost energy is lost.
-                    let results = self.take(raws, at_ns);
+                    let results = self.take(raws, at);
                     for (gap, result) in self.gaps.iter_mut().zip(results) {
                         *gap = gap.or_else(|| result.ok()?.gap);
                     }
                 }
-                let mut results = self.take(answer.raws, edge.monotonic_ns);
+                let mut results = self.take(answer.raws, edge.moment());
                 for (gap, reading) in self.gaps.iter_mut().zip(&mut results) {
                     if let Ok(reading) = reading {
                         reading.gap = reading.gap.or(gap.take());
@@ -130,7 +131,7 @@ impl Group {
     }
 
     /// What the counters make of a reading.
-    fn take(&mut self, raws: Raws, at_ns: u64) -> Vec<Result<Reading, MeterError>> {
+    fn take(&mut self, raws: Raws, at: Moment) -> Vec<Result<Reading, MeterError>> {
         let mut raws = raws.into_iter();
         let tracks = self.tracks.iter_mut().zip(&mut self.uses);
         tracks
@@ -139,7 +140,7 @@ impl Group {
                 if let Some(more) = raw.device_use.take() {
                     used.get_or_insert_default().add(*more);
                 }
-                track.counter.take(raw.uj, raw.gap, at_ns).map_err(|fault| MeterError {
+                track.counter.take(raw.uj, raw.gap, at).map_err(|fault| MeterError {
                     kind: ErrorKind::Retry,
                     message: format!("{fault}; it is tried again at the next window"),
                 })

@@ -13,7 +13,7 @@ fn open(root: &SysRoot) -> (Option<Box<dyn Meter>>, Vec<MeterFinding>) {
 }
 
 fn read_at(meter: &mut Box<dyn Meter>, second: u64) -> Vec<Result<Reading, MeterError>> {
-    let edge = Edge { monotonic_ns: second * 1_000_000_000, busy: &[] };
+    let edge = Edge { monotonic_ns: second * 1_000_000_000, suspended_ns: 0, busy: &[] };
     meter.ask(&edge, clock::monotonic_ns() + 5_000_000_000);
     meter.read(&edge)
 }
