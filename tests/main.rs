@@ -47,3 +47,4 @@ mod sharing;
 mod stress;
 mod support;
 mod terminal;
+mod vhost;

@@ -19,7 +19,8 @@ use std::time::Duration;
 pub enum Class {
     /// Processes.
     Tasks,
-    /// Kernel threads (`PF_KTHREAD`), which all live in the root cgroup unless moved.
+    /// Kernel threads (`PF_KTHREAD`) of the root cgroup. Those that are in another work for it and are booked to it, as in
+    /// its cpu.stat: vhost's are put into the cgroup of their virtual machine.
     KernelThreads,
 }
 
@@ -42,6 +43,13 @@ impl WorkloadKey {
     /// Processes of a cgroup that belong to no run.
     pub fn cgroup(cgroup: CgroupId) -> Self {
         Self { cgroup, class: Class::Tasks, run: None }
+    }
+
+    /// What a task of a cgroup is booked to that belongs to no run.
+    pub fn of_task(cgroup: CgroupId, kernel_thread: bool) -> Self {
+        let apart = kernel_thread && cgroup == CgroupId::ROOT;
+        let class = if apart { Class::KernelThreads } else { Class::Tasks };
+        Self { cgroup, class, run: None }
     }
 }
 
