@@ -421,3 +421,24 @@ fn what_makes_a_counter_begin_anew_loses_one_window() {
         assert_eq!(counted(range, &[up(0), up(1), far, far + 20_000_000], &slept), [good, lost, good]);
     }
 }
+
+/// Nothing is measured yet, so that it costs nothing to begin once more.
+#[test]
+fn a_first_edge_that_took_long_is_taken_again() {
+    const MS: u64 = 1_000_000;
+    // Two looks at each edge: the first took 90 ms, the second 2, and later ones may take as long as they like.
+    let mut looks = [0, 90, 100, 102, 1_100, 1_190].into_iter();
+    let script = [vec![good(1_000)], vec![good(5_000)], vec![good(5_700)]].into();
+    let meter = FakeMeter { domains: vec![domain("a")], script, busy_seen: Rc::default() };
+    let mut sampler = Sampler::new(
+        Box::new(move || Reading { monotonic_ns: looks.next().unwrap() * MS, suspended_ns: 0, own_ns: 0 }),
+        Box::new(FakeBooks([books(&[(1, 3)]), books(&[(1, 5)]), books(&[(1, 9)])].into())),
+        Meters::new(vec![Box::new(meter)], vec![]),
+        &Topology { package_of: vec![PackageId(0)], packages: 1, online: vec![1] },
+    );
+    assert!(sampler.edge().unwrap().is_none());
+    let window = sampler.edge().unwrap().unwrap();
+    assert_eq!((window.start_ns, window.duration), (100 * MS, Duration::from_secs(1)));
+    assert_eq!((window.domains[0].metered, window.usage.total()), (Microjoules(700), CpuNanos(4)));
+    assert_eq!(window.edge_width, Duration::from_millis(90));
+}
