@@ -166,8 +166,8 @@ fn a_virtual_machine_reads_its_share_of_the_host() {
     let first = wait_for_more(&zone, "energy_uj", 0);
     let (metered, quality) = run_on(&vms.join(&busy.name), "4");
     let last = number(&zone, "energy_uj").unwrap();
-    // 4 s of 20 W, and most of the machine's CPU time is the domain's.
-    assert!(metered > 8_000_000, "{metered}");
+    // 4 s of 20 W, of which the domain has two busy threads' part, whatever else the machine does.
+    assert!(metered > 1_000_000, "{metered}");
     assert!(metered <= last - first, "{metered} of {first} to {last}: not more than was written in the time");
     assert_eq!(metered % 10_000, 0, "whole quanta");
     assert_eq!(quality, "measured", "as the host's");

@@ -67,6 +67,8 @@ pub(super) struct Answer {
     pub(super) between: Vec<(Moment, Raws)>,
     /// The reading that was asked for.
     pub(super) raws: Raws,
+    /// When that was taken: later than the edge by what came between.
+    pub(super) at: Moment,
 }
 
 /// The window loop's end of a thread that reads.
@@ -202,7 +204,8 @@ fn serve(mut probe: impl Probe, inbox: &Receiver<()>, outbox: &SyncSender<Answer
         match question {
             Ok(()) => {
                 let raws = probe.read(true);
-                if outbox.send(Answer { between: std::mem::take(&mut between), raws }).is_err() {
+                let answer = Answer { between: std::mem::take(&mut between), raws, at: clock::moment() };
+                if outbox.send(answer).is_err() {
                     return;
                 }
             }

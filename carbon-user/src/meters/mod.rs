@@ -191,6 +191,9 @@ mod tests {
     use std::path::Path;
     use std::rc::Rc;
 
+    /// Edges that begin here are ahead of every clock: a lane's reading is not later.
+    pub(crate) const AHEAD_NS: u64 = 1 << 60;
+
     /// A meter that does what a test says.
     #[derive(Debug)]
     pub(crate) struct Scripted {

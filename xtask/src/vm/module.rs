@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 /// What gives a process a vhost thread, each after what it needs.
 const VHOST: [&str; 5] =
     ["vhost_iotlb", "vsock", "vmw_vsock_virtio_transport_common", "vhost", "vhost_vsock"];
-/// The drivers of RAPL, for perf and for the powercap class.
-const RAPL: [&str; 3] = ["rapl", "intel_rapl_common", "intel_rapl_msr"];
+/// The drivers of RAPL, for perf and for the powercap class, each after what it needs.
+const RAPL: [&str; 4] = [PMU, "iosf_mbi", "intel_rapl_common", "intel_rapl_msr"];
+/// That of perf.
+const PMU: &str = "rapl";
 
 /// Of a kernel's unpacked package, the modules that tests need, into a folder. One that a kernel has not is left out.
 pub(super) fn keep(unpacked: &Path, folder: &Path) -> Result<()> {
@@ -66,23 +68,23 @@ pub(super) fn add(initrd: &Path, kernel: &Kernel, module: Option<&Path>) -> Resu
 pub(super) fn add_without_events(initrd: &Path, kernel: &Kernel) -> Result<Option<PathBuf>> {
     let mut archive = Archive::default();
     archive.file(&format!("{LAB}/{WITHOUT_EVENTS}"), b"");
-    let count = add_own(&mut archive, kernel, &RAPL)?;
+    let has_pmu = add_own(&mut archive, kernel, &RAPL)?.contains(&PMU);
     let all = beside(initrd, archive, &format!("initrd.{}.without-events", kernel.name))?;
-    Ok((count == RAPL.len()).then_some(all))
+    Ok(has_pmu.then_some(all))
 }
 
-/// Adds those of the kernel's own modules that it has; gives how many these are.
-fn add_own(archive: &mut Archive, kernel: &Kernel, names: &[&str]) -> Result<usize> {
+/// Adds those of the kernel's own modules that it has as such, and gives them; others are built in.
+fn add_own<'n>(archive: &mut Archive, kernel: &Kernel, names: &[&'n str]) -> Result<Vec<&'n str>> {
     let mut order = Vec::new();
-    for name in names {
+    for name in names.iter().copied() {
         let file = kernel.modules.join(format!("{name}.ko"));
         if file.exists() {
             archive.file(&format!("{LAB}/{OWN_MODULES}/{name}.ko"), &fs::read(file)?);
-            order.push(*name);
+            order.push(name);
         }
     }
     archive.file(&format!("{LAB}/{OWN_MODULES}/{ORDER}"), order.join("\n").as_bytes());
-    Ok(order.len())
+    Ok(order)
 }
 
 /// The kernel unpacks one archive after the other.

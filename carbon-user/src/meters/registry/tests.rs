@@ -1,5 +1,5 @@
 use super::*;
-use crate::meters::tests::{Scripted, fixture, fixture_copy};
+use crate::meters::tests::{AHEAD_NS, Scripted, fixture, fixture_copy};
 use crate::meters::{ErrorKind, Gap};
 use crate::units::Microjoules;
 use std::time::Duration;
@@ -113,7 +113,11 @@ impl Machine {
             std::fs::write(file, format!("{}\n", uj + 1_000_000)).unwrap();
         }
         self.second += 1;
-        self.meters.read(&Edge { monotonic_ns: self.second * 1_000_000_000, suspended_ns: 0, busy: &[] })
+        self.meters.read(&Edge {
+            monotonic_ns: AHEAD_NS + self.second * 1_000_000_000,
+            suspended_ns: 0,
+            busy: &[],
+        })
     }
 }
 
