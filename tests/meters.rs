@@ -291,7 +291,7 @@ fn a_right_that_comes_back_is_used_without_a_restart() {
             assert!((watts / expected - 1.0).abs() < TOLERANCE_RATIO, "{who}: {watts} W, {package} {memory}");
         }
         assert!(number(&memory["unread"]) <= 1.0, "{who}: {memory}");
-        assert!(number(&package["unread"]) >= 5.0 && package["gaps"] == 0, "{who}: {package}");
+        assert!(number(&package["unread"]) >= 1.0 && package["gaps"] == 0, "{who}: {package}");
         let lines = |word: &str| said.lines().filter(|line| line.contains(word)).collect::<Vec<_>>();
         let [denied] = lines("intel-rapl:0 gives no energy from here on")[..] else {
             panic!("{who}: {said}")

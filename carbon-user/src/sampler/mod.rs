@@ -25,8 +25,8 @@ const PENDING_ROWS_MAX: usize = 16_384;
 /// from the one before.
 const FIRST_WIDTH_MAX: Duration = Duration::from_millis(10);
 
-/// Times that it is taken again; where all are as slow, so is the machine.
-const FIRST_RETAKES: usize = 5;
+/// Times that it is taken again at most: a command to be measured waits for it, and where all are slow, so is the machine.
+const FIRST_RETAKES: usize = 2;
 
 const FIRST_READING: &str = "first good reading: its energy is known from here on";
 
