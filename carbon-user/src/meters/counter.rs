@@ -164,9 +164,9 @@ impl Counter {
         if !at.suspended_since(last.read).is_zero() {
             // What a suspension does to a counter is the processor's own affair: it goes on, wraps unseen, or begins anew
             // at zero. Whichever it was, this much was used since.
-            let least = Microjoules(raw_uj.checked_sub(last.raw_uj).unwrap_or(raw_uj));
-            if least <= limit {
-                self.total += least;
+            let known = Microjoules(raw_uj.checked_sub(last.raw_uj).unwrap_or(raw_uj));
+            if known <= limit {
+                self.total += known;
             }
             return Reading { total: self.total, gap: Some(Gap::Suspended) };
         }
