@@ -2,8 +2,9 @@
  *
  *     vhost SECONDS
  *
- * Writes the thread's CPU time in milliseconds, and whether it is a thread of this process (from Linux 6.4 on) or one of the
- * kernel's own. No guest is behind the queues: each kick wakes the thread, which looks and finds them empty. */
+ * Writes the thread's CPU time in milliseconds, whether it is a thread of this process (from Linux 6.4 on) or one of the
+ * kernel's own, and whether it is in the same cgroups. No guest is behind the queues: each kick wakes the thread, which looks
+ * and finds them empty. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -76,6 +77,24 @@ static long spent_ms(const char *folder, int task)
     return (long)((user + system) * 1000 / sysconf(_SC_CLK_TCK));
 }
 
+/* What a file says, up to some length. */
+static size_t content(const char *path, char *text, size_t most)
+{
+    FILE *file = fopen(path, "r");
+    size_t length = file ? fread(text, 1, most, file) : 0;
+    if (file)
+        fclose(file);
+    return length;
+}
+
+static int is_beside(const char *folder, int task)
+{
+    char path[512], own[4096], other[4096];
+    snprintf(path, sizeof path, "%s/%d/cgroup", folder, task);
+    size_t length = content("/proc/self/cgroup", own, sizeof own);
+    return content(path, other, sizeof other) == length && !memcmp(own, other, length);
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 1;
@@ -134,6 +153,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "there is no thread vhost-%d\n", getpid());
         return 1;
     }
-    printf("%ld %s\n", spent_ms(folder, worker), own ? "own" : "kernel");
+    printf("%ld %s %s\n", spent_ms(folder, worker), own ? "own" : "kernel",
+           is_beside(folder, worker) ? "beside" : "elsewhere");
     return 0;
 }

@@ -46,7 +46,8 @@ impl Drop for Scope {
     }
 }
 
-/// Up to Linux 6.3 they are kernel threads that are put into their owner's cgroup, from 6.4 on threads of the process.
+/// From Linux 6.4 on they are threads of the process. Before they are kernel threads, which are put into their owner's cgroup, by
+/// 5.10 into those of version 1 only (`cgroup_attach_task_all`, kernel/cgroup/cgroup-v1.c): else they are the kernel's.
 #[test]
 fn vhost_threads_are_in_their_machines_share() {
     const TEST: &str = "vhost_threads_are_in_their_machines_share";
@@ -71,7 +72,9 @@ fn vhost_threads_are_in_their_machines_share() {
         let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
-        let (worker_ms, whose) = said.trim().split_once(' ').unwrap();
+        let [worker_ms, whose, place] = said.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("{said}")
+        };
         let worker_ns = worker_ms.parse::<f64>().unwrap() * 1e6;
 
         let end = accounting.snapshot().unwrap();
@@ -90,9 +93,15 @@ fn vhost_threads_are_in_their_machines_share() {
         }
         let truth_ns = scope.usage_usec() as f64 * 1e3;
         println!(
-            "{rung}: {ours_ns} ns of the machine, cpu.stat {truth_ns}; vhost {worker_ns}, a {whose} thread; \
+            "{rung}: {ours_ns} ns of the machine, cpu.stat {truth_ns}; vhost {worker_ns}, {place}, a thread of {whose}; \
              kernel threads {apart_ns}"
         );
+        if place == "elsewhere" {
+            println!(
+                "SKIPPED IN PART: {TEST}: {rung}: the kernel has no vhost threads in cgroups of version 2"
+            );
+            assert!(whose == "kernel" && apart_ns >= 0.9 * worker_ns, "{apart_ns}, {worker_ns}");
+        }
         // What is left out would be noticed.
         assert!(worker_ns > 4.0 * tolerance_ns(truth_ns), "{worker_ns} of {truth_ns}");
         assert!(
