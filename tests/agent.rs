@@ -11,8 +11,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) struct Machine {
     folder: tempfile::TempDir,
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
+    /// Agents that were started: a test that fails ends none.
+    started: Mutex<Vec<u32>>,
 }
 
 impl Machine {
@@ -49,7 +51,7 @@ impl Machine {
                 sleep(Duration::from_millis(20));
             }
         });
-        Self { folder, stop, writer: Some(writer) }
+        Self { folder, stop, writer: Some(writer), started: Mutex::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -64,11 +66,17 @@ impl Machine {
     /// With files named in its environment.
     pub(crate) fn start_with(&self, more: &[&str], files: &[(&str, &Path)]) -> Child {
         let more: Vec<&str> = ["--socket", "none"].into_iter().chain(more.iter().copied()).collect();
-        self.command("cpustat", &more).envs(files.iter().copied()).spawn().unwrap()
+        self.spawn(self.command("cpustat", &more).envs(files.iter().copied()))
     }
 
     pub(crate) fn launch(&self, accounting: &str, more: &[&str]) -> Child {
-        self.command(accounting, more).spawn().unwrap()
+        self.spawn(&mut self.command(accounting, more))
+    }
+
+    fn spawn(&self, command: &mut Command) -> Child {
+        let child = command.spawn().unwrap();
+        self.started.lock().unwrap().push(child.id());
+        child
     }
 
     fn command(&self, accounting: &str, more: &[&str]) -> Command {
@@ -132,6 +140,12 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for agent in self.started.get_mut().unwrap().drain(..) {
+                let _ended =
+                    Pid::from_raw(agent.cast_signed()).map(|agent| kill_process(agent, Signal::KILL));
+            }
+        }
         self.stop.store(true, Ordering::Release);
         if let Some(writer) = self.writer.take() {
             writer.join().unwrap();

@@ -7,6 +7,7 @@
 //   into CGROUP SECONDS     a child that begins in another cgroup (CLONE_INTO_CGROUP) and spins there
 //   cgroups DIR N           N cgroups one after the other: made, used by a process for 100 us, and removed
 //   thread TID-FILE SECONDS a thread that writes its id to the file and spins, while the first one waits
+//   named SECONDS NAME...   a thread of each name, each busy as above; the first one has the first name
 //   pages N                 one page fault for each of N fresh pages
 //   orphan SECONDS          a grandchild in a session of its own, forked twice; the others end at once
 #define _GNU_SOURCE
@@ -34,6 +35,11 @@ static void *spin(void *unused) {
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
     } while (used.tv_sec + used.tv_nsec / 1e9 < target);
     return 0;
+}
+
+static void *spin_as(void *name) {
+    pthread_setname_np(pthread_self(), name);
+    return spin(0);
 }
 
 static void *nothing(void *unused) {
@@ -134,6 +140,13 @@ int main(int argc, char **argv) {
         target = atof(argv[3]);
         if (pthread_create(&thread, 0, tell, argv[2])) return 1;
         pthread_join(thread, 0);
+    } else if (argc >= 4 && argc < 64 && !strcmp(argv[1], "named")) {
+        pthread_t threads[64];
+        target = atof(argv[2]);
+        for (int i = 4; i < argc; i++)
+            if (pthread_create(&threads[i], 0, spin_as, argv[i])) return 1;
+        spin_as(argv[3]);
+        for (int i = 4; i < argc; i++) pthread_join(threads[i], 0);
     } else if (argc == 3 && !strcmp(argv[1], "pages")) {
         long page = sysconf(_SC_PAGESIZE), length = atol(argv[2]) * page;
         volatile char *memory = mmap(0, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -49,3 +49,4 @@ mod support;
 mod terminal;
 mod terminal_faults;
 mod terminal_picture;
+mod vhost;

@@ -5,7 +5,8 @@ use crate::support::{alone, kernel_or_skip};
 use serde_json::Value;
 use std::cell::Cell;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ enum Fault {
     Missing,
     /// It fails with EIO.
     Io,
+    /// It may not be read: who runs as root must have been denied `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`.
+    Denied,
     /// A read of it does not return.
     Hang,
     /// It keeps its value.
@@ -111,6 +114,7 @@ impl Tree {
                 let both = fs::OpenOptions::new().read(true).write(true).open(&beside).unwrap();
                 self.pipe.set(Some(both));
             }
+            Fault::Denied => return fs::set_permissions(file, Permissions::from_mode(0)).unwrap(),
             Fault::Stuck => return,
             Fault::Reset => {
                 let now: u64 = fs::read_to_string(file).unwrap().trim().parse().unwrap();
@@ -154,7 +158,10 @@ fn write(files: &[PathBuf; 2], begun: Instant, range_uj: u64, held: bool, origin
 
 /// A report of six seconds, with what was said; `during` is done meanwhile.
 fn top(tree: &Tree, interval: &str, during: impl FnOnce()) -> (Value, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    top_by(Command::new(env!("CARGO_BIN_EXE_carbon")), tree, interval, during)
+}
+
+fn top_by(mut command: Command, tree: &Tree, interval: &str, during: impl FnOnce()) -> (Value, String) {
     command.args(["top", "--once", "--format", "json", "--zone", "FR", "--duration", "6s"]);
     command.args(["--interval", interval]).env("CARBON_STATE", "none");
     // An unoptimised program costs more than it may: its windows are not to be widened for that.
@@ -242,6 +249,55 @@ fn every_fault_of_a_counter_passes_without_a_restart() {
                 assert_eq!((lost, back), (1, 1), "{fault:?}, one line each way: {said}");
             }
         }
+    }
+}
+
+/// A right that is withdrawn and given back while it runs, as who is not root, and as root without the rights to read what
+/// is not its own.
+#[test]
+fn a_right_that_comes_back_is_used_without_a_restart() {
+    let _alone = alone();
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let confined = ["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"];
+    let cases: &[(&str, &[&str])] = if rustix::process::geteuid().is_root() {
+        &[("nobody", &nobody), ("root without CAP_DAC_OVERRIDE", &confined)]
+    } else {
+        &[("who runs the tests", &[])]
+    };
+    for (who, rights) in cases {
+        let tree = Tree::new(262_143_328_850);
+        let folder = tree.directory.path();
+        fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+        // Folders on the way to the built one may be closed to others.
+        let carbon = folder.join("carbon");
+        fs::copy(env!("CARGO_BIN_EXE_carbon"), &carbon).unwrap();
+        let command = if rights.is_empty() {
+            Command::new(carbon)
+        } else {
+            let mut command = Command::new("setpriv");
+            command.args(*rights).arg(carbon);
+            command
+        };
+        let (report, said) = top_by(command, &tree, "200ms", || {
+            sleep(Duration::from_secs(2));
+            tree.begin(Fault::Denied);
+            sleep(Duration::from_millis(1200));
+            fs::set_permissions(&tree.files[0], Permissions::from_mode(0o644)).unwrap();
+            tree.end();
+        });
+        let (package, memory) = (domain(&report, "package"), domain(&report, "dram"));
+        assert_eq!(package["source"], "powercap intel-rapl:0", "{who}: {report:#}");
+        for (watts, expected) in [(watts(&report, "package"), 40.0), (watts(&report, "dram"), 6.0)] {
+            assert!((watts / expected - 1.0).abs() < TOLERANCE_RATIO, "{who}: {watts} W, {package} {memory}");
+        }
+        assert!(number(&memory["unread"]) <= 1.0, "{who}: {memory}");
+        assert!(number(&package["unread"]) >= 1.0 && package["gaps"] == 0, "{who}: {package}");
+        let lines = |word: &str| said.lines().filter(|line| line.contains(word)).collect::<Vec<_>>();
+        let [denied] = lines("intel-rapl:0 gives no energy from here on")[..] else {
+            panic!("{who}: {said}")
+        };
+        assert!(denied.contains("energy_uj: permission denied; run as root or give"), "{who}: {denied}");
+        assert_eq!(lines("intel-rapl:0 is read again after").len(), 1, "{who}: {said}");
     }
 }
 

@@ -5,6 +5,7 @@ use carbon_user::clock;
 use carbon_user::meters::{Edge, MeterChoice, Meters};
 use carbon_user::sysroot::SysRoot;
 use carbon_user::topology::Topology;
+use carbon_user::units::CpuNanos;
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
@@ -39,7 +40,7 @@ fn read(meters: &mut Meters) -> Vec<Seen> {
         .map(|domain| if domain.kind.as_str() == "dram" { "dram" } else { "package-0" })
         .collect();
     let before: Vec<u64> = zones.iter().map(|name| zone(name)).collect();
-    let edge = Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] };
+    let edge = Edge { monotonic_ns: clock::monotonic_ns(), suspended_ns: 0, busy: &[] };
     let readings = meters.read(&edge);
     let after: Vec<u64> = zones.iter().map(|name| zone(name)).collect();
     let all = before.into_iter().zip(readings).zip(after);
@@ -89,4 +90,35 @@ fn both_ways_to_the_registers_agree_with_their_truth() {
     }
     let compared = both.compared().unwrap_or_else(|| panic!("they were not compared"));
     assert!(compared.reason.contains("agree"), "{compared:?}");
+}
+
+/// A processor that the kernel's drivers take for theirs, without registers behind it: the PMU `power` is there and has no event.
+#[test]
+fn a_pmu_without_events_is_said_and_all_else_goes_on() {
+    let root = SysRoot::default();
+    let pmu = root.sys.join("bus/event_source/devices/power");
+    if !pmu.exists() || pmu.join("events/energy-pkg").exists() {
+        println!(
+            "SKIPPED: a_pmu_without_events_is_said_and_all_else_goes_on: the kernel has no PMU power without events"
+        );
+        return;
+    }
+    let topology = Topology::read(&root).unwrap();
+    let refused = Meters::open(&root, &topology, MeterChoice::Perf).unwrap_err().to_string();
+    assert!(refused.contains("has no event for packages of this processor"), "{refused}");
+    let mut meters = Meters::open(&root, &topology, MeterChoice::Auto).unwrap();
+    let found = |name: &str| meters.findings().iter().find(|finding| finding.name == name).unwrap().clone();
+    for (name, why) in [("perf", "has no event for packages"), ("powercap", "has no package zone")] {
+        let finding = found(name);
+        assert!(!finding.chosen && finding.reason.contains(why), "{finding:?}");
+    }
+    assert!(found("model").chosen);
+    let busy = [0, 1_000_000_000].map(|nanos| vec![CpuNanos(nanos); topology.packages]);
+    let mut totals = Vec::new();
+    for (second, busy) in (0..).zip(&busy) {
+        let edge = Edge { monotonic_ns: second * 1_000_000_000, suspended_ns: 0, busy };
+        let readings = meters.read(&edge);
+        totals.push(readings.into_iter().map(|reading| reading.unwrap().total.0).sum::<u64>());
+    }
+    assert!(totals[1] > totals[0], "{totals:?}");
 }

@@ -19,7 +19,8 @@ use std::time::Duration;
 pub enum Class {
     /// Processes.
     Tasks,
-    /// Kernel threads (`PF_KTHREAD`), which all live in the root cgroup unless moved.
+    /// Kernel threads (`PF_KTHREAD`) of the root cgroup. Those that are in another work for it and are booked to it, as in
+    /// its cpu.stat: vhost's are put into the cgroup of their virtual machine.
     KernelThreads,
 }
 
@@ -42,6 +43,13 @@ impl WorkloadKey {
     /// Processes of a cgroup that belong to no run.
     pub fn cgroup(cgroup: CgroupId) -> Self {
         Self { cgroup, class: Class::Tasks, run: None }
+    }
+
+    /// What a task of a cgroup is booked to that belongs to no run.
+    pub fn of_task(cgroup: CgroupId, kernel_thread: bool) -> Self {
+        let apart = kernel_thread && cgroup == CgroupId::ROOT;
+        let class = if apart { Class::KernelThreads } else { Class::Tasks };
+        Self { cgroup, class, run: None }
     }
 }
 
@@ -312,8 +320,8 @@ pub struct DomainWindow {
     pub metered: Microjoules,
     /// Time since its last good reading: longer than the window after a failed read.
     pub duration: Duration,
-    /// Energy that a fault hid (a counter that was reset): known to be missing, not known how much.
-    pub gap: bool,
+    /// A fault hid energy (a counter that was reset), not known how much: of how long a part of the time.
+    pub gap: Option<Duration>,
     /// CPU time, or use of the device, over the same span, so that energy and its cause share both edges.
     pub usage: Rc<Usage>,
     /// Share of the span in which any CPU of the package was busy, 0 to 1; `None` where that is not observed.

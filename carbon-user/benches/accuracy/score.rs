@@ -88,7 +88,7 @@ pub(crate) fn window(node: &Node, domain: &Rc<Domain>, number: usize) -> Window 
             domain: Rc::clone(domain),
             metered: Microjoules::from_joules(node.energy_j[number]),
             duration,
-            gap: false,
+            gap: None,
             usage,
             wake_ratio: node.wake_ratio.get(number).copied(),
         }],

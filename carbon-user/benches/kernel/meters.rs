@@ -47,7 +47,7 @@ pub(crate) fn bench() -> Result<()> {
         set(&files, 1_000_000 * round)?;
         std::thread::sleep(PAUSE);
         let start_ns = clock::process_cpu_ns();
-        let readings = meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] });
+        let readings = meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), suspended_ns: 0, busy: &[] });
         lanes.push(clock::process_cpu_ns().saturating_sub(start_ns) as f64 / 1e6);
         anyhow::ensure!(
             readings.iter().filter(|it| it.is_ok()).count() == 4,

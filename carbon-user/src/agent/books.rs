@@ -97,7 +97,7 @@ impl Books {
                 totals.attributed += energy.dynamic_energy;
                 totals.static_energy += energy.static_energy;
                 totals.lost += energy.lost;
-                totals.gaps += u64::from(energy.gap);
+                totals.gaps += u64::from(energy.gap.is_some());
                 totals.watts = Some(energy.metered.over(energy.duration));
             }
             self.minute.domain(energy);

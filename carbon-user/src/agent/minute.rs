@@ -64,7 +64,7 @@ impl Minute {
             attributed: energy.dynamic_energy,
             static_energy: energy.static_energy,
             lost: energy.lost,
-            gaps: u64::from(energy.gap),
+            gaps: u64::from(energy.gap.is_some()),
         };
         add_balance(&mut self.balances, row);
     }

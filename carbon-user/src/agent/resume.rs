@@ -6,6 +6,7 @@
 //! leaves none out that a meter still knows.
 
 use super::published::{DomainSums, DomainTotals, Who, WorkloadTotals};
+use crate::clock::Moment;
 use crate::ledger::rows::parse_quality;
 use crate::meters::Mark;
 use crate::units::{CgroupId, CpuNanos, Microjoules};
@@ -102,6 +103,9 @@ struct CounterForm {
     raw_uj: u64,
     range_uj: u64,
     at_ns: u64,
+    /// How long the machine was suspended until then; before this was written down, taken for never.
+    #[serde(default)]
+    suspended_ns: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -191,7 +195,8 @@ impl EdgeForm {
             device: device.clone(),
             raw_uj: mark.raw_uj,
             range_uj: mark.range_uj,
-            at_ns: mark.at_ns,
+            at_ns: mark.at.monotonic_ns,
+            suspended_ns: mark.at.suspended_ns,
         };
         Self {
             flush: edge.flush.clone(),
@@ -205,7 +210,8 @@ impl EdgeForm {
     fn marks(self) -> EdgeMarks {
         let counter = |form: CounterForm| {
             let kind = DomainKind::ALL.into_iter().find(|kind| kind.as_str() == form.domain)?;
-            let mark = Mark { raw_uj: form.raw_uj, range_uj: form.range_uj, at_ns: form.at_ns };
+            let at = Moment { monotonic_ns: form.at_ns, suspended_ns: form.suspended_ns };
+            let mark = Mark { raw_uj: form.raw_uj, range_uj: form.range_uj, at };
             Some((kind, form.device, mark))
         };
         EdgeMarks {
@@ -320,7 +326,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("below/agent.json");
         assert_eq!(load(&path).unwrap(), None);
-        let mark = Mark { raw_uj: 12, range_uj: 99, at_ns: 7 };
+        let mark = Mark { raw_uj: 12, range_uj: 99, at: Moment { monotonic_ns: 7, suspended_ns: 3 } };
         let edge = EdgeMarks {
             flush: "f".into(),
             at_ns: 8,

@@ -64,7 +64,7 @@ impl DeviceState {
     fn idle(&mut self, window: &DomainWindow, used: &DeviceUsage) -> Option<Watts> {
         let (own, other) =
             if used.held_ns() > 0 { (&mut self.held, self.unheld) } else { (&mut self.unheld, self.held) };
-        if used.is_idle() && used.span_ns > 0 && !window.gap && !window.duration.is_zero() {
+        if used.is_idle() && used.span_ns > 0 && window.gap.is_none() && !window.duration.is_zero() {
             let Watts(now) = window.metered.over(window.duration);
             let mean = own.map_or(now, |Watts(mean)| mean + IDLE_WEIGHT * (now - mean));
             *own = Some(Watts(mean));

@@ -104,8 +104,8 @@ pub struct DomainEnergy {
     pub static_shared: Microjoules,
     /// Above static, with no CPU time at all to give it to.
     pub lost: Microjoules,
-    /// A fault hid some energy of this span.
-    pub gap: bool,
+    /// A fault hid some energy of this span: of how long a part.
+    pub gap: Option<Duration>,
     /// The span: longer than the window after failed readings.
     pub duration: Duration,
     /// How the dynamic energy was split.

@@ -236,7 +236,7 @@ impl DomainState {
     /// Learns from a window, and from what was counted of it, and gives its static energy.
     pub(super) fn static_of(&mut self, window: &DomainWindow, counts: Option<&Counts>) -> Microjoules {
         self.learned = false;
-        if let Some(bank) = self.bank.as_mut().filter(|_| !window.gap) {
+        if let Some(bank) = self.bank.as_mut().filter(|_| window.gap.is_none()) {
             let rows: Vec<(WorkloadKey, f64)> =
                 ran_in(window).into_iter().map(|(key, nanos)| (key, nanos.seconds())).collect();
             let events = counts.map_or_else(Vec::new, |counts| {
@@ -253,7 +253,7 @@ impl DomainState {
             self.belief = belief.or(self.belief);
         }
         let idle = self.belief.map_or(window.domain.idle_watts, |belief| Some(belief.now));
-        self.statics.static_of(idle, window.duration, window.metered, window.gap)
+        self.statics.static_of(idle, window.duration, window.metered, window.gap.is_some())
     }
 
     /// Weights for `dynamic` energy of the same window: `accesses`, where they are counted.

@@ -46,7 +46,7 @@ fn window(rows: &[(u64, [u64; 2])], energies: &[(&Rc<Domain>, u64)]) -> Window {
                 domain: Rc::clone(domain),
                 metered: Microjoules(*metered),
                 duration,
-                gap: false,
+                gap: None,
                 usage: Rc::clone(&usage),
                 wake_ratio: None,
             })

@@ -215,12 +215,10 @@ impl Totals {
         total.static_by = energy.static_by.or(total.static_by);
         total.static_shared += energy.static_shared;
         total.lost += energy.lost;
-        total.gaps += u64::from(energy.gap);
+        total.gaps += u64::from(energy.gap.is_some());
         let quality = energy.split_quality;
         total.split_quality = Some(total.split_quality.map_or(quality, |known| known.min(quality)));
-        if energy.gap {
-            total.gap_time = total.gap_time.saturating_add(energy.duration);
-        }
+        total.gap_time = total.gap_time.saturating_add(energy.gap.unwrap_or_default());
         if let Some(device) = &energy.device {
             total.device.get_or_insert_default().add(device);
         }

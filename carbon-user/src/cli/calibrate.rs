@@ -144,7 +144,7 @@ fn measure(engine: &mut Engine, options: &CalibrateOptions, cpus: &[Vec<u32>]) -
 
 fn note(seen: &mut Seen, window: &DomainWindow, load: Load, cpus: &[Vec<u32>]) {
     let seconds = window.duration.as_secs_f64();
-    if window.domain.quality != Quality::Measured || window.gap || seconds <= 0.0 {
+    if window.domain.quality != Quality::Measured || window.gap.is_some() || seconds <= 0.0 {
         return;
     }
     let package = window.domain.package;

@@ -152,7 +152,7 @@ impl Bench {
             }
         }
         self.at_ns += 1_000_000_000;
-        let edge = Edge { monotonic_ns: self.at_ns, busy: &[] };
+        let edge = Edge { monotonic_ns: self.at_ns, suspended_ns: 0, busy: &[] };
         self.meter.ask(&edge, clock::monotonic_ns() + 10_000_000_000);
         self.meter.read(&edge)
     }

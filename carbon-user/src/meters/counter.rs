@@ -5,6 +5,7 @@
 //! and marked as a gap, and the next one is good again.
 
 use super::{Gap, Reading};
+use crate::clock::Moment;
 use crate::units::{Microjoules, Watts};
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub struct Counter {
     lasting: bool,
     last: Option<Sample>,
     /// When it last showed zero, since `last`: it may have been reset then.
-    zero_ns: Option<u64>,
+    zero: Option<Moment>,
     total: Microjoules,
 }
 
@@ -57,16 +58,16 @@ pub struct Mark {
     pub raw_uj: u64,
     /// Where it wraps; 0: not known.
     pub range_uj: u64,
-    /// When, by the monotonic clock of its boot.
-    pub at_ns: u64,
+    /// When, by the clocks of its boot.
+    pub at: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     raw_uj: u64,
-    read_ns: u64,
+    read: Moment,
     /// When the value was last seen to differ: a counter that stood still and then catches up is not a fault.
-    changed_ns: u64,
+    changed: Moment,
 }
 
 impl Counter {
@@ -81,7 +82,7 @@ impl Counter {
             moves_within: None,
             lasting: false,
             last: None,
-            zero_ns: None,
+            zero: None,
             total: Microjoules::ZERO,
         }
     }
@@ -101,7 +102,7 @@ impl Counter {
     /// Where the next reading starts from, in words that another program can go on from.
     pub fn mark(&self) -> Option<Mark> {
         let last = self.last.filter(|_| self.lasting)?;
-        Some(Mark { raw_uj: last.raw_uj, range_uj: self.range_uj, at_ns: last.read_ns })
+        Some(Mark { raw_uj: last.raw_uj, range_uj: self.range_uj, at: last.read })
     }
 
     /// Goes on from where another program of the same boot stopped: the next reading has the energy since then. False
@@ -109,21 +110,21 @@ impl Counter {
     pub fn resume(&mut self, mark: Mark) -> bool {
         let fits = self.lasting && self.last.is_none() && self.range_uj == mark.range_uj;
         if fits {
-            self.last = Some(Sample { raw_uj: mark.raw_uj, read_ns: mark.at_ns, changed_ns: mark.at_ns });
+            self.last = Some(Sample { raw_uj: mark.raw_uj, read: mark.at, changed: mark.at });
         }
         fits
     }
 
     /// Takes a value that was read, unless it is none: a zero, or the same for too long.
-    pub fn take(&mut self, raw_uj: u64, gap: bool, monotonic_ns: u64) -> Result<Reading, Fault> {
+    pub fn take(&mut self, raw_uj: u64, gap: bool, at: Moment) -> Result<Reading, Fault> {
         if self.doubts(raw_uj) {
-            self.zero_ns = Some(monotonic_ns);
+            self.zero = Some(at);
             return Err(Fault::Zero);
         }
-        if let Some(still) = self.stands_still(raw_uj, monotonic_ns) {
+        if let Some(still) = self.stands_still(raw_uj, at) {
             return Err(Fault::Still(still));
         }
-        let reading = self.advance(raw_uj, monotonic_ns);
+        let reading = self.advance(raw_uj, at);
         Ok(Reading { gap: reading.gap.or_else(|| gap.then_some(Gap::Unsampled)), ..reading })
     }
 
@@ -139,42 +140,52 @@ impl Counter {
         (period < WINDOW_MAX).then_some(period.max(PERIOD_MIN))
     }
 
-    fn stands_still(&self, raw_uj: u64, monotonic_ns: u64) -> Option<Duration> {
+    fn stands_still(&self, raw_uj: u64, at: Moment) -> Option<Duration> {
         let (last, within) = (self.last?, self.moves_within?);
-        let still = Duration::from_nanos(monotonic_ns.saturating_sub(last.changed_ns));
+        let still = at.since(last.changed);
         (raw_uj == last.raw_uj && still >= within).then_some(still)
     }
 
     /// Takes a good reading of `raw_uj`; `total` of the result is the energy since the first one.
     ///
     /// A value that fell is a wrap where that means a plausible energy, else a reset. With an interval so long
-    /// that the counter may have wrapped more than once, the least possible energy is added and marked as a gap.
-    pub fn advance(&mut self, raw_uj: u64, monotonic_ns: u64) -> Reading {
-        let sample = Sample { raw_uj, read_ns: monotonic_ns, changed_ns: monotonic_ns };
+    /// that the counter may have wrapped more than once, or in which the machine was suspended, the least possible
+    /// energy is added and marked as a gap.
+    pub fn advance(&mut self, raw_uj: u64, at: Moment) -> Reading {
+        let sample = Sample { raw_uj, read: at, changed: at };
         let Some(last) = self.last.replace(sample) else {
             return Reading { total: self.total, gap: None };
         };
         if raw_uj == last.raw_uj {
-            self.last = Some(Sample { changed_ns: last.changed_ns, ..sample });
+            self.last = Some(Sample { changed: last.changed, ..sample });
         }
-        let since_change = Duration::from_nanos(monotonic_ns.saturating_sub(last.changed_ns));
-        let since_read = Duration::from_nanos(monotonic_ns.saturating_sub(last.read_ns));
-        let zero_ns = self.zero_ns.take();
-        let (step, limit) = (self.step(last.raw_uj, raw_uj), self.limit(since_change));
+        let zero = self.zero.take();
+        let limit = self.limit(at.since(last.changed));
+        if !at.suspended_since(last.read).is_zero() {
+            // What a suspension does to a counter is the processor's own affair: it goes on, wraps unseen, or begins anew
+            // at zero. Whichever it was, this much was used since.
+            let known = Microjoules(raw_uj.checked_sub(last.raw_uj).unwrap_or(raw_uj));
+            if known <= limit {
+                self.total += known;
+            }
+            return Reading { total: self.total, gap: Some(Gap::Suspended) };
+        }
+        let step = self.step(last.raw_uj, raw_uj);
         if let Some(step) = step.filter(|step| *step <= limit) {
             self.total += step;
-            let gap = self.may_have_wrapped_unseen(since_read).then_some(Gap::Unseen);
+            let gap = self.may_have_wrapped_unseen(at.since(last.read)).then_some(Gap::Unseen);
             return Reading { total: self.total, gap };
         }
-        // A zero on the way was a reset after all: what it shows now is of the time since then.
-        let since_zero = zero_ns.map(|zero_ns| Duration::from_nanos(monotonic_ns.saturating_sub(zero_ns)));
-        if since_zero.is_some_and(|since_zero| Microjoules(raw_uj) <= self.limit(since_zero)) {
-            self.total += Microjoules(raw_uj);
-        }
-        let gap = match raw_uj.checked_sub(last.raw_uj) {
-            Some(shown_uj) => Gap::Impossible { shown: Microjoules(shown_uj), limit },
-            None => Gap::Reset,
+        let Some(shown_uj) = raw_uj.checked_sub(last.raw_uj) else {
+            // A zero on the way was the reset: what it shows now is of the time since then.
+            let known = zero.map(|zero| at.since(zero)).unwrap_or_default();
+            let known = if Microjoules(raw_uj) <= self.limit(known) { known } else { Duration::ZERO };
+            if !known.is_zero() {
+                self.total += Microjoules(raw_uj);
+            }
+            return Reading { total: self.total, gap: Some(Gap::Reset { known }) };
         };
+        let gap = Gap::Impossible { shown: Microjoules(shown_uj), limit };
         Reading { total: self.total, gap: Some(gap) }
     }
 
@@ -204,182 +215,4 @@ impl Counter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SECOND: u64 = 1_000_000_000;
-    const RANGE: u64 = 262_143_328_850;
-
-    fn readings(counter: &mut Counter, raws: &[u64]) -> Vec<(u64, bool)> {
-        let step = |(index, raw): (usize, &u64)| {
-            let reading = counter.advance(*raw, index as u64 * SECOND);
-            (reading.total.0, reading.gap.is_some())
-        };
-        raws.iter().enumerate().map(step).collect()
-    }
-
-    #[test]
-    fn a_fall_is_a_wrap_where_that_is_plausible() {
-        let mut counter = Counter::new(RANGE, Watts(100.0));
-        let seen = readings(&mut counter, &[RANGE - 20_000_000, 30_000_000, 31_000_000]);
-        assert_eq!(seen, [(0, false), (50_000_000, false), (51_000_000, false)]);
-    }
-
-    #[test]
-    fn a_fall_from_the_middle_of_the_range_is_a_reset_and_loses_one_window() {
-        let mut counter = Counter::new(RANGE, Watts(100.0));
-        let seen = readings(&mut counter, &[5_000_000, 9_000_000, 1_000_000, 4_000_000]);
-        assert_eq!(seen, [(0, false), (4_000_000, false), (4_000_000, true), (7_000_000, false)]);
-    }
-
-    #[test]
-    fn a_step_above_the_power_limit_says_both() {
-        let mut counter = Counter::new(RANGE, Watts(100.0));
-        counter.advance(1_000_000, 0);
-        let reading = counter.advance(901_000_000, SECOND);
-        assert_eq!(reading.total, Microjoules::ZERO);
-        let said = reading.gap.unwrap().to_string();
-        assert_eq!(
-            said,
-            "it rose by 900.000 J, more than the 110.000 J that the device can draw in the time"
-        );
-    }
-
-    #[test]
-    fn without_a_range_every_fall_is_a_reset() {
-        let mut counter = Counter::new(0, Watts(1e9));
-        let seen = readings(&mut counter, &[7, 9, 8, 10]);
-        assert_eq!(seen, [(0, false), (2, false), (2, true), (4, false)]);
-    }
-
-    #[test]
-    fn a_zero_between_two_good_values_is_no_spike() {
-        let mut counter = Counter::new(RANGE, Watts(100.0));
-        let seen = readings(&mut counter, &[90_000_000_000, 0, 90_002_000_000, 90_003_000_000]);
-        assert_eq!(seen, [(0, false), (0, true), (0, true), (1_000_000, false)]);
-    }
-
-    #[test]
-    fn a_counter_that_stood_still_may_catch_up() {
-        let mut counter = Counter::new(RANGE, Watts(100.0));
-        let seen = readings(&mut counter, &[0, 50_000_000, 50_000_000, 50_000_000, 260_000_000]);
-        assert_eq!(seen.last(), Some(&(260_000_000, false)));
-    }
-
-    #[test]
-    fn a_failed_read_is_made_up_for_by_the_next() {
-        let mut counter = Counter::new(RANGE, Watts(100.0));
-        counter.advance(0, 0);
-        let later = counter.advance(450_000_000, 5 * SECOND);
-        assert_eq!(later, Reading { total: Microjoules(450_000_000), gap: None });
-    }
-
-    #[test]
-    fn after_a_long_pause_the_least_energy_is_marked_as_a_gap() {
-        let mut counter = Counter::new(65_532_610_987, Watts(400.0));
-        counter.advance(0, 0);
-        assert!(counter.advance(1_000_000, 163 * SECOND).gap.is_none());
-        assert_eq!(
-            counter.advance(3_000_000, 327 * SECOND),
-            Reading { total: Microjoules(3_000_000), gap: Some(Gap::Unseen) }
-        );
-    }
-
-    #[test]
-    fn one_that_should_move_and_does_not_is_no_sample_of_zero() {
-        let mut counter = Counter::new(RANGE, Watts(100.0)).moving_within(Duration::from_millis(500));
-        for (tenth, raw, taken) in [(0, 5, true), (1, 9, true), (2, 9, true), (6, 9, false), (16, 9, false)] {
-            assert_eq!(counter.take(raw, false, tenth * SECOND / 10).is_ok(), taken, "{tenth}");
-        }
-        let caught_up = counter.take(90_000_009, false, 2 * SECOND).unwrap();
-        assert_eq!(caught_up, Reading { total: Microjoules(90_000_004), gap: None });
-        assert_eq!(counter.take(0, false, 3 * SECOND), Err(Fault::Zero));
-    }
-
-    #[test]
-    fn a_reset_that_is_seen_at_zero_loses_one_window() {
-        let mut counter = Counter::new(RANGE, Watts(100.0));
-        let mut take = |second, raw| counter.take(raw, false, second * SECOND);
-        take(0, 50_000_000_000).unwrap();
-        take(1, 50_040_000_000).unwrap();
-        assert_eq!(take(2, 0), Err(Fault::Zero));
-        let after = take(3, 41_000_000).unwrap();
-        assert_eq!(
-            after,
-            Reading { total: Microjoules(81_000_000), gap: Some(Gap::Reset) },
-            "the third second is there"
-        );
-        assert_eq!(take(4, 80_000_000).unwrap(), Reading { total: Microjoules(120_000_000), gap: None });
-        assert_eq!(take(5, 0), Err(Fault::Zero));
-        assert_eq!(take(6, 160_000_000).unwrap().total, Microjoules(200_000_000), "it was no reset");
-    }
-
-    #[test]
-    fn a_counter_that_wraps_soon_is_read_often() {
-        let period = |range, watts| Counter::new(range, Watts(watts)).period();
-        assert_eq!(period(0, 100.0), None);
-        assert_eq!(period(RANGE, 400.0), None, "it takes eleven minutes");
-        assert_eq!(period(65_532_610_987, 1000.0), Some(Duration::from_nanos(21_844_203_662)));
-        assert_eq!(period(30_000_000, 100.0), Some(Duration::from_millis(100)));
-        assert_eq!(period(3, 100.0), Some(PERIOD_MIN));
-    }
-
-    proptest! {
-        #[test]
-        fn wraps_at_any_range_reconstruct_the_sum(
-            range in 2u64..1 << 48,
-            start: u64,
-            parts in proptest::collection::vec(0.0f64..1.0, 1..60),
-        ) {
-            let mut counter = Counter::new(range, Watts(1e12));
-            let mut raw = start % range;
-            counter.advance(raw, 0);
-            let (mut sum, mut at) = (0, 0);
-            for part in parts {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "below 2^48")]
-                let step = ((part * range as f64) as u64).min(range - 1);
-                raw = (raw + step) % range;
-                sum += step;
-                at += SECOND;
-                let reading = counter.advance(raw, at);
-                prop_assert_eq!(reading, Reading { total: Microjoules(sum), gap: None });
-            }
-        }
-
-        #[test]
-        fn whatever_is_read_the_total_neither_falls_nor_jumps(
-            range in prop_oneof![Just(0), Just(RANGE), any::<u64>()],
-            raws in proptest::collection::vec(prop_oneof![any::<u64>(), 0..200_000_000u64, Just(RANGE)], 1..60),
-        ) {
-            let mut counter = Counter::new(range, Watts(100.0));
-            let (mut before, mut unchanged_s, mut last) = (0, 1, None);
-            for (index, raw) in raws.into_iter().enumerate() {
-                let reading = counter.advance(raw, index as u64 * SECOND);
-                prop_assert!(reading.total.0 >= before);
-                prop_assert!(reading.total.0 - before <= 100_000_000 * unchanged_s + 10_000_000);
-                unchanged_s = if last == Some(raw) { unchanged_s + 1 } else { 1 };
-                (before, last) = (reading.total.0, Some(raw));
-            }
-        }
-
-        #[test]
-        fn a_reset_loses_its_own_window_only(
-            steps in proptest::collection::vec(1u64..50_000_000, 3..40),
-            at in 1usize..38,
-            after in 0u64..1_000_000,
-        ) {
-            prop_assume!(at < steps.len());
-            let mut counter = Counter::new(RANGE, Watts(100.0));
-            let (mut raw, mut expected) = (10_000_000_000, 0);
-            counter.advance(raw, 0);
-            for (index, step) in steps.iter().enumerate() {
-                raw = if index == at { after } else { raw + step };
-                expected += if index == at { 0 } else { *step };
-                let reading = counter.advance(raw, (index as u64 + 1) * SECOND);
-                let gap = (index == at).then_some(Gap::Reset);
-                prop_assert_eq!(reading, Reading { total: Microjoules(expected), gap });
-            }
-        }
-    }
-}
+mod tests;

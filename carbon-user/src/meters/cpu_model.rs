@@ -116,7 +116,7 @@ mod tests {
 
     fn totals(model: &mut CpuModel, monotonic_ns: u64, busy_ns: &[u64]) -> Vec<u64> {
         let busy: Vec<_> = busy_ns.iter().copied().map(CpuNanos).collect();
-        let readings = model.read(&Edge { monotonic_ns, busy: &busy });
+        let readings = model.read(&Edge { monotonic_ns, suspended_ns: 0, busy: &busy });
         readings.into_iter().map(|reading| reading.unwrap().total.0).collect()
     }
 

@@ -146,7 +146,10 @@ mod tests {
         let other = Scripted::named("perf", &["package-1", "package-9"], others);
         let mut check = CrossCheck::new(&first, Box::new(other)).unwrap();
         for (second, readings, _) in script {
-            check.read(&Edge { monotonic_ns: second * 1_000_000_000, busy: &[] }, &totals(readings));
+            check.read(
+                &Edge { monotonic_ns: second * 1_000_000_000, suspended_ns: 0, busy: &[] },
+                &totals(readings),
+            );
         }
         check.outcome().cloned()
     }

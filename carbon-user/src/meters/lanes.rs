@@ -2,8 +2,9 @@
 //! of each counter where it wraps and what it cannot exceed.
 
 use super::counter::Counter;
-use super::lane::{Lane, Raws};
+use super::lane::{Answer, Lane, Raws};
 use super::{DeviceUse, Edge, ErrorKind, Gap, Mark, Meter, MeterError, Reading};
+use crate::clock::Moment;
 use crate::window::Domain;
 use std::rc::Rc;
 use std::time::Duration;
@@ -107,30 +108,37 @@ impl Group {
         // What hung at an earlier edge gets no time of this one.
         let until_ns = if self.lane.owes_since_before(edge.monotonic_ns) { 0 } else { until_ns };
         let results = match self.lane.answer(until_ns) {
-            Ok(answer) => {
-                for (at_ns, raws) in answer.between {
-                    // A failed reading in between is none: the next holds its energy. Lost energy is lost.
-                    let results = self.take(raws, at_ns);
-                    for (gap, result) in self.gaps.iter_mut().zip(results) {
-                        *gap = gap.or_else(|| result.ok()?.gap);
-                    }
-                }
-                let mut results = self.take(answer.raws, edge.monotonic_ns);
-                for (gap, reading) in self.gaps.iter_mut().zip(&mut results) {
-                    if let Ok(reading) = reading {
-                        reading.gap = reading.gap.or(gap.take());
-                    }
-                }
-                results
-            }
+            Ok(answer) => self.settle(answer, edge),
             Err(error) => self.tracks.iter().map(|_| Err(error.clone())).collect(),
         };
         self.rest(edge, &results);
         results
     }
 
+    /// What the counters make of an answer.
+    fn settle(&mut self, answer: Answer, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
+        for (at, raws) in answer.between {
+            // A failed reading in between is none: the next holds its energy. Lost energy is lost.
+            let results = self.take(raws, at);
+            for (gap, result) in self.gaps.iter_mut().zip(results) {
+                *gap = gap.or_else(|| result.ok()?.gap);
+            }
+        }
+        // By when it was read: between the edge and that the lane may have read once more, and the scheduler's books of
+        // thousands of cgroups may have been looked through.
+        let edge = edge.moment();
+        let at = if answer.at.monotonic_ns > edge.monotonic_ns { answer.at } else { edge };
+        let mut results = self.take(answer.raws, at);
+        for (gap, reading) in self.gaps.iter_mut().zip(&mut results) {
+            if let Ok(reading) = reading {
+                reading.gap = reading.gap.or(gap.take());
+            }
+        }
+        results
+    }
+
     /// What the counters make of a reading.
-    fn take(&mut self, raws: Raws, at_ns: u64) -> Vec<Result<Reading, MeterError>> {
+    fn take(&mut self, raws: Raws, at: Moment) -> Vec<Result<Reading, MeterError>> {
         let mut raws = raws.into_iter();
         let tracks = self.tracks.iter_mut().zip(&mut self.uses);
         tracks
@@ -139,7 +147,7 @@ impl Group {
                 if let Some(more) = raw.device_use.take() {
                     used.get_or_insert_default().add(*more);
                 }
-                track.counter.take(raw.uj, raw.gap, at_ns).map_err(|fault| MeterError {
+                track.counter.take(raw.uj, raw.gap, at).map_err(|fault| MeterError {
                     kind: ErrorKind::Retry,
                     message: format!("{fault}; it is tried again at the next window"),
                 })
@@ -160,5 +168,54 @@ impl Group {
         let until_ns = super::lane::deadline_ns(edge.monotonic_ns, pause);
         self.rest = Some((until_ns, pause));
         self.errors = errors;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meters::Probe;
+    use crate::meters::tests::Scripted;
+    use crate::units::{Microjoules, Watts};
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Probe for Silent {
+        fn read(&mut self, _: bool) -> Raws {
+            Vec::new()
+        }
+    }
+
+    /// Books that take long come between the edge's clock and the question; meanwhile the lane reads by itself.
+    #[test]
+    fn a_reading_counts_from_when_it_was_taken() {
+        const MS: u64 = 1_000_000;
+        let domain = Rc::clone(&Scripted::named("test", &["package-0"], Vec::new()).domains()[0]);
+        let mut group = Group {
+            lane: Lane::start("test", Silent).unwrap(),
+            tracks: vec![Track { domain, counter: Counter::new(0, Watts(600.0)) }],
+            uses: vec![None],
+            gaps: vec![None],
+            rest: None,
+            errors: Vec::new(),
+            asked: true,
+        };
+        let at = |ms: u64| Moment { monotonic_ns: ms * MS, suspended_ns: 0 };
+        // 270 W, by the millisecond.
+        let raws = |ms: u64| -> Raws { vec![Ok((270_000 * ms).into())] };
+        let mut settle = |edge_ms: u64, between_ms: &[u64], asked_ms: u64| {
+            let between = between_ms.iter().map(|ms| (at(*ms), raws(*ms))).collect();
+            let answer = Answer { between, raws: raws(asked_ms), at: at(asked_ms) };
+            let edge = Edge { monotonic_ns: edge_ms * MS, suspended_ns: 0, busy: &[] };
+            group.settle(answer, &edge).remove(0).unwrap()
+        };
+        settle(0, &[], 0);
+        assert_eq!(
+            settle(1_000, &[500, 1_020], 1_300),
+            Reading { total: Microjoules(351_000_000), gap: None }
+        );
+        // A clock of the edges that is ahead, as tests have it, is believed.
+        assert_eq!(settle(9_000, &[], 2_000), Reading { total: Microjoules(540_000_000), gap: None });
     }
 }

@@ -31,18 +31,28 @@ pub(crate) use lane::hurry;
 pub use lane::{Probe, Raw, Raws};
 pub use registry::{MeterChoice, Meters, NoMeter};
 
+use crate::clock::Moment;
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::Domain;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The instant of a reading, and what a model needs to know of it. Meters that read hardware ignore the CPU time.
 #[derive(Clone, Copy, Debug)]
 pub struct Edge<'a> {
     /// Monotonic time in nanoseconds.
     pub monotonic_ns: u64,
+    /// How long the machine was suspended since it booted, in nanoseconds.
+    pub suspended_ns: u64,
     /// Cumulative time with a task on the CPU, per package.
     pub busy: &'a [CpuNanos],
+}
+
+impl Edge<'_> {
+    fn moment(&self) -> Moment {
+        Moment { monotonic_ns: self.monotonic_ns, suspended_ns: self.suspended_ns }
+    }
 }
 
 /// What the caller does about a failed reading.
@@ -88,7 +98,13 @@ pub struct Reading {
 pub enum Gap {
     /// It fell, and not because it wrapped.
     #[error("it was reset")]
-    Reset,
+    Reset {
+        /// At the end of the span, the time of which the energy is known nevertheless.
+        known: Duration,
+    },
+    /// A suspension may have stopped it, reset it or let it wrap.
+    #[error("the machine was suspended meanwhile")]
+    Suspended,
     /// More than the device can draw in the time.
     #[error("it rose by {:.3} J, more than the {:.3} J that the device can draw in the time", .shown.joules(), .limit.joules())]
     Impossible {
@@ -103,6 +119,16 @@ pub enum Gap {
     /// Power is sampled, and samples did not come.
     #[error("samples of its power are missing")]
     Unsampled,
+}
+
+impl Gap {
+    /// How much of a span lacks energy, at most.
+    pub fn of(self, span: Duration) -> Duration {
+        match self {
+            Self::Reset { known } => span.saturating_sub(known),
+            _ => span,
+        }
+    }
 }
 
 /// A source of energy readings.
@@ -164,6 +190,9 @@ mod tests {
     use std::collections::VecDeque;
     use std::path::Path;
     use std::rc::Rc;
+
+    /// Edges that begin here are ahead of every clock: a lane's reading is not later.
+    pub(crate) const AHEAD_NS: u64 = 1 << 60;
 
     /// A meter that does what a test says.
     #[derive(Debug)]

@@ -106,7 +106,7 @@ mod tests {
         let machine = Scripted::named("hwmon power_meter power1", &["machine"], machine);
         let mut check = SumCheck::new("powercap", Box::new(machine)).unwrap();
         for (second, readings) in (0..).step_by(2).zip(parts) {
-            check.read(&Edge { monotonic_ns: second * 1_000_000_000, busy: &[] }, &readings);
+            check.read(&Edge { monotonic_ns: second * 1_000_000_000, suspended_ns: 0, busy: &[] }, &readings);
         }
         check.outcome().cloned()
     }

@@ -56,7 +56,7 @@ pub(super) struct WindowLine {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) g: Vec<(usize, DeviceLine)>,
     /// Domain, microjoules, length of its span (ns), gap, table, share of the time awake.
-    pub(super) x: Vec<(usize, u64, u64, bool, usize, Option<f64>)>,
+    pub(super) x: Vec<(usize, u64, u64, GapForm, usize, Option<f64>)>,
     /// What cgroups hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) c: Vec<ClaimLine>,
@@ -72,6 +72,14 @@ pub(super) struct WindowLine {
     /// Domains that could not be read, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) y: Vec<(usize, String)>,
+}
+
+/// Whether energy of the span is missing, or of how long a part of it (ns).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum GapForm {
+    Whole(bool),
+    Part(u64),
 }
 
 /// Id of the cgroup, how many workloads it stands for, what it asked for, bytes of memory.

@@ -1,6 +1,6 @@
 //! Reads a recording, line by line.
 
-use super::lines::{ClaimLine, DeviceLine, DeviceRowLine, DomainLine, EndLine, Line, WindowLine};
+use super::lines::{ClaimLine, DeviceLine, DeviceRowLine, DomainLine, EndLine, GapForm, Line, WindowLine};
 use super::{End, Head, RecordingError, SCHEMA};
 use crate::attribution::PackagePrior;
 use crate::claims::{Claim, Claims, RequestSource};
@@ -147,7 +147,10 @@ impl<R: BufRead> Reader<R> {
                 domain: domain_of(domain)?,
                 metered: Microjoules(uj),
                 duration: Duration::from_nanos(span_ns),
-                gap,
+                gap: match gap {
+                    GapForm::Whole(whole) => whole.then_some(Duration::from_nanos(span_ns)),
+                    GapForm::Part(part_ns) => Some(Duration::from_nanos(part_ns)),
+                },
                 usage: table(usage)?,
                 wake_ratio,
             })

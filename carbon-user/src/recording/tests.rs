@@ -98,7 +98,7 @@ fn window(usage: &Rc<Usage>, older: &Rc<Usage>, wake_ratio: f64) -> Window {
         domain: domain(device),
         metered: Microjoules(u64::MAX - 1),
         duration: Duration::from_nanos(1_000_000_007),
-        gap: device == "b",
+        gap: (device == "b").then_some(Duration::from_nanos(7)),
         usage: Rc::clone(usage),
         wake_ratio,
     };

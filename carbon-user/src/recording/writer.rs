@@ -1,6 +1,6 @@
 //! Makes the lines of a recording; who writes them down is the caller's business.
 
-use super::lines::{DeviceLine, DomainLine, EndLine, HeadLine, KeyLine, Line, WindowLine};
+use super::lines::{DeviceLine, DomainLine, EndLine, GapForm, HeadLine, KeyLine, Line, WindowLine};
 use super::{End, Head, SCHEMA};
 use crate::checkpoint::DomainEntry;
 use crate::claims::Claim;
@@ -83,7 +83,9 @@ impl Writer {
                 });
                 let number = self.number_of(&domain.domain, &mut domains);
                 let span_ns = nanoseconds(domain.duration);
-                (number, domain.metered.0, span_ns, domain.gap, table, domain.wake_ratio)
+                let gap = domain.gap.filter(|gap| *gap != domain.duration).map(nanoseconds);
+                let gap = gap.map_or(GapForm::Whole(domain.gap.is_some()), GapForm::Part);
+                (number, domain.metered.0, span_ns, gap, table, domain.wake_ratio)
             })
             .collect();
         let unread = window.unread.iter();

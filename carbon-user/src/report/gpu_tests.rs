@@ -52,7 +52,7 @@ fn totals(state: &mut State) -> Totals {
             domain: Rc::clone(&gpu),
             metered: Microjoules(joules * 1_000_000),
             duration: Duration::from_secs(5),
-            gap,
+            gap: gap.then_some(Duration::from_secs(5)),
             usage: Rc::new(Usage::of_device(used)),
             wake_ratio: None,
         });

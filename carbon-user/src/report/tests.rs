@@ -72,7 +72,7 @@ pub(super) fn window(domain: &Rc<Domain>) -> Window {
             domain: Rc::clone(domain),
             metered: Microjoules(61_234_567),
             duration,
-            gap: false,
+            gap: None,
             usage,
             wake_ratio: None,
         }],
@@ -227,7 +227,7 @@ fn what_is_missing_is_told() {
     for _ in 0..3 {
         let mut starved = window(&domain(false));
         starved.domains[0].metered = Microjoules(1_000_000);
-        starved.domains[0].gap = false;
+        starved.domains[0].gap = None;
         totals.add(&attribute(&starved, &mut state, StaticPolicy::Separate));
     }
     let notes = Top::new(&context(&state, StaticPolicy::Separate), &totals, path_of).notes;
@@ -250,7 +250,7 @@ fn learned_state() -> (State, Totals) {
         }
         let mut window = window(&domain);
         window.domains[0].usage = Rc::new(usage);
-        window.domains[0].gap = false;
+        window.domains[0].gap = None;
         window.domains[0].duration = Duration::from_secs(1);
         let noise_uj = (second * 7_919) % 101 * 2_000;
         let dynamic_uj: u64 = used.iter().map(|(cgroup, nanos)| (cgroup - 15) * nanos / 1_000).sum();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::Moment;
 use crate::meters::Meter;
 use crate::sched::{Enrolment, Processes, Runs};
 use crate::units::{CgroupId, PackageId, Quality, RunId};
@@ -266,11 +267,11 @@ fn what_fell_is_counted_and_never_negative() {
     bench.at(100);
     let window = bench.at(100).unwrap();
     assert_eq!((window.duration, window.usage.total()), (Duration::ZERO, CpuNanos::ZERO));
-    assert_eq!((window.domains[0].metered, window.domains[0].gap), (Microjoules::ZERO, true));
+    assert_eq!((window.domains[0].metered, window.domains[0].gap), (Microjoules::ZERO, Some(Duration::ZERO)));
     assert_eq!(window.accounts.clamped, 1);
     let window = bench.at(50).unwrap();
     assert_eq!((window.duration, window.usage.total()), (Duration::ZERO, CpuNanos(2)));
-    assert_eq!((window.domains[0].metered, window.domains[0].gap), (Microjoules(5), false));
+    assert_eq!((window.domains[0].metered, window.domains[0].gap), (Microjoules(5), None));
     let faults = Faults { empty_windows: 2, fallen_usage: 1, fallen_meters: 1, unread: 0 };
     assert_eq!(bench.sampler.faults(), faults);
 }
@@ -334,4 +335,110 @@ fn a_late_edge_makes_a_longer_window() {
     let energies: Vec<u64> = windows.iter().map(|window| window.domains[0].metered.0).collect();
     assert_eq!(energies, [1, 90, 1]);
     assert_eq!(windows[1].usage.total(), CpuNanos(900));
+}
+
+/// A meter of one counter, as sources that read hardware have it.
+#[derive(Debug)]
+struct Counting {
+    domains: Vec<Rc<Domain>>,
+    counter: meters::counter::Counter,
+    raws: VecDeque<u64>,
+}
+
+impl Meter for Counting {
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+    fn domains(&self) -> &[Rc<Domain>] {
+        &self.domains
+    }
+    fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<meters::Reading, MeterError>> {
+        let at = Moment { monotonic_ns: edge.monotonic_ns, suspended_ns: edge.suspended_ns };
+        let raw_uj = self.raws.pop_front().unwrap();
+        let taken = self.counter.take(raw_uj, false, at);
+        vec![taken.map_err(|fault| MeterError { kind: ErrorKind::Retry, message: fault.to_string() })]
+    }
+}
+
+/// Windows of half a second of a counter that shows `raws`, in each of which the machine was suspended for so many
+/// seconds as `asleep` says: energy, length, and how long a part of it lacks energy.
+fn counted(range_uj: u64, raws: &[u64], asleep: &[u64]) -> Vec<Option<(u64, Duration, Option<Duration>)>> {
+    const HALF: u64 = 500_000_000;
+    let counter = meters::counter::Counter::new(range_uj, crate::units::Watts(400.0));
+    let meter = Counting { domains: vec![domain("a")], counter, raws: raws.iter().copied().collect() };
+    let (now, suspended) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let (clock, sleep) = (Rc::clone(&now), Rc::clone(&suspended));
+    let mut sampler = Sampler::new(
+        Box::new(move || Reading { monotonic_ns: clock.get(), suspended_ns: sleep.get(), own_ns: 0 }),
+        Box::new(FakeBooks(raws.iter().map(|_| books(&[])).collect())),
+        Meters::new(vec![Box::new(meter)], vec![]),
+        &Topology { package_of: vec![PackageId(0)], packages: 1, online: vec![1] },
+    );
+    let mut windows = Vec::new();
+    for (edge, asleep_s) in (0..raws.len()).zip(std::iter::once(&0).chain(asleep)) {
+        now.set(edge as u64 * HALF);
+        suspended.set(suspended.get() + asleep_s * 1_000_000_000);
+        windows.extend(sampler.edge().unwrap());
+    }
+    let of = |window: Window| {
+        let domain = window.domains.first()?;
+        Some((domain.metered.0, domain.duration, domain.gap))
+    };
+    windows.into_iter().map(of).collect()
+}
+
+/// One window at most is lost by whatever makes a counter begin anew, and it is told how long it was.
+#[test]
+fn what_makes_a_counter_begin_anew_loses_one_window() {
+    let half = Duration::from_millis(500);
+    let good = Some((20_000_000, half, None));
+    let lost = Some((0, half, Some(half)));
+    let base = 90_000_000_000;
+    let up = |windows: u64| base + windows * 20_000_000;
+    let awake = [0; 4];
+    let range = 262_143_328_850;
+
+    assert_eq!(counted(range, &[up(0), up(1), 7_000_000, 27_000_000], &awake), [good, lost, good], "a reset");
+    // One that is seen at zero is known to be one with the next value: the window after it is whole.
+    let twice = Some((20_000_000, 2 * half, Some(half)));
+    assert_eq!(counted(range, &[up(0), up(1), 0, 20_000_000, 40_000_000], &awake), [good, None, twice, good]);
+    let zeros = [up(0), up(1), 0, 0, 20_000_000];
+    assert_eq!(counted(range, &zeros, &awake)[3], Some((20_000_000, 3 * half, Some(2 * half))));
+
+    assert_eq!(counted(0, &[up(0), up(1), 5, 20_000_005], &awake), [good, lost, good], "a range of zero");
+    assert_eq!(counted(0, &[up(0), up(1), 0, 20_000_000, 40_000_000], &awake), [good, None, twice, good]);
+
+    // A night's sleep in the second window, over which the counter was reset, went on, or was lost sight of.
+    for range in [0, range] {
+        let slept = [0, 30_000, 0, 0];
+        let part = |uj| Some((uj, half, Some(half)));
+        assert_eq!(
+            counted(range, &[up(0), up(1), 6_000_000, 26_000_000], &slept),
+            [good, part(6_000_000), good]
+        );
+        assert_eq!(counted(range, &[up(0), up(1), up(2), up(3)], &slept), [good, part(20_000_000), good]);
+        let far = up(2_000);
+        assert_eq!(counted(range, &[up(0), up(1), far, far + 20_000_000], &slept), [good, lost, good]);
+    }
+}
+
+/// Nothing is measured yet, so that it costs nothing to begin once more.
+#[test]
+fn a_first_edge_that_took_long_is_taken_again() {
+    const MS: u64 = 1_000_000;
+    // Two looks at each edge: the first took 90 ms, the second 2, and later ones may take as long as they like.
+    let mut looks = [0, 90, 100, 102, 1_100, 1_190].into_iter();
+    let script = [vec![good(1_000)], vec![good(5_000)], vec![good(5_700)]].into();
+    let meter = FakeMeter { domains: vec![domain("a")], script, busy_seen: Rc::default() };
+    let mut sampler = Sampler::new(
+        Box::new(move || Reading { monotonic_ns: looks.next().unwrap() * MS, suspended_ns: 0, own_ns: 0 }),
+        Box::new(FakeBooks([books(&[(1, 3)]), books(&[(1, 5)]), books(&[(1, 9)])].into())),
+        Meters::new(vec![Box::new(meter)], vec![]),
+        &Topology { package_of: vec![PackageId(0)], packages: 1, online: vec![1] },
+    );
+    assert!(sampler.edge().unwrap().is_none());
+    let window = sampler.edge().unwrap().unwrap();
+    assert_eq!((window.start_ns, window.duration), (100 * MS, Duration::from_secs(1)));
+    assert_eq!((window.domains[0].metered, window.usage.total()), (Microjoules(700), CpuNanos(4)));
+    assert_eq!(window.edge_width, Duration::from_millis(90));
 }

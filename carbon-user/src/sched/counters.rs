@@ -9,8 +9,8 @@ use super::{Limits, SchedError};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::{CgroupId, PackageId};
+use crate::window::WorkloadKey;
 use crate::window::counts::{COUNTERS_MAX, CounterKind, Counts};
-use crate::window::{Class, WorkloadKey};
 use carbon_ebpf::{EVENT_COUNTERS, KEY_IDLE, KEY_KERNEL_THREAD};
 use perf_event::events::{Hardware, Software};
 use perf_event::{Builder, Counter};
@@ -129,10 +129,9 @@ impl Counters {
                 // It begins at 0 again where it counts again, so it must not be known as it was.
                 Some(key) if at_rest.contains(&key) => {}
                 Some(key) => {
-                    let class =
-                        if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
                     let cgroup = CgroupId(key & !KEY_KERNEL_THREAD);
-                    counts.add(WorkloadKey { cgroup, class, run: None }, package, counted);
+                    let workload = WorkloadKey::of_task(cgroup, key & KEY_KERNEL_THREAD != 0);
+                    counts.add(workload, package, counted);
                 }
             }
         }

@@ -7,7 +7,7 @@
 use super::apart::Apart;
 use super::object::ARGUMENTS;
 use super::procstat::ProcStat;
-use super::slots::{SlotTimes, workload};
+use super::slots::{Rows, SlotTimes, workload};
 use super::tracer::Tracer;
 use super::{Accounting, Limits, Rung, Runs, SchedError};
 use crate::sysroot::SysRoot;
@@ -115,11 +115,7 @@ impl Hook {
     }
 
     /// Adds what runs on CPUs that are not to be disturbed, up to their last tick.
-    fn add_running(
-        &mut self,
-        slots: &[Slot],
-        rows: &mut HashMap<u64, Vec<CpuNanos>>,
-    ) -> Result<(), SchedError> {
+    fn add_running(&mut self, slots: &[Slot], rows: &mut Rows) -> Result<(), SchedError> {
         if !self.peeks {
             return Ok(());
         }
@@ -157,14 +153,11 @@ impl Hook {
         })?;
         let told: HashMap<WorkloadKey, CpuNanos> =
             usage.rows().map(|(key, nanos)| (key, nanos.iter().copied().sum())).collect();
-        let mut kept = HashSet::new();
-        on.retain(|key, cpus| {
-            let stays = cpus.iter().any(|cpu| self.is_undisturbed(*cpu));
-            if stays {
-                kept.insert(CgroupId(key & !KEY_KERNEL_THREAD));
-            }
-            !stays
-        });
+        // All keys of a cgroup, or none: what it had was told as one.
+        let undisturbed = on.iter().filter(|(_, cpus)| cpus.iter().any(|cpu| self.is_undisturbed(*cpu)));
+        let kept: HashSet<CgroupId> =
+            undisturbed.map(|(key, _)| CgroupId(key & !KEY_KERNEL_THREAD)).collect();
+        on.retain(|key, _| !kept.contains(&CgroupId(key & !KEY_KERNEL_THREAD)));
         let cpus: BTreeSet<usize> = on.values().flatten().copied().collect();
         for cpu in cpus {
             let keys: Vec<u64> =
@@ -179,8 +172,9 @@ impl Hook {
         }
         for key in on.keys() {
             self.tracer.object.forget_crowded(*key)?;
-            self.forgotten += told.get(&workload(*key)).copied().unwrap_or_default();
         }
+        let gone: HashSet<WorkloadKey> = on.keys().map(|key| workload(*key)).collect();
+        self.forgotten += gone.iter().filter_map(|key| told.get(key)).copied().sum();
         self.released = kept;
         Ok(())
     }

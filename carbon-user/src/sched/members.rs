@@ -49,11 +49,12 @@ impl Members {
         Some(Self { root: root.clone(), mount: hierarchy.mount.path, top })
     }
 
-    /// The processes of a cgroup, by its path below the root of its hierarchy; `kernel` picks kernel threads, which are
-    /// else left out. And how many more there are.
+    /// The processes of a cgroup, by its path below the root of its hierarchy; at the root `kernel` picks kernel threads,
+    /// which are else left out there. And how many more there are.
     pub fn look(&self, path: &str, kernel: bool) -> io::Result<(Vec<Member>, u64)> {
         let path = path.trim_start_matches('/');
         let below = path.strip_prefix(&self.top).ok_or(io::ErrorKind::NotFound)?;
+        let at_root = path.is_empty();
         let directory = self.mount.join(below.trim_start_matches('/'));
         // In a threaded cgroup processes are in the one above, and only threads here (cgroup-v2.rst, "Threads").
         let text = fs::read_to_string(directory.join("cgroup.procs"))
@@ -66,7 +67,7 @@ impl Members {
                 continue;
             }
             let Some(group) = thread_group(&self.root, pid) else { continue };
-            if (group.flags & PF_KTHREAD != 0) == kernel {
+            if !at_root || (group.flags & PF_KTHREAD != 0) == kernel {
                 found.push(Member { pid, start: group.start, comm: group.comm, cpu: group.cpu });
             }
         }

@@ -173,8 +173,8 @@ impl Proc {
         if added == CpuNanos::ZERO {
             return;
         }
-        let class = if group.flags & PF_KTHREAD == 0 { Class::Tasks } else { Class::KernelThreads };
         let cgroup = self.cgroup_of(pid);
+        let class = WorkloadKey::of_task(cgroup, group.flags & PF_KTHREAD != 0).class;
         let (packages, package) = (self.packages, self.package_of.get(group.processor).copied().unwrap_or(0));
         let row = self.totals.entry((cgroup, class)).or_insert_with(|| vec![CpuNanos::ZERO; packages]);
         if let Some(nanos) = row.get_mut(package) {

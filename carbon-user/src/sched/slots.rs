@@ -6,14 +6,16 @@ use super::procstat::{Outside, ProcStat};
 use crate::clock;
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos};
-use crate::window::{Accounts, Class, Usage, WorkloadKey};
+use crate::window::{Accounts, Usage, WorkloadKey};
 use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, PACKAGES_MAX, Slot};
 use std::collections::HashMap;
 
+/// Time by workload and package: several keys of the programs may be of one workload.
+pub(super) type Rows = HashMap<WorkloadKey, Vec<CpuNanos>>;
+
 /// What a key of the programs is.
 pub(super) fn workload(key: u64) -> WorkloadKey {
-    let class = if key & KEY_KERNEL_THREAD == 0 { Class::Tasks } else { Class::KernelThreads };
-    WorkloadKey { cgroup: CgroupId(key & !KEY_KERNEL_THREAD), class, run: None }
+    WorkloadKey::of_task(CgroupId(key & !KEY_KERNEL_THREAD), key & KEY_KERNEL_THREAD != 0)
 }
 
 /// Everything that is kept from one reading to the next.
@@ -54,27 +56,27 @@ impl SlotTimes {
         }
     }
 
-    /// What the cells hold, by key and package.
-    pub(super) fn cells(&self, object: &Object) -> Result<HashMap<u64, Vec<CpuNanos>>, SchedError> {
+    /// What the cells hold, by workload and package.
+    pub(super) fn cells(&self, object: &Object) -> Result<Rows, SchedError> {
         let mut rows = HashMap::new();
         object.cells(|cpu, key, exec_ns| self.add(&mut rows, cpu, key, exec_ns))?;
         Ok(rows)
     }
 
-    /// Adds a CPU's time to a key's row.
-    pub(super) fn add(&self, rows: &mut HashMap<u64, Vec<CpuNanos>>, cpu: usize, key: u64, exec_ns: u64) {
-        let row = rows.entry(key).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
+    /// Adds a CPU's time to the row that a key belongs to.
+    pub(super) fn add(&self, rows: &mut Rows, cpu: usize, key: u64, exec_ns: u64) {
+        let row = rows.entry(workload(key)).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
         let package = self.package_of.get(cpu).copied().unwrap_or(0).min(self.packages.saturating_sub(1));
         if let Some(nanos) = row.get_mut(package) {
             *nanos += CpuNanos(exec_ns);
         }
     }
 
-    /// Rows as keys of workloads.
-    pub(super) fn usage(&self, rows: HashMap<u64, Vec<CpuNanos>>) -> Usage {
+    /// Rows as a table.
+    pub(super) fn usage(&self, rows: Rows) -> Usage {
         let mut usage = Usage::new(self.packages);
         for (key, nanos) in rows {
-            usage.push(workload(key), &nanos);
+            usage.push(key, &nanos);
         }
         usage
     }

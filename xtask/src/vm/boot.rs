@@ -44,14 +44,20 @@ const BOOT_MOST: Duration = Duration::from_mins(1);
 const CPUS: &str = "2,maxcpus=4";
 const LINE: &str = "console=ttyS0 panic=-1 mitigations=off quiet";
 
+/// A processor with all that the emulator has.
+pub(super) const PROCESSOR: &str = "max";
+/// One that the kernel's drivers of RAPL take for theirs, and whose registers are not emulated: there is a PMU `power`, and it
+/// has no event.
+pub(super) const WITHOUT_EVENTS: &str = "Skylake-Server";
+
 /// Boots a kernel, and gives what it reported, be it incomplete.
-pub(super) fn boot(tools: &Tools, kernel: &Kernel, initrd: &Path) -> Result<Report> {
+pub(super) fn boot(tools: &Tools, kernel: &Kernel, initrd: &Path, processor: &str) -> Result<Report> {
     let [console, lines] = ["console", "report"].map(|name| cache().join(format!("{}.{name}", kernel.name)));
     for attempt in 1..=BOOTS_MOST {
         for file in [&console, &lines] {
             fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
         }
-        let how = run(tools, kernel, initrd, [&console, &lines])?;
+        let how = run(tools, kernel, initrd, processor, [&console, &lines])?;
         let report = Report::read(&String::from_utf8_lossy(&fs::read(&lines)?));
         if report.complete {
             return Ok(report);
@@ -75,10 +81,16 @@ pub(super) fn boot(tools: &Tools, kernel: &Kernel, initrd: &Path) -> Result<Repo
 }
 
 /// Runs the emulator until the guest powers off; says how it ended.
-fn run(tools: &Tools, kernel: &Kernel, initrd: &Path, [console, lines]: [&Path; 2]) -> Result<&'static str> {
+fn run(
+    tools: &Tools,
+    kernel: &Kernel,
+    initrd: &Path,
+    processor: &str,
+    [console, lines]: [&Path; 2],
+) -> Result<&'static str> {
     let serial = |file: &Path| format!("file:{}", file.display());
     let machine =
-        ["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", CPUS, "-m", "1024"];
+        ["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", processor, "-smp", CPUS, "-m", "1024"];
     let rest = ["-nodefaults", "-no-reboot", "-display", "none", "-append", LINE];
     let qemu = tools.qemu().args(machine).args(rest);
     let qemu = qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initrd);

@@ -3,6 +3,7 @@
 //!
 //! apt checks the signatures, with a configuration of its own that borrows only the addresses of the mirrors.
 
+use super::module;
 use crate::sh::{Cmd, cmd, find};
 use crate::workspace;
 use anyhow::{Context as _, Result, bail};
@@ -37,6 +38,8 @@ pub(super) struct Kernel {
     pub(super) release: String,
     /// File to boot.
     pub(super) image: PathBuf,
+    /// Folder with modules of its own.
+    pub(super) modules: PathBuf,
     suite: &'static str,
     security: bool,
 }
@@ -61,12 +64,12 @@ pub(super) fn lacks() -> Option<String> {
 /// The newest kernel of a series that its suite has, or the one that was fetched before.
 pub(super) fn kernel(series: &'static Series) -> Result<Kernel> {
     let folder = cache().join("kernels").join(series.name);
-    let (image, release) = (folder.join("vmlinuz"), folder.join("release"));
-    if !image.exists() || !release.exists() {
+    let [image, release, modules] = ["vmlinuz", "release", "modules"].map(|name| folder.join(name));
+    if [&image, &release, &modules].iter().any(|part| !part.exists()) {
         fetch_kernel(series, &folder).with_context(|| format!("cannot fetch kernel {}", series.name))?;
     }
     let release = fs::read_to_string(release)?.trim().to_owned();
-    Ok(Kernel { name: series.name, release, image, suite: series.suite, security: series.security })
+    Ok(Kernel { name: series.name, release, image, modules, suite: series.suite, security: series.security })
 }
 
 /// The folder that modules for a kernel are built in, from Debian's headers of it.
@@ -113,17 +116,18 @@ fn fetch_kernel(series: &Series, folder: &Path) -> Result<()> {
     let newest = newest_cloud(names.lines()).with_context(|| {
         format!("{} has no linux-image-{}.*-cloud-amd64 any more", series.suite, series.name)
     })?;
-    // From 7.x on the image is in a package of its own, which that one depends on.
-    let binary = newest.replacen("linux-image-", "linux-binary-", 1);
-    let all = apt.cache().args(["pkgnames", &binary]).read()?;
-    let packages =
-        [newest, &binary].into_iter().filter(|name| *name == newest || all.lines().any(|line| line == *name));
+    // From 7.x on image and modules are in packages of their own, which that one depends on.
+    let apart = ["linux-binary-", "linux-modules-"].map(|start| newest.replacen("linux-image-", start, 1));
+    let all = apt.cache().args(["pkgnames", "linux-"]).read()?;
+    let parts = apart.iter().map(String::as_str).filter(|name| all.lines().any(|line| line == *name));
+    let packages = [newest].into_iter().chain(parts);
     let unpacked = folder.join("unpacked");
     for file in apt.download(packages)? {
         unpack(&file, &unpacked)?;
     }
     let image = file_that_begins(&unpacked, "vmlinuz").context("no vmlinuz in the packages")?;
     fs::rename(image, folder.join("vmlinuz"))?;
+    module::keep(&unpacked, &folder.join("modules"))?;
     fs::write(folder.join("release"), newest.trim_start_matches("linux-image-"))?;
     fs::remove_dir_all(unpacked)?;
     Ok(())
@@ -137,7 +141,8 @@ fn newest_cloud<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names.filter(|name| name.ends_with("-cloud-amd64")).max_by_key(|name| version(name))
 }
 
-fn file_that_begins(folder: &Path, start: &str) -> Option<PathBuf> {
+/// The first file below a folder whose name begins so.
+pub(super) fn file_that_begins(folder: &Path, start: &str) -> Option<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).ok()?.flatten() {

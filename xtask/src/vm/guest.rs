@@ -19,6 +19,14 @@ pub(super) const LAB: &str = "/lab";
 pub(super) const MODULE: &str = "fakerapl.ko";
 /// The test of them.
 const METERS: &str = "rapl::both_ways_to_the_registers_agree_with_their_truth";
+/// Where modules of the kernel's own are, with a list of them in the order to be loaded.
+pub(super) const OWN_MODULES: &str = "modules";
+/// That list.
+pub(super) const ORDER: &str = "order";
+/// There where only the meters of a processor without events are to be tested.
+pub(super) const WITHOUT_EVENTS: &str = "without-events";
+/// The test of these.
+pub(super) const EMPTY_METERS: &str = "rapl::a_pmu_without_events_is_said_and_all_else_goes_on";
 /// The step whose output is a line `PROGRAM COUNT` for each program that was loaded, or several.
 pub(super) const VERIFIER: &str = "verifier";
 /// How the name of a step begins that is a test.
@@ -78,6 +86,10 @@ fn report() -> Result<()> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let books = has_books();
     writeln!(to, "{MARK}begin {} {}", release.trim(), if books { "books" } else { "hook" })?;
+    load_modules();
+    if Path::new(LAB).join(WITHOUT_EVENTS).exists() {
+        return without_events(&mut to);
+    }
     let only = fs::read_to_string(format!("{LAB}/only")).unwrap_or_default();
     for test in tests()?.iter().filter(|test| test.contains(only.trim())) {
         let name = format!("{TEST}{}", test.trim_start_matches("accounting::"));
@@ -111,6 +123,29 @@ fn report() -> Result<()> {
     Ok(())
 }
 
+/// Modules of the kernel's own, in the order that they need each other. What one lacks (a device, a processor) is no failure:
+/// the tests that need it say so.
+fn load_modules() {
+    let Ok(list) = fs::read_to_string(format!("{LAB}/{OWN_MODULES}/{ORDER}")) else { return };
+    for name in list.lines() {
+        let file = format!("{LAB}/{OWN_MODULES}/{name}.ko");
+        if let Err(error) = cmd("insmod").arg(file).dir(Path::new("/")).read() {
+            eprintln!("guest: {name} is not loaded: {error:#}");
+        }
+    }
+}
+
+/// A processor whose PMU `power` has no event, beside an empty powercap class: what cannot be read is said, and everything
+/// else goes on.
+fn without_events(to: &mut File) -> Result<()> {
+    step(to, &format!("{TEST}{EMPTY_METERS}"), "tests", &[EMPTY_METERS, "--exact", "--show-output"])?;
+    step(to, "carbon doctor", "carbon", &["doctor"])?;
+    step(to, "carbon run", "carbon", &["run", "--no-store", "--", "true"])?;
+    step(to, "carbon top", "carbon", &["top", "--once", "--duration", "2s"])?;
+    writeln!(to, "{MARK}done")?;
+    Ok(())
+}
+
 /// Whether the kernel has an iterator over cgroups, by the name of its context among the kernel's types.
 fn has_books() -> bool {
     let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
@@ -119,7 +154,7 @@ fn has_books() -> bool {
 }
 
 fn tests() -> Result<Vec<String>> {
-    let list = cmd(format!("{LAB}/tests")).args(["accounting::", "--list", "--format", "terse"]);
+    let list = cmd(format!("{LAB}/tests")).args(["accounting::", "vhost::", "--list", "--format", "terse"]);
     let list = list.dir(Path::new("/")).read()?;
     Ok(list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
@@ -132,6 +167,7 @@ fn step(to: &mut File, name: &str, program: &str, args: &[&str]) -> Result<()> {
         .args(args)
         .dir(Path::new("/"))
         .env("CARBON_TEST_LOAD", format!("{LAB}/load"))
+        .env("CARBON_TEST_VHOST", format!("{LAB}/vhost"))
         .env("CARBON_TEST_SCALE", SCALE)
         .output_to(&File::create(OUTPUT)?)?;
     if name.ends_with(COUNTED) {

@@ -19,7 +19,7 @@ use crate::sh::{Stopwatch, find};
 use crate::test::Tally;
 use anyhow::{Result, bail};
 use boot::{Report, Step};
-use debian::{SERIES, Series, Tools};
+use debian::{Kernel, SERIES, Series, Tools};
 use std::path::Path;
 use verifier::Table;
 
@@ -60,18 +60,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (mut modules, mut reasons) = (0, Vec::new());
     for kernel in &kernels {
         let booted = Stopwatch::start();
-        let module = module::build(kernel).and_then(|module| module::add(&initrd, kernel, &module));
-        let initrd = match &module {
-            Ok(with_module) => {
-                modules += 1;
-                with_module
-            }
-            Err(error) => {
-                reasons.push(format!("{}: its meters are not tested: {error:#}", kernel.name));
-                &initrd
-            }
-        };
-        let report = match boot::boot(&tools, kernel, initrd) {
+        let module = module::build(kernel);
+        modules += u32::from(module.is_ok());
+        if let Err(error) = &module {
+            reasons.push(format!("{}: its meters are not tested: {error:#}", kernel.name));
+        }
+        let whole = module::add(&initrd, kernel, module.ok().as_deref())?;
+        let report = match boot::boot(&tools, kernel, &whole, boot::PROCESSOR) {
             Ok(report) => report,
             Err(error) => {
                 failures.push(format!("{error:#}"));
@@ -89,6 +84,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         summary.push(verdict.line(&report, booted.elapsed().as_secs_f64()));
         summary.extend(verdict.tally.skipped.iter().map(|line| format!("  {line}")));
         failures.extend(verdict.failures.into_iter().map(|what| format!("{}: {what}", kernel.name)));
+        match without_events(&tools, kernel, &initrd, options) {
+            Ok(Some((line, wrong))) => {
+                summary.push(line);
+                failures.extend(wrong);
+            }
+            Ok(None) => {}
+            Err(error) => failures.push(format!("{error:#}")),
+        }
     }
     summary.extend(reasons.iter().map(|reason| format!("  {reason}")));
     if modules == 0 {
@@ -102,6 +105,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("  {line}");
     }
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n  ")) }
+}
+
+/// The same kernel on a processor whose PMU `power` has no event: what it came to, and what went wrong. Nothing where the
+/// kernel has no drivers for it, or only tests are wanted that are not of meters.
+fn without_events(
+    tools: &Tools,
+    kernel: &Kernel,
+    initrd: &Path,
+    options: &Options,
+) -> Result<Option<(String, Vec<String>)>> {
+    if options.only.as_ref().is_some_and(|only| !guest::EMPTY_METERS.contains(only.as_str())) {
+        return Ok(None);
+    }
+    let Some(initrd) = module::add_without_events(initrd, kernel)? else { return Ok(None) };
+    let begun = Stopwatch::start();
+    let report = boot::boot(tools, kernel, &initrd, boot::WITHOUT_EVENTS)?;
+    let verdict = Verdict::of(&report, options.verbose);
+    let line =
+        format!("{} on {}", verdict.line(&report, begun.elapsed().as_secs_f64()), boot::WITHOUT_EVENTS);
+    let named = |what: &String| format!("{} on {}: {what}", kernel.name, boot::WITHOUT_EVENTS);
+    Ok(Some((line, verdict.failures.iter().map(named).collect())))
 }
 
 /// For CI: two kernels. Passed over where they cannot be had; as root on Debian they can, or it is a failure.
@@ -128,8 +152,9 @@ fn fetch(names: &[&str]) -> Result<()> {
 
 /// What is not there and cannot be fetched.
 fn missing() -> Option<String> {
-    let tool = ["cc", "make", "strip", "ldd"].into_iter().find(|tool| find(tool).is_none());
-    tool.map(|tool| format!("no {tool} (Debian: gcc, libc6-dev, make, binutils)")).or_else(debian::lacks)
+    let tool = ["cc", "make", "strip", "ldd", "xz"].into_iter().find(|tool| find(tool).is_none());
+    tool.map(|tool| format!("no {tool} (Debian: gcc, libc6-dev, make, binutils, xz-utils)"))
+        .or_else(debian::lacks)
 }
 
 const FAILED: &str = "FAILED";

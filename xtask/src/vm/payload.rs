@@ -21,6 +21,8 @@ pub(super) fn build(tools: &Tools, only: Option<&str>) -> Result<PathBuf> {
     let load = folder.join("load");
     let source = |name: &str| workspace::root().join("tests").join(name);
     cmd("cc").args(["-O1", "-static", "-pthread", "-o"]).arg(&load).arg(source("load.c")).run()?;
+    let vhost = folder.join("vhost");
+    cmd("cc").args(["-O1", "-static", "-o"]).arg(&vhost).arg(source("vhost.c")).run()?;
     let shim = folder.join("verifier.so");
     cmd("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&shim).arg(source("verifier.c")).run()?;
 
@@ -44,7 +46,7 @@ pub(super) fn build(tools: &Tools, only: Option<&str>) -> Result<PathBuf> {
         cmd("strip").arg("-o").arg(&stripped).arg(file).run()?;
         program(&mut archive, name, &stripped)?;
     }
-    for (name, file) in [("load", &load), ("verifier.so", &shim)] {
+    for (name, file) in [("load", &load), ("vhost", &vhost), ("verifier.so", &shim)] {
         archive.file(&format!("{LAB}/{name}"), &fs::read(file)?);
     }
     let initrd = cache().join("initrd");

@@ -28,7 +28,7 @@ fn window(number: u64, metered: &[u64], used: &[(u64, u64)]) -> Window {
         }),
         metered: Microjoules(*uj),
         duration: Duration::from_secs(1),
-        gap: false,
+        gap: None,
         usage: Rc::clone(&usage),
         wake_ratio: None,
     };

@@ -50,7 +50,7 @@ fn second(state: &mut State, joules: u64, device: DeviceUsage) -> Attributed {
             domain: domain(),
             metered: Microjoules(joules * 1_000_000),
             duration,
-            gap: false,
+            gap: None,
             usage: Rc::new(Usage::of_device(device)),
             wake_ratio: None,
         }],

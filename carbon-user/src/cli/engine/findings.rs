@@ -52,7 +52,7 @@ fn compared(mut meters: Meters) -> Vec<MeterFinding> {
             break;
         }
         std::thread::sleep(if number == 0 { Duration::ZERO } else { COMPARING });
-        meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), busy: &[] });
+        meters.read(&Edge { monotonic_ns: clock::monotonic_ns(), suspended_ns: 0, busy: &[] });
     }
     meters.findings().iter().chain(meters.compared()).chain(meters.summed()).cloned().collect()
 }

@@ -124,9 +124,10 @@ impl NodeMeter {
     fn recover(&mut self, past: &Past) {
         let domains = self.engine.sampler.take_recovered();
         let marked = past.edge.counters.len();
-        let lost = domains.iter().filter(|window| window.gap).map(|window| window.domain.source.clone());
+        let lost =
+            domains.iter().filter(|window| window.gap.is_some()).map(|window| window.domain.source.clone());
         let mut lost: Vec<String> =
-            lost.map(|source| format!("{source} was reset, or may have wrapped more than once")).collect();
+            lost.map(|source| format!("{source} was reset, may have wrapped more than once, or was not counting while the machine was suspended")).collect();
         if domains.len() < marked || marked == 0 {
             lost.push("some meters do not count while nobody reads them".to_owned());
         }
@@ -269,7 +270,8 @@ impl NodeMeter {
         let counters = self.engine.sampler.marks().into_iter();
         let counters: Vec<_> =
             counters.filter_map(|(domain, mark)| Some((domain.kind, domain.device.clone(), mark?))).collect();
-        let at_ns = counters.iter().map(|(.., mark)| mark.at_ns).max().unwrap_or_else(clock::monotonic_ns);
+        let at_ns =
+            counters.iter().map(|(.., mark)| mark.at.monotonic_ns).max().unwrap_or_else(clock::monotonic_ns);
         let edge = EdgeMarks {
             flush: name.clone(),
             at_ns,

@@ -104,7 +104,7 @@ fn power_becomes_energy() {
     assert!(meter.domains().iter().all(|domain| domain.quality == Quality::Sampled));
     let mut read = || -> Vec<u64> {
         let now_ns = clock::monotonic_ns();
-        let edge = Edge { monotonic_ns: now_ns, busy: &[] };
+        let edge = Edge { monotonic_ns: now_ns, suspended_ns: 0, busy: &[] };
         meter.ask(&edge, now_ns + 5_000_000_000);
         meter.read(&edge).into_iter().map(|reading| reading.unwrap().total.0).collect()
     };

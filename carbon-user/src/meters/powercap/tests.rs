@@ -1,7 +1,7 @@
 use super::*;
 use crate::clock;
 use crate::meters::cpu_power::CpuPower;
-use crate::meters::tests::{fixture, fixture_copy};
+use crate::meters::tests::{AHEAD_NS, fixture, fixture_copy};
 use crate::meters::{Edge, ErrorKind, MeterError, Reading};
 use crate::units::{Microjoules, Watts};
 use std::fs;
@@ -13,7 +13,7 @@ fn open(root: &SysRoot) -> (Option<Box<dyn Meter>>, Vec<MeterFinding>) {
 }
 
 fn read_at(meter: &mut Box<dyn Meter>, second: u64) -> Vec<Result<Reading, MeterError>> {
-    let edge = Edge { monotonic_ns: second * 1_000_000_000, busy: &[] };
+    let edge = Edge { monotonic_ns: AHEAD_NS + second * 1_000_000_000, suspended_ns: 0, busy: &[] };
     meter.ask(&edge, clock::monotonic_ns() + 5_000_000_000);
     meter.read(&edge)
 }

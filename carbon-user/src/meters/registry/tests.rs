@@ -1,10 +1,10 @@
 use super::*;
-use crate::meters::tests::{Scripted, fixture, fixture_copy};
+use crate::meters::tests::{AHEAD_NS, Scripted, fixture, fixture_copy};
 use crate::meters::{ErrorKind, Gap};
 use crate::units::Microjoules;
 use std::time::Duration;
 
-const EDGE: Edge<'static> = Edge { monotonic_ns: 0, busy: &[] };
+const EDGE: Edge<'static> = Edge { monotonic_ns: 0, suspended_ns: 0, busy: &[] };
 
 fn open(machine: &str, choice: MeterChoice) -> Result<Meters, NoMeter> {
     let root = fixture(machine);
@@ -67,7 +67,7 @@ fn failures_of_one_domain_are_its_own() {
                 vec![Ok(good(4)), Ok(good(9))],
             ]),
             scripted(vec![
-                vec![Ok(Reading { gap: Some(Gap::Reset), ..good(3) })],
+                vec![Ok(Reading { gap: Some(Gap::Reset { known: Duration::ZERO }), ..good(3) })],
                 vec![bad(ErrorKind::Fatal)],
                 vec![Ok(good(8))],
             ]),
@@ -113,7 +113,11 @@ impl Machine {
             std::fs::write(file, format!("{}\n", uj + 1_000_000)).unwrap();
         }
         self.second += 1;
-        self.meters.read(&Edge { monotonic_ns: self.second * 1_000_000_000, busy: &[] })
+        self.meters.read(&Edge {
+            monotonic_ns: AHEAD_NS + self.second * 1_000_000_000,
+            suspended_ns: 0,
+            busy: &[],
+        })
     }
 }
 
