@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import logging
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Script
 from stub import Stub
 
 from carbon_tracker import BaseOutput, EmissionsData, EmissionsTracker, TaskEmissionsData
@@ -300,6 +302,21 @@ def test_what_is_refused_for_good_is_kept_and_blocks_nothing(
     assert [path for _, path, _, _ in web.got] == ["/runs", "/emissions"]
 
 
+def test_a_run_that_was_removed_from_the_server_blocks_nothing(agent: Stub, web: Web, tmp_path: Path) -> None:
+    spool = tmp_path / "home/state/carbon/spool"
+    web.statuses = [201, 404]
+    first = api(web)
+    first.start()
+    first.stop()
+    assert len(list(spool.glob(f"{first.run_id}.*.refused"))) == 1 and not list(spool.glob("*.json"))
+    # A wrong path or token says the same of a run that is to be made: somebody may mend that.
+    web.statuses = [404]
+    second = api(web)
+    second.start()
+    second.stop()
+    assert [path.name for path in spool.glob("*.json")] == [f"{second.run_id}.json"]
+
+
 def test_a_server_that_is_not_there_costs_a_word(agent: Stub, said: pytest.LogCaptureFixture) -> None:
     tracked(output_methods=["api"], api_endpoint="http://127.0.0.1:1")
     assert "1 runs wait in" in said.text
@@ -379,3 +396,22 @@ def test_a_handler_that_is_any_callable_works_and_its_errors_are_told(agent: Stu
         pass
     assert len(seen) == 1
     assert "ValueError" in said.text
+
+
+# Beside CodeCarbon's own programs.
+
+
+def test_carbonboard_opens_the_file(agent: Stub, script: Script) -> None:
+    if importlib.util.find_spec("codecarbon") is None or importlib.util.find_spec("pandas") is None:
+        pytest.skip("not here: pip install codecarbon[carbonboard]")
+    for name in ("one", "one", "two"):
+        tracked(project_name=name, country_iso_code="FRA")
+    text = """
+import pandas
+from codecarbon.viz.data import Data
+frame, data = pandas.read_csv("emissions.csv"), Data()
+project = data.get_project_data(frame, "one")
+summary = data.get_project_summary(project.data)
+print(len(project.data), summary["total"]["energy_consumed"] > 0, summary["country_name"])
+"""
+    assert script(text).stdout == "2 True France\n"

@@ -24,6 +24,8 @@ TIMEOUT_S = 2.0
 FILES_MAX = 10_000
 # What comes again however often it is sent: of anything else, a wrong token too, somebody may mend the cause.
 REFUSED_FOR_GOOD = (400, 413, 422)
+# What is said of emissions of a run that was removed from the server.
+GONE = (404, 410)
 
 _RUN = (
     "timestamp",
@@ -144,7 +146,8 @@ class CodeCarbonAPIOutput(BaseOutput):
             replace(path, json.dumps(entry))
         while entry["emissions"]:
             first = entry["emissions"][0]
-            self._post("emissions", {**first["body"], "run_id": entry["id"]}, f"{run_id}:{first['sequence']}")
+            body = {**first["body"], "run_id": entry["id"]}
+            self._post("emissions", body, f"{run_id}:{first['sequence']}", (*REFUSED_FOR_GOOD, *GONE))
             del entry["emissions"][0]
             replace(path, json.dumps(entry))
         # The file of the run that is open has the server's id for it, and stays until `exit`.
@@ -157,14 +160,14 @@ class CodeCarbonAPIOutput(BaseOutput):
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
-    def _post(self, route: str, body: object, key: str) -> dict[str, Any]:
+    def _post(self, route: str, body: object, key: str, for_good: tuple[int, ...] = REFUSED_FOR_GOOD) -> dict[str, Any]:
         headers = {"x-api-token": self._key, "Idempotency-Key": key}
         url = f"{self.endpoint_url}/{route}"
         try:
             status, answer = send_json(url, body, headers, timeout=TIMEOUT_S)
         except OSError as error:
             raise Undelivered(f"{url}: {error}") from error
-        if status in REFUSED_FOR_GOOD:
+        if status in for_good:
             raise Refused(f"{url} answers with status {status}")
         if status not in (200, 201):
             raise Undelivered(f"{url} answers with status {status}")
