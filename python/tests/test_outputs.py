@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import logging
+import platform
 import sys
 import threading
 import types
@@ -252,6 +253,12 @@ def test_the_api_gets_a_run_and_its_emissions(agent: Stub, web: Web, tmp_path: P
     assert (runs, first[1], second[1]) == ("/runs", "/emissions", "/emissions")
     assert headers["x-api-token"] == "key" and json.loads(run)["experiment_id"] == "exp"
     bodies = [json.loads(body) for _, _, _, body in (first, second)]
+    assert json.loads(run)["node"] == platform.node() and json.loads(run)["experiment_name"] == "base"
+    # The stub measures, and is sure within a tenth.
+    assert [body["quality"] for body in bodies] == ["measured"] * 2
+    for body in bodies:
+        assert body["stddev_energy"] == pytest.approx(body["energy_consumed"] * 0.1 / 1.645, rel=0.01)
+        assert 0 < body["seconds"] < 1 and body["duration"] == 1
     assert [body["run_id"] for body in bodies] == ["server-1", "server-1"]
     assert sum(body["emissions_sum"] for body in bodies) == pytest.approx(total)
     keys = [entry[2]["idempotency-key"] for entry in web.got]
