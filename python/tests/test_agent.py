@@ -61,10 +61,9 @@ def real(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return machine
 
 
-def begin(work: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", TRACKED.format(work)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def begin(work: str, within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    words = [*within, sys.executable, "-c", TRACKED.format(work)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def end(program: subprocess.Popen[str]) -> dict[str, Any]:
@@ -129,6 +128,18 @@ def test_the_sum_of_8_ranks_is_not_more_than_was_metered(real: Machine) -> None:
     for one in told:
         assert one["cpu"] == pytest.approx(one["used"], rel=0.1, abs=0.05)
         assert one["joules"] > WATTS * one["used"] * 0.5
+
+
+def test_a_container_needs_the_socket_and_nothing_else(real: Machine) -> None:
+    # Namespaces of its own, no capability, and of the meter nothing to be seen: as a container without any right.
+    hide = 'mount -t tmpfs none /sys && exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
+    unshare = ("unshare", "--pid", "--fork", "--mount-proc", "--net", "--ipc", "--uts", "sh", "-c", hide, "sh")
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("unshare or setpriv does not work here")
+    tracked = end(begin("while time.process_time() < cpu + 1: pass", unshare))
+    assert tracked["quality"] == "measured"
+    assert tracked["cpu"] == pytest.approx(tracked["used"], rel=0.05, abs=0.05)
+    assert tracked["joules"] == pytest.approx(WATTS * tracked["used"], rel=0.1)
 
 
 def test_two_trackers_at_once_both_have_what_the_program_used(real: Machine) -> None:

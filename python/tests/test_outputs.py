@@ -195,9 +195,23 @@ def test_json_says_how_each_number_is_known(agent: Stub) -> None:
     assert report["energy_consumed"] == data.energy_consumed
     method = report["method"]
     assert (method["backend"], method["quality"]) == ("agent", "measured")
+    assert [(row["domain"], row["quality"], row["source"]) for row in method["domains"]] == [
+        ("package", "measured", "a stub"),
+        ("dram", "measured", "a stub"),
+    ]
     assert method["energy_low_kwh"] < data.energy_consumed < method["energy_high_kwh"]
     assert (report["intensity"]["place_known"], report["counts"]) == (False, {"tokens": 10})
     assert report["tasks"][0]["name"] == "part"
+
+
+@pytest.mark.parametrize("ids", ["0", "GPU-4e81f0f5-0d3b-4b5c-9d1e-2f6a7b8c9d0e", "MIG-4e81f0f5-0d3b-4b5c-9d1e-2f6a7b8c9d0e"])
+def test_accelerators_are_counted_however_they_are_named(agent: Stub, monkeypatch: pytest.MonkeyPatch, ids: str) -> None:
+    # CodeCarbon 3.3.2 selects none by a UUID, and has 0 kWh.
+    monkeypatch.setattr("stub.GPU_W", 300)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ids)
+    for data in (tracked(), tracked(gpu_ids=ids)):
+        assert data.gpu_energy == pytest.approx(data.cpu_energy * 30, rel=0.01)
+        assert data.energy_consumed == pytest.approx(data.cpu_energy + data.ram_energy + data.gpu_energy)
 
 
 def test_a_logger_gets_a_line_of_json(agent: Stub, caplog: pytest.LogCaptureFixture) -> None:
