@@ -64,7 +64,8 @@ print(json.dumps(said))
 BURSTS = (1, 0, 2, 0, 1, 2, 0)
 
 HEAD = (
-    "| beside it | truth | the tracker | off by | its interval | CodeCarbon | off by |\n|---|---:|---:|---:|---:|---:|---:|\n"
+    "| idle, and a busy CPU above it | beside it | truth | the tracker | off by | its interval | CodeCarbon | off by |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|\n"
 )
 
 
@@ -124,28 +125,34 @@ def main() -> None:
     parser.add_argument("--program", type=Path, required=True, help="the program carbon")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--learn", type=float, default=60.0, help="for how long the agent has watched before")
-    parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1], help="busy programs beside it, a row each")
-    parser.add_argument("--watts", type=float, default=5.9, help="of a busy CPU")
-    parser.add_argument("--idle", type=float, default=6.3, help="watts of the idle package")
+    parser.add_argument("--neighbours", type=int, nargs="+", default=[1], help="busy programs beside it, a row each")
+    # A server's package at work, and a small one, of which more than half is idle power.
+    parser.add_argument(
+        "--meters", nargs="+", default=["3:150", "6.3:5.9"], help="watts when idle, and of a busy CPU above that"
+    )
     parser.add_argument("--sysfs", type=Path, help="with a meter of these watts that is there already")
     parser.add_argument("--codecarbon", help="a Python that has CodeCarbon")
     parser.add_argument("--document", type=Path, help="the page whose section is written anew")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        machine = Machine(Path(folder), given.program.resolve(), given.watts, given.idle, given.sysfs)
-        try:
-            learn(given.learn)
-            rows = [(beside(count), one(machine, given.seconds, count, given.codecarbon)) for count in given.neighbours]
-        finally:
-            machine.close()
-    version = next((said["version"] for _, said in rows if "version" in said), None)
+    rows: list[tuple[str, float, dict[str, Any]]] = []
+    for meter in given.meters:
+        idle, watts = (float(part) for part in meter.split(":"))
+        with tempfile.TemporaryDirectory() as folder:
+            machine = Machine(Path(folder), given.program.resolve(), watts, idle, given.sysfs)
+            try:
+                learn(given.learn)
+                for count in given.neighbours:
+                    said = one(machine, given.seconds, count, given.codecarbon)
+                    rows.append((f"{idle:g} and {watts:g} W | {beside(count)}", watts, said))
+            finally:
+                machine.close()
+    version = next((said["version"] for _, _, said in rows if "version" in said), None)
     both = f", and CodeCarbon {version} in its process mode, both in it at once" if version else ""
     text = (
         f"{conditions()}\n\nA program that computes for {given.seconds:g} s, by its tracker with an agent{both}. "
-        f"The meter has {given.idle:g} W when idle and {given.watts:g} W for each busy CPU; the agent had seen "
-        f"{given.learn:g} s of load that came and went.\n\n{HEAD}"
-        + "".join(row(name, said, given.watts) for name, said in rows)
+        f"The agent had seen {given.learn:g} s of load that came and went.\n\n{HEAD}"
     )
+    text += "".join(row(name, said, watts) for name, watts, said in rows)
     print(text)
     if given.document is not None:
         write(given.document, "tracker", text)
