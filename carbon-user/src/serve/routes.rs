@@ -204,8 +204,7 @@ impl Asked {
     /// A run with its project, where the token is good for it.
     pub(super) fn run_of(&self, team: &mut Team<'_>, id: &str) -> Result<(Project, PostedRun), Refused> {
         let id = parse_id("the run", id)?;
-        let run = team.posted_run(&id).map_err(not_for)?;
-        let project = team.project(&run.project)?;
+        let (project, run) = team.posted_run_of_project(&id).map_err(not_for)?;
         if self.access.covers(&project) {
             return Ok((project, run));
         }
