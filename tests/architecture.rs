@@ -165,6 +165,7 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
             "cli/intensity.rs",
             "cli/live_values.rs",
             "cli/report_source.rs",
+            "cli/send.rs",
             "fuzz.rs"
         ]
     );

@@ -43,6 +43,8 @@ mod run_process;
 mod runs_again;
 mod serve;
 mod serve_clients;
+mod serve_removal;
+mod serve_tls;
 mod sharing;
 mod stress;
 mod support;

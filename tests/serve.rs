@@ -60,20 +60,26 @@ impl Drop for Serve {
 }
 
 pub(crate) fn begin(store: &str, listen: &str) -> (Child, String) {
+    begin_with(store, listen, &[], "http")
+}
+
+/// With more words, and the scheme that it says then.
+pub(crate) fn begin_with(store: &str, listen: &str, words: &[String], scheme: &str) -> (Child, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_carbon"))
         .args(["serve", "--listen", listen, "--store", store])
+        .args(words)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address =
-        line.trim().strip_prefix("carbon serve is at http://").unwrap_or_else(|| panic!("{line:?}"));
+    let said = format!("carbon serve is at {scheme}://");
+    let address = line.trim().strip_prefix(&said).unwrap_or_else(|| panic!("{line:?}"));
     (child, address.trim_end_matches('/').to_owned())
 }
 
 /// Status and body; none where there was no whole answer.
-fn ask(address: &str, verb: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+pub(crate) fn ask(address: &str, verb: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let head = format!(
@@ -97,7 +103,7 @@ pub(crate) struct Team {
     organisation: String,
     pub(crate) read: String,
     pub(crate) write: String,
-    admin: String,
+    pub(crate) admin: String,
     /// Of the whole organisation.
     pub(crate) chief: String,
     /// Of another project of the same organisation.

@@ -71,8 +71,9 @@ fn the_client_of_codecarbon_posts_here_by_its_url_alone() {
     let (energy, emissions) =
         (sums["energy_consumed"].as_f64().unwrap(), sums["emissions"].as_f64().unwrap());
     assert!(sums["emissions_count"].as_u64().unwrap() >= 2, "{sums}");
-    // What it posts after its last whole interval may be less than a second long, and then its client keeps it to itself.
-    assert!(energy > own[0] * 0.75 && energy <= own[0] * 1.0001, "{energy} {own:?}");
+    // What it posts after its last whole interval of two seconds may be less than a second long, and then its client keeps it to
+    // itself; on a busy machine its intervals come late.
+    assert!(energy > own[0] * 0.5 && energy <= own[0] * 1.0001, "{energy} {own:?}");
     assert!((emissions / energy - own[1] / own[0]).abs() < 1e-6, "{emissions} {energy} {own:?}");
     assert!(said(&store, &["report", "--by", "project", "--format", "json"]).contains("\"thesis\""));
 }

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 CPU_W, DRAM_W = 10, 2
+# Of an accelerator; without any watts there is none.
+GPU_W = 0
 
 KEYS: dict[str, set[str]] = {
     "hello": set(),
@@ -60,16 +62,16 @@ class Run:
 
     def energy(self) -> dict[str, Any]:
         seconds = time.monotonic() - self.began
-        cpu, dram = int(seconds * CPU_W * 1e6), int(seconds * DRAM_W * 1e6)
+        cpu, dram, gpu = (int(seconds * watts * 1e6) for watts in (CPU_W, DRAM_W, GPU_W))
         row = {"device": "package-0", "source": "a stub", "quality": "measured", "static_uj": 0, "held_uj": 0}
         return {
             "cpu_ns": int(seconds * 1e9),
-            "dynamic_uj": cpu + dram,
-            "dynamic_low_uj": int((cpu + dram) * 0.9),
-            "dynamic_high_uj": int((cpu + dram) * 1.1),
+            "dynamic_uj": cpu + dram + gpu,
+            "dynamic_low_uj": int((cpu + dram + gpu) * 0.9),
+            "dynamic_high_uj": int((cpu + dram + gpu) * 1.1),
             "static_uj": 0,
             "held_uj": 0,
-            "energy_uj": cpu + dram,
+            "energy_uj": cpu + dram + gpu,
             "grams": None,
             "grams_low": None,
             "grams_high": None,
@@ -77,6 +79,7 @@ class Run:
             "domains": [
                 {**row, "domain": "package", "dynamic_uj": cpu},
                 {**row, "domain": "dram", "dynamic_uj": dram},
+                *([{**row, "domain": "gpu", "device": "0", "dynamic_uj": gpu}] if gpu else []),
             ],
         }
 

@@ -8,19 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PYTHON, binary
+from conftest import binary
+from lab import Machine, neighbour
 
 # Idle power is a hundredth of it: on a machine that is never idle, as where all tests run at once, nothing tells it from a
 # constant load, and a table's value stands for it (docs/attribution.md).
 WATTS, IDLE = 150.0, 3.0
 # Of the comparison with the truth: the longer the better.
 SECONDS = float(os.environ.get("CARBON_TEST_SECONDS", "10"))
-
-BURN = "import time\nend = time.monotonic() + {}\nwhile time.monotonic() < end: pass"
 
 # Waits for its turn, burns so many seconds of CPU time, and says what it used and what it was told.
 TRACKED = """
@@ -39,53 +37,6 @@ print(json.dumps(dict(used=used, joules=tracker.final_emissions_data.energy_cons
 """
 
 
-class Machine:
-    def __init__(self, folder: Path, program: Path) -> None:
-        self.folder, self.program = folder, program
-        self.socket, self.ledger = folder / "carbon.sock", folder / "ledger.db"
-        sys_root = folder / "sys"
-        self._counter = sys_root / "class" / "powercap" / "intel-rapl:0" / "energy_uj"
-        meter = [sys.executable, "-S", str(PYTHON / "tests" / "meter.py"), str(sys_root), str(WATTS), str(IDLE)]
-        self._processes = [subprocess.Popen(meter)]
-        self._wait_for(self._counter)
-        options = {
-            "--sysfs-root": sys_root,
-            "--socket": self.socket,
-            "--store": self.ledger,
-            "--config": os.devnull,
-            "--listen": "none",
-            "--resume": "none",
-            "--state": "none",
-            "--metadata": "off",
-            "--meter": "powercap",
-        }
-        words = [str(word) for option in options.items() for word in option]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CARBON_")}
-        with (folder / "said").open("w") as said:
-            self._processes.append(subprocess.Popen([program, "agent", *words], stderr=said, env=environment))
-        self._wait_for(self.socket)
-
-    def _wait_for(self, path: Path) -> None:
-        for _ in range(1200):
-            if path.exists():
-                return
-            assert all(process.poll() is None for process in self._processes), self.said()
-            time.sleep(0.05)
-        raise AssertionError(f"no {path}: {self.said()}")
-
-    def said(self) -> str:
-        path = self.folder / "said"
-        return path.read_text() if path.exists() else ""
-
-    def energy_uj(self) -> int:
-        return int(self._counter.read_text())
-
-    def close(self) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-            process.wait(30)
-
-
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     path = binary()
@@ -93,7 +44,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         pytest.skip("no program carbon is built")
     if os.geteuid() != 0:
         pytest.skip("only root may load programs into the kernel")
-    made = Machine(tmp_path_factory.mktemp("machine"), path)
+    made = Machine(tmp_path_factory.mktemp("machine"), path, WATTS, IDLE)
     hello = '{"version":1,"request":"hello"}\n'
     ask = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(made.socket)!r}); s.sendall({hello.encode()!r}); "
     answer = json.loads(subprocess.check_output([sys.executable, "-c", ask + "print(s.recv(65536).decode())"]))
@@ -110,10 +61,9 @@ def real(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return machine
 
 
-def begin(work: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", TRACKED.format(work)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def begin(work: str, within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    words = [*within, sys.executable, "-c", TRACKED.format(work)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def end(program: subprocess.Popen[str]) -> dict[str, Any]:
@@ -121,10 +71,6 @@ def end(program: subprocess.Popen[str]) -> dict[str, Any]:
     assert program.returncode == 0
     said: dict[str, Any] = json.loads(out)
     return said
-
-
-def neighbour(seconds: float) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-S", "-c", BURN.format(seconds)])
 
 
 def test_the_energy_is_the_truth_beside_a_busy_neighbour(real: Machine) -> None:
@@ -182,6 +128,18 @@ def test_the_sum_of_8_ranks_is_not_more_than_was_metered(real: Machine) -> None:
     for one in told:
         assert one["cpu"] == pytest.approx(one["used"], rel=0.1, abs=0.05)
         assert one["joules"] > WATTS * one["used"] * 0.5
+
+
+def test_a_container_needs_the_socket_and_nothing_else(real: Machine) -> None:
+    # Namespaces of its own, no capability, and of the meter nothing to be seen: as a container without any right.
+    hide = 'mount -t tmpfs none /sys && exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
+    unshare = ("unshare", "--pid", "--fork", "--mount-proc", "--net", "--ipc", "--uts", "sh", "-c", hide, "sh")
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("unshare or setpriv does not work here")
+    tracked = end(begin("while time.process_time() < cpu + 1: pass", unshare))
+    assert tracked["quality"] == "measured"
+    assert tracked["cpu"] == pytest.approx(tracked["used"], rel=0.05, abs=0.05)
+    assert tracked["joules"] == pytest.approx(WATTS * tracked["used"], rel=0.1)
 
 
 def test_two_trackers_at_once_both_have_what_the_program_used(real: Machine) -> None:

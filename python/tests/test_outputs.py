@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import logging
+import platform
 import sys
 import threading
 import types
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Script
 from stub import Stub
 
 from carbon_tracker import BaseOutput, EmissionsData, EmissionsTracker, TaskEmissionsData
@@ -192,9 +195,23 @@ def test_json_says_how_each_number_is_known(agent: Stub) -> None:
     assert report["energy_consumed"] == data.energy_consumed
     method = report["method"]
     assert (method["backend"], method["quality"]) == ("agent", "measured")
+    assert [(row["domain"], row["quality"], row["source"]) for row in method["domains"]] == [
+        ("package", "measured", "a stub"),
+        ("dram", "measured", "a stub"),
+    ]
     assert method["energy_low_kwh"] < data.energy_consumed < method["energy_high_kwh"]
     assert (report["intensity"]["place_known"], report["counts"]) == (False, {"tokens": 10})
     assert report["tasks"][0]["name"] == "part"
+
+
+@pytest.mark.parametrize("ids", ["0", "GPU-4e81f0f5-0d3b-4b5c-9d1e-2f6a7b8c9d0e", "MIG-4e81f0f5-0d3b-4b5c-9d1e-2f6a7b8c9d0e"])
+def test_accelerators_are_counted_however_they_are_named(agent: Stub, monkeypatch: pytest.MonkeyPatch, ids: str) -> None:
+    # CodeCarbon 3.3.2 selects none by a UUID, and has 0 kWh.
+    monkeypatch.setattr("stub.GPU_W", 300)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ids)
+    for data in (tracked(), tracked(gpu_ids=ids)):
+        assert data.gpu_energy == pytest.approx(data.cpu_energy * 30, rel=0.01)
+        assert data.energy_consumed == pytest.approx(data.cpu_energy + data.ram_energy + data.gpu_energy)
 
 
 def test_a_logger_gets_a_line_of_json(agent: Stub, caplog: pytest.LogCaptureFixture) -> None:
@@ -250,6 +267,12 @@ def test_the_api_gets_a_run_and_its_emissions(agent: Stub, web: Web, tmp_path: P
     assert (runs, first[1], second[1]) == ("/runs", "/emissions", "/emissions")
     assert headers["x-api-token"] == "key" and json.loads(run)["experiment_id"] == "exp"
     bodies = [json.loads(body) for _, _, _, body in (first, second)]
+    assert json.loads(run)["node"] == platform.node() and json.loads(run)["experiment_name"] == "base"
+    # The stub measures, and is sure within a tenth.
+    assert [body["quality"] for body in bodies] == ["measured"] * 2
+    for body in bodies:
+        assert body["stddev_energy"] == pytest.approx(body["energy_consumed"] * 0.1 / 1.645, rel=0.01)
+        assert 0 < body["seconds"] < 1 and body["duration"] == 1
     assert [body["run_id"] for body in bodies] == ["server-1", "server-1"]
     assert sum(body["emissions_sum"] for body in bodies) == pytest.approx(total)
     keys = [entry[2]["idempotency-key"] for entry in web.got]
@@ -298,6 +321,21 @@ def test_what_is_refused_for_good_is_kept_and_blocks_nothing(
     second.start()
     second.stop()
     assert [path for _, path, _, _ in web.got] == ["/runs", "/emissions"]
+
+
+def test_a_run_that_was_removed_from_the_server_blocks_nothing(agent: Stub, web: Web, tmp_path: Path) -> None:
+    spool = tmp_path / "home/state/carbon/spool"
+    web.statuses = [201, 404]
+    first = api(web)
+    first.start()
+    first.stop()
+    assert len(list(spool.glob(f"{first.run_id}.*.refused"))) == 1 and not list(spool.glob("*.json"))
+    # A wrong path or token says the same of a run that is to be made: somebody may mend that.
+    web.statuses = [404]
+    second = api(web)
+    second.start()
+    second.stop()
+    assert [path.name for path in spool.glob("*.json")] == [f"{second.run_id}.json"]
 
 
 def test_a_server_that_is_not_there_costs_a_word(agent: Stub, said: pytest.LogCaptureFixture) -> None:
@@ -379,3 +417,22 @@ def test_a_handler_that_is_any_callable_works_and_its_errors_are_told(agent: Stu
         pass
     assert len(seen) == 1
     assert "ValueError" in said.text
+
+
+# Beside CodeCarbon's own programs.
+
+
+def test_carbonboard_opens_the_file(agent: Stub, script: Script) -> None:
+    if importlib.util.find_spec("codecarbon") is None or importlib.util.find_spec("pandas") is None:
+        pytest.skip("not here: pip install codecarbon[carbonboard]")
+    for name in ("one", "one", "two"):
+        tracked(project_name=name, country_iso_code="FRA")
+    text = """
+import pandas
+from codecarbon.viz.data import Data
+frame, data = pandas.read_csv("emissions.csv"), Data()
+project = data.get_project_data(frame, "one")
+summary = data.get_project_summary(project.data)
+print(len(project.data), summary["total"]["energy_consumed"] > 0, summary["country_name"])
+"""
+    assert script(text).stdout == "2 True France\n"

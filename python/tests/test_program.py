@@ -202,3 +202,17 @@ def test_it_ends_with_its_program(program: Path, script: Script) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("it still runs")
+
+
+def test_a_program_that_does_not_measure_is_told_with_the_models_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "carbon"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CARBON_BINARY", str(broken))
+    with EmissionsTracker(output_methods=[]) as tracker:
+        sum(range(1_000_000))
+    assert tracker._last is not None and tracker._last.quality == "modelled"
+    [word] = [record.getMessage() for record in said.records if record.levelname == "WARNING"]
+    assert "modelled, not measured" in word and 'carbon doctor", does not measure' in word

@@ -367,6 +367,8 @@ def test_private_names_in_use_are_there(agent: Stub) -> None:
     assert tracker._total_energy.kWh >= data.energy_consumed
     parts = (tracker._total_cpu_energy, tracker._total_gpu_energy, tracker._total_ram_energy)
     assert sum(part.kWh for part in parts) >= data.energy_consumed
+    assert (tracker._project_name, tracker._output_dir, tracker._measure_power_secs) == ("codecarbon", ".", 15)
+    assert not hasattr(tracker, "_no_such_name") and not hasattr(tracker, "project_name")
     hardware = tracker.get_detected_hardware()
     assert {"ram_total_size", "cpu_count", "cpu_model", "gpu_count", "gpu_model"} <= set(hardware)
     tracker.service_shutdown(15, None)

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: runs the benchmarks of the kernel part, which print ratios within one run, and that of
-//! attribution, of the ledger and of the team's server.
+//! `cargo xtask bench`: runs the benchmarks of the kernel part, which print ratios within one run, and those of attribution,
+//! of the ledger, of the team's server and of the Python package.
 
-use crate::{sh, toolchain, workspace};
+use crate::{python, sh, toolchain, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
 use std::ffi::OsString;
@@ -36,6 +36,9 @@ pub(crate) fn run(what: &str, arguments: &[OsString]) -> Result<()> {
     {
         let document = workspace::root().join(page.1);
         return bench(page.0).arg("--document").arg(document).args(arguments).run();
+    }
+    if what == "tracker" {
+        return python::bench(arguments);
     }
     if what == "agent" {
         let documents = workspace::root().join("docs");

@@ -1,9 +1,10 @@
 //! The Python package's checks: lints, types and tests, by tools in a virtual environment of their own.
 
-use crate::sh::{Cmd, cmd};
+use crate::sh::{Cmd, cargo, cmd};
 use crate::test::Tally;
 use crate::workspace;
 use anyhow::Result;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Python 3.9 or later, with what makes a virtual environment and fills it (on Debian packages of their own).
@@ -37,6 +38,32 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     within(&["-m", "pytest", "-q", "-p", "no:cacheprovider"])
         .env("CARBON_TEST_BINARY", program)
         .run_lines(|line| read(tally, line))
+}
+
+/// What the package costs its program, and how right it is, beside CodeCarbon's where that can be installed. The words are those
+/// of `python/tools/truth.py`.
+pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
+    cargo().args(["build", "--quiet", "--release", "-p", "carbon-user", "--bin", "carbon"]).run()?;
+    // The tests of the team's server have it there too.
+    let folder = target().join("tmp").join("codecarbon-3.3.2");
+    let theirs = folder.join("bin").join("python");
+    let pip = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "codecarbon==3.3.2"];
+    let made = cmd("python3").args(["-m", "venv"]).arg(&folder).run();
+    let installed = made.and_then(|()| cmd(&theirs).args(pip).run());
+    if let Err(error) = &installed {
+        eprintln!("without CodeCarbon, which cannot be installed: {error:#}");
+    }
+    let root = workspace::root();
+    for (tool, words) in [("cost.py", &[][..]), ("truth.py", arguments)] {
+        let mut run = cmd("python3").arg(root.join("python").join("tools").join(tool));
+        run = run.arg("--program").arg(target().join("release").join("carbon"));
+        run = run.arg("--document").arg(root.join("docs").join("python.md"));
+        if installed.is_ok() {
+            run = run.arg("--codecarbon").arg(&theirs);
+        }
+        run.args(words).run()?;
+    }
+    Ok(())
 }
 
 /// Whether there is a Python to run it with.

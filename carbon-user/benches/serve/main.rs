@@ -130,7 +130,8 @@ fn main() -> Result<()> {
         cpu * 1e3 / posts.max(1.0),
     );
     println!("{text}");
-    doc::write(arguments.document.as_deref(), "serve", &text)
+    let section = if place == "SQLite" { "serve" } else { "serve-postgresql" };
+    doc::write(arguments.document.as_deref(), section, &text)
 }
 
 /// Posts at its pace, whatever the answers take; their starts are spread over the interval.

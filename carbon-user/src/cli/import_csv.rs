@@ -128,6 +128,7 @@ fn run(cells: &BTreeMap<&str, &str>, tz: &TimeZone) -> Result<CsvRun, String> {
         gpu_utilization_percent: number("gpu_utilization_percent")?,
         ram_utilization_percent: number("ram_utilization_percent")?,
         wue: number("wue")?,
+        ..EmissionBody::default()
     };
     let words = ["cpu_model", "gpu_model", "os"];
     let hardware: Vec<&str> = words.iter().filter_map(|name| text(name)).collect();

@@ -2,6 +2,7 @@
 
 use super::live_values::LiveArgs;
 use super::per::Per;
+use super::serve_args::ServerArgs;
 use crate::carbon::embodied::Parts;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -49,6 +50,9 @@ pub struct EntryArgs {
     /// Run the command so many times, each recorded, and report the mean.
     #[arg(long, value_name = "TIMES", default_value_t = 1)]
     pub repeat: u32,
+    /// Where the run is sent when the command has ended.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// Formats of a list.
@@ -284,6 +288,21 @@ pub enum RunsAction {
         /// Write the picture to this file, whole or not at all: as PNG where its name ends in .png, else as SVG.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Send runs that have ended to a team's server, `carbon serve`; ones that are there already stay as they are.
+    Send {
+        /// Ids, the beginnings or ends of them, or names; without any, all that the options say.
+        #[arg(value_name = "RUN")]
+        runs: Vec<String>,
+        /// Which.
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Where to.
+        #[command(flatten)]
+        server: ServerArgs,
         /// The ledger.
         #[command(flatten)]
         store: StoreArgs,

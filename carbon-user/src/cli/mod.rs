@@ -43,6 +43,7 @@ pub mod run;
 pub mod run_agent;
 pub mod run_entry;
 mod runs;
+mod send;
 mod series_file;
 mod serve;
 pub mod serve_args;

@@ -12,6 +12,7 @@ use super::process::{Ended, Outcome};
 use super::repeat::{self, Sample};
 use super::run;
 use super::run_agent;
+use super::send::Destination;
 use super::series_file;
 use super::store::Chosen;
 use crate::carbon::series::Series;
@@ -50,6 +51,8 @@ pub struct EntryOptions {
     pub max_energy: Option<Microjoules>,
     /// How many times, at least 1.
     pub repeat: u32,
+    /// Where it is sent.
+    pub(super) server: Option<Destination>,
     /// What must be said of the record in the report.
     pub notes: Vec<String>,
 }
@@ -68,6 +71,7 @@ impl EntryOptions {
             live,
             max_energy,
             repeat,
+            server,
         } = args;
         let organisation = organisation.filter(|name| !name.trim().is_empty());
         let names = [("--organisation", &organisation), ("--experiment", &experiment), ("--name", &name)];
@@ -100,6 +104,7 @@ impl EntryOptions {
             live: LiveOptions::check(live)?,
             max_energy,
             repeat,
+            server: Destination::check(&server)?,
             notes: Vec::new(),
         })
     }
@@ -176,9 +181,14 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
             journal.end(&start, end, this_status != 0)?;
             if options.output.is_none() && options.format == RunFormat::Table && record.repeat == 1 {
                 journal.tell(&start)?;
-                if let Some(run) = recorded.filter(|_| !options.measuring.quiet) {
+                if let Some(run) = recorded.as_ref().filter(|_| !options.measuring.quiet) {
                     Output::Stderr.write(&format!("recorded as run {run} by the agent\n"))?;
                 }
+            }
+            if let Some(server) = &record.server {
+                let kept = journal.begun || recorded.is_some();
+                let id = recorded.unwrap_or_else(|| start.id.clone());
+                server.send_or_warn(&RunStart { id, ..start.clone() }, end, kept, options.measuring.quiet);
             }
             samples.push(Sample::of(end));
         }

@@ -4,6 +4,7 @@ use super::error::CliError;
 use super::ledger_args::{FilterArgs, ListFormat, RunsAction, RunsArgs};
 use super::output::{Layout, Output};
 use super::picture::Picture;
+use super::send;
 use crate::ledger::exchange::{SCHEMA as LINES, run_line};
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::ledger::{Ledger, LedgerError};
@@ -65,6 +66,9 @@ pub(super) fn runs(args: &RunsArgs) -> Result<u8, CliError> {
             let rows: Vec<RunRow> = runs.iter().map(Into::into).collect();
             picture.write(&runs_plot::svg(&rows))?;
             Ok(0)
+        }
+        RunsAction::Send { runs, filter, server, store } => {
+            send::send_kept(runs, &filter.filter(), server, store)
         }
         RunsAction::Export { filter, output, store } => {
             let output = Output::open(output.as_deref(), Output::Stdout)?;

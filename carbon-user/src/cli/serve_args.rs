@@ -17,6 +17,9 @@ pub struct ImportArgs {
     /// With --from-server: a file with a token that may read there.
     #[arg(long, value_name = "FILE", requires = "from_server")]
     pub token_file: Option<PathBuf>,
+    /// With --from-server: a file with the certificates that the server's own is signed with, in PEM.
+    #[arg(long, env = "CARBON_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Into this project of `carbon serve`; without it, into the ledger as runs of no team.
     #[arg(long, value_name = "ORGANISATION/PROJECT", conflicts_with_all = ["from_server", "organisation", "project", "experiment"])]
     pub into: Option<String>,
@@ -35,6 +38,20 @@ pub struct ImportArgs {
     /// The ledger.
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// The team's server that runs are sent to.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServerArgs {
+    /// Send to this `carbon serve`, such as <https://carbon.example.org:8470>.
+    #[arg(long, env = "CARBON_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// With --server: a file with a token of the project that may post.
+    #[arg(long, env = "CARBON_SERVER_TOKEN_FILE", value_name = "FILE")]
+    pub server_token_file: Option<PathBuf>,
+    /// With --server: a file with the certificates that the server's own is signed with, in PEM.
+    #[arg(long, env = "CARBON_CA_FILE", value_name = "FILE")]
+    pub server_ca_file: Option<PathBuf>,
 }
 
 /// `carbon serve`.

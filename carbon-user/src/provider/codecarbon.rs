@@ -6,6 +6,7 @@ use super::{Http, ProviderError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::path::Path;
 
 /// Emissions asked for at once: about 350 kB.
 const PAGE: u32 = 500;
@@ -37,7 +38,7 @@ enum Page {
     List(Vec<Value>),
 }
 
-/// A server and the right to read it.
+/// A server and the right to read it, or to post to it.
 #[derive(Debug)]
 pub struct TeamServer {
     http: Http,
@@ -46,10 +47,30 @@ pub struct TeamServer {
 }
 
 impl TeamServer {
-    /// At this URL, such as `https://api.codecarbon.io`.
-    pub fn new(url: &str, token: &str) -> Self {
+    /// At this URL, such as `https://api.codecarbon.io`; with `ca_file`, by certificates that are signed with those of that file.
+    pub fn new(url: &str, token: &str, ca_file: Option<&Path>) -> Result<Self, String> {
+        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err("not a URL that begins with http:// or https://".to_owned());
+        }
         let http = Http::online().up_to(BYTES_MAX);
-        Self { http, url: url.trim_end_matches('/').to_owned(), token: token.to_owned() }
+        let http = match ca_file {
+            Some(path) => {
+                http.trusting(path).map_err(|reason| format!("cannot use {}: {reason}", path.display()))?
+            }
+            None => http,
+        };
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.to_owned() })
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Puts a value at a path of `carbon serve`: the same again changes nothing.
+    pub fn put(&self, path: &str, value: &Value) -> Result<(), ProviderError> {
+        let headers = [("x-api-token", self.token.as_str()), ("Content-Type", "application/json")];
+        self.http.put(&format!("{}{path}", self.url), &headers, &value.to_string()).map(|_said| ())
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, ProviderError> {

@@ -42,7 +42,7 @@ type Ask = fn(&Http, &str) -> Result<String, ProviderError>;
 /// Version 2: a token first, so that a forged request through a proxy gets nothing.
 fn aws(http: &Http, base: &str) -> Result<String, ProviderError> {
     let token =
-        http.put(&format!("{base}/latest/api/token"), &[("X-aws-ec2-metadata-token-ttl-seconds", "60")])?;
+        http.put(&format!("{base}/latest/api/token"), &[("X-aws-ec2-metadata-token-ttl-seconds", "60")], "")?;
     let token = token.trim();
     if token.is_empty() || token.contains(|c: char| c.is_control()) {
         return Err(nonsense("no token"));

@@ -49,6 +49,16 @@ pub enum ProviderError {
         /// The last one.
         status: u16,
     },
+    /// It does not take what was sent: sending the same again is of no use.
+    #[error("{url} does not take it (status {status}): {said}")]
+    NotTaken {
+        /// Without its parameters.
+        url: String,
+        /// 409, 413 or 422.
+        status: u16,
+        /// Its own words.
+        said: String,
+    },
     /// The answer is not what its documentation says, or is of another place.
     #[error("{provider} gave an answer that cannot be used: {reason}")]
     Answer {

@@ -2,13 +2,13 @@
 //!
 //! <https://prometheus.io/docs/prometheus/latest/querying/api/>, instant queries by POST.
 
+use super::http::trust;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
 /// Largest answer: some 200,000 series.
 pub const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -130,19 +130,8 @@ impl Prometheus {
             .max_redirects(0)
             .user_agent(concat!("carbon/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = ca {
-            let pem = small(path)?;
-            let items = ureq::tls::parse_pem(pem.as_bytes());
-            let certificates: Vec<_> = items
-                .filter_map(|item| match item {
-                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                    _ => None,
-                })
-                .collect();
-            if certificates.is_empty() {
-                return Err(QueryError::File { path: path.into(), reason: "it holds no certificate".into() });
-            }
-            let roots = RootCerts::new_with_certs(&certificates);
-            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+            let tls = trust(path).map_err(|reason| QueryError::File { path: path.into(), reason })?;
+            config = config.tls_config(tls);
         }
         let token = token.map(small).transpose()?.map(|text| text.trim().to_owned());
         Ok(Self { url: url.trim_end_matches('/').to_owned(), agent: config.build().into(), token })

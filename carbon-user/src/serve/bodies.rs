@@ -4,7 +4,7 @@ use super::Refused;
 use crate::attribution::uncertainty::model_stddev_ratio;
 use crate::carbon::{DEFAULT_PUE, Intensity, Kind, Spread};
 use crate::ledger::Factor;
-use crate::ledger::rows::RunStart;
+use crate::ledger::rows::{RunStart, parse_quality};
 use crate::ledger::team::{Figures, NewRun, check_text, parse_id};
 use crate::units::{GramsPerKwh, Microjoules, Quality};
 use crate::window::Bounds;
@@ -78,6 +78,12 @@ pub struct RunBody {
     pub ram_total_size: Option<f64>,
     /// What was measured.
     pub tracking_mode: Option<String>,
+    /// Name of the machine: our client's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Of the experiment, where it is not there yet: our client's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiment_name: Option<String>,
 }
 
 /// `POST /emissions`: differences to the post before.
@@ -127,6 +133,15 @@ pub struct EmissionBody {
     /// Water in L/kWh.
     #[serde(default)]
     pub wue: Option<f64>,
+    /// How the energy is known: measured, sampled or modelled. This and what follows are our client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<String>,
+    /// Standard deviation of `energy_consumed`, in kWh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stddev_energy: Option<f64>,
+    /// The duration in s, not cut to whole ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// A time with its offset, in Unix microseconds; without an offset it is UTC.
@@ -217,19 +232,28 @@ pub fn factor_of(
     Ok(Some(Factor::new(intensity, DEFAULT_PUE)))
 }
 
-/// What a post becomes.
+/// What a post becomes; `quality` is that of a client which does not say how its energy is known.
 pub fn figures_of(body: &EmissionBody, quality: Quality, now_us: i64) -> Result<Figures, Refused> {
     let at_us = past("timestamp", &body.timestamp, now_us)?;
-    let seconds = within("duration", body.duration, SECONDS_MAX, "s")?;
+    let seconds = within("duration", body.seconds.unwrap_or(body.duration), SECONDS_MAX, "s")?;
+    let quality = match body.quality.as_deref() {
+        None => quality,
+        Some(word) => parse_quality(word)
+            .ok_or_else(|| Refused::wrong("quality must be measured, sampled or modelled"))?,
+    };
     let part = |what: &str, kwh: Option<f64>| energy(what, kwh.unwrap_or(0.0));
     let place = ("as posted", "as posted", "the client's own figure");
     let all = energy("energy_consumed", body.energy_consumed)?;
+    let stddev_uj = match body.stddev_energy {
+        Some(kwh) => within("stddev_energy", kwh, KWH_MAX, "kWh")? * 3.6e12,
+        None => stddev_uj(all, quality),
+    };
     Ok(Figures {
         at_us,
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
         duration_ns: (seconds * 1e9).round() as u64,
         energy: all,
-        stddev_uj: stddev_uj(all, quality),
+        stddev_uj,
         cpu: part("cpu_energy", body.cpu_energy)?,
         gpu: part("gpu_energy", body.gpu_energy)?,
         ram: part("ram_energy", body.ram_energy)?,
@@ -256,6 +280,8 @@ pub fn run_of(body: &RunBody, now_us: i64) -> Result<NewRun, Refused> {
         ("region", &body.region),
         ("provider", &body.provider),
         ("tracking_mode", &body.tracking_mode),
+        ("node", &body.node),
+        ("experiment_name", &body.experiment_name),
     ] {
         text.as_deref().map_or(Ok(()), |text| check_text(what, text, FACT_MAX))?;
     }
@@ -270,10 +296,10 @@ pub fn run_of(body: &RunBody, now_us: i64) -> Result<NewRun, Refused> {
         id: None,
         once: None,
         experiment,
-        experiment_name: None,
+        experiment_name: body.experiment_name.clone().filter(|name| !name.trim().is_empty()),
         start: RunStart {
-            // The client does not say on which machine.
-            node: "unknown".to_owned(),
+            // CodeCarbon's client does not say on which machine.
+            node: body.node.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned()),
             start_us,
             command: vec!["python".to_owned()],
             ..RunStart::default()
@@ -353,6 +379,23 @@ mod tests {
         assert!(refused(&|it| it.energy_consumed = 0.0).contains("of no energy"));
         assert!(refused(&|it| it.timestamp = "2027-11-27".into()).contains("check the clock"));
         assert!(refused(&|it| it.timestamp = "noon".into()).contains("is no time"));
+    }
+
+    #[test]
+    fn what_our_client_knows_of_its_energy_is_kept() {
+        let body = EmissionBody {
+            quality: Some("measured".to_owned()),
+            stddev_energy: Some(1e-5),
+            seconds: Some(14.6),
+            ..body()
+        };
+        let figures = figures_of(&body, Quality::Modelled, NOW).unwrap();
+        assert_eq!((figures.quality, figures.duration_ns), (Quality::Measured, 14_600_000_000));
+        assert!((figures.stddev_uj - 36e6).abs() < 1e-3, "{}", figures.stddev_uj);
+        let wrong = EmissionBody { quality: Some("certain".to_owned()), ..body.clone() };
+        assert!(figures_of(&wrong, Quality::Modelled, NOW).unwrap_err().reason.contains("quality"));
+        let wrong = EmissionBody { stddev_energy: Some(f64::NAN), ..body };
+        assert!(figures_of(&wrong, Quality::Modelled, NOW).unwrap_err().reason.contains("stddev_energy"));
     }
 
     #[test]

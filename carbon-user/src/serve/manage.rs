@@ -99,6 +99,29 @@ pub(super) fn change_project(team: &mut Team<'_>, asked: &Asked) -> Answered {
     self::project(team, asked)
 }
 
+/// With all that was posted of it. A token of the project itself does not do: it would end itself.
+pub(super) fn remove_project(team: &mut Team<'_>, asked: &Asked) -> Answered {
+    asked.whole_organisation()?;
+    let project = asked.project(team)?;
+    let runs = team.remove_project(&project)?;
+    log::info!("project {} ({}) is removed, with {runs} runs", project.name, project.id);
+    Ok(Answer::nothing())
+}
+
+pub(super) fn remove_experiment(team: &mut Team<'_>, asked: &Asked) -> Answered {
+    let (project, experiment) = asked.experiment(team)?;
+    let runs = team.remove_experiment(&project, &experiment.id)?;
+    log::info!("experiment {} of {} is removed, with {runs} runs", experiment.id, project.name);
+    Ok(Answer::nothing())
+}
+
+pub(super) fn remove_run(team: &mut Team<'_>, asked: &Asked) -> Answered {
+    let (project, run) = asked.run(team)?;
+    team.remove_run(&run.run)?;
+    log::info!("run {} of {} is removed", run.run, project.name);
+    Ok(Answer::nothing())
+}
+
 pub(super) fn tokens(team: &mut Team<'_>, asked: &Asked) -> Answered {
     let project = asked.project(team)?;
     let tokens = team.tokens(&project.organisation)?;

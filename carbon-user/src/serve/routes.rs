@@ -91,6 +91,7 @@ pub const ROUTES: &[Route] = &[
     route(Verb::Post, "/projects", Scope::Admin, manage::add_project),
     route(Verb::Get, "/projects/{project}", Scope::Read, manage::project),
     route(Verb::Patch, "/projects/{project}", Scope::Admin, manage::change_project),
+    route(Verb::Delete, "/projects/{project}", Scope::Admin, manage::remove_project),
     route(Verb::Get, "/projects/{project}/sums", Scope::Read, answers::project_sums),
     route(Verb::Get, "/projects/{project}/api-tokens", Scope::Admin, manage::tokens),
     route(Verb::Post, "/projects/{project}/api-tokens", Scope::Admin, manage::add_token),
@@ -99,10 +100,12 @@ pub const ROUTES: &[Route] = &[
     route(Verb::Get, "/projects/{project}/experiments/sums", Scope::Read, answers::experiments_sums),
     route(Verb::Post, "/experiments", Scope::Write, answers::add_experiment),
     route(Verb::Get, "/experiments/{experiment}", Scope::Read, answers::experiment),
+    route(Verb::Delete, "/experiments/{experiment}", Scope::Admin, manage::remove_experiment),
     route(Verb::Get, "/experiments/{experiment}/runs", Scope::Read, answers::runs),
     route(Verb::Get, "/experiments/{experiment}/runs/sums", Scope::Read, answers::runs_sums),
     route(Verb::Post, "/runs", Scope::Write, answers::add_run),
     route(Verb::Get, "/runs/{run}", Scope::Read, answers::run),
+    route(Verb::Delete, "/runs/{run}", Scope::Admin, manage::remove_run),
     route(Verb::Get, "/runs/{run}/emissions", Scope::Read, answers::posts),
     route(Verb::Get, "/lastrun/project/{project}", Scope::Read, answers::last_run),
     route(Verb::Post, "/emissions", Scope::Write, answers::add_post),
@@ -201,8 +204,7 @@ impl Asked {
     /// A run with its project, where the token is good for it.
     pub(super) fn run_of(&self, team: &mut Team<'_>, id: &str) -> Result<(Project, PostedRun), Refused> {
         let id = parse_id("the run", id)?;
-        let run = team.posted_run(&id).map_err(not_for)?;
-        let project = team.project(&run.project)?;
+        let (project, run) = team.posted_run_of_project(&id).map_err(not_for)?;
         if self.access.covers(&project) {
             return Ok((project, run));
         }

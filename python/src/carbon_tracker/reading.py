@@ -22,6 +22,7 @@ class Reading:
         "counts",
         "cpu_ns",
         "cpu_uj",
+        "domains",
         "dynamic_uj",
         "gpu_uj",
         "high_uj",
@@ -51,6 +52,8 @@ class Reading:
         self.method = ""
         """Source in words."""
         self.counts: dict[str, int] = {}
+        self.domains: list[dict[str, object]] = []
+        """What draws, and how each of them is known; without energies."""
 
     @property
     def energy_uj(self) -> int:
@@ -74,6 +77,7 @@ class Reading:
             elif kind == "gpu":
                 reading.gpu_uj += joules
             sources.append(f"{kind}: {row.get('quality')}, {row.get('source')}")
+            reading.domains.append({key: row.get(key) for key in ("domain", "device", "quality", "source")})
         total = int(energy.get("energy_uj") or 0)
         # Domains that this client does not know are in the sum all the same.
         reading.cpu_uj += max(0, total - reading.energy_uj)
@@ -84,6 +88,8 @@ class Reading:
         reading.high_uj = reading.idle_uj + int(reading.dynamic_uj if high is None else high)
         reading.quality = str(energy.get("quality") or "none")
         reading.method = "; ".join(dict.fromkeys(sources)) or (before.method if before else "")
+        if before is not None and not reading.domains:
+            reading.domains = before.domains
         return reading
 
     def since(self, before: Reading) -> Reading:
@@ -93,7 +99,7 @@ class Reading:
             setattr(difference, name, max(0, getattr(self, name) - getattr(before, name)))
         part = difference.energy_uj / self.energy_uj if self.energy_uj else 0.0
         difference.low_uj, difference.high_uj = round(self.low_uj * part), round(self.high_uj * part)
-        difference.quality, difference.method = self.quality, self.method
+        difference.quality, difference.method, difference.domains = self.quality, self.method, self.domains
         difference.counts = {
             unit: count - before.counts.get(unit, 0)
             for unit, count in self.counts.items()

@@ -87,6 +87,7 @@ def beyond(reading: Reading, place: Place, backend: str, carbon_run: Optional[st
             "backend": backend,
             "quality": reading.quality,
             "source": reading.method,
+            "domains": reading.domains,
             "energy_low_kwh": reading.low_uj * kwh_per_uj,
             "energy_high_kwh": reading.high_uj * kwh_per_uj,
             "dynamic_kwh": reading.dynamic_uj * kwh_per_uj,

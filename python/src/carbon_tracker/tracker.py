@@ -376,6 +376,13 @@ class BaseEmissionsTracker:
     _total_gpu_energy = property(lambda self: self._energy_of("gpu_energy"))
     _total_ram_energy = property(lambda self: self._energy_of("ram_energy"))
 
+    def __getattr__(self, name: str) -> Any:
+        # Parameters, as CodeCarbon keeps them: `_project_name`, `_output_dir` and so on.
+        values = self.__dict__.get("_values", {})
+        if name[:1] == "_" and name[1:] in values:
+            return values[name[1:]]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
     def __enter__(self: _Self) -> _Self:
         self.start()
         return self

@@ -6,6 +6,7 @@
 
 mod groups;
 mod posts;
+mod removal;
 mod sums;
 mod tokens;
 

@@ -218,6 +218,25 @@ impl Team<'_> {
         rows.first().map(run_of).ok_or_else(|| TeamError::none("run", shown(run)))
     }
 
+    /// The same, with its project: who posts asks for both each time.
+    pub fn posted_run_of_project(&mut self, run: &str) -> Told<(Project, PostedRun)> {
+        let sql = format!(
+            "SELECT {RUN}, project.organisation, project.name, project.description, project.share_hash FROM posted_run \
+             JOIN run ON run.id = posted_run.run JOIN project ON project.id = posted_run.project WHERE posted_run.run = $1"
+        );
+        let rows = self.ledger.database.query(&sql, &[run.into()])?;
+        let row = rows.first().ok_or_else(|| TeamError::none("run", shown(run)))?;
+        let run = run_of(row);
+        let project = Project {
+            id: run.project.clone(),
+            organisation: row.text(5),
+            name: row.text(6),
+            description: row.text(7),
+            shared: row.opt_text(8).is_some(),
+        };
+        Ok((project, run))
+    }
+
     /// Those of an experiment or of a project, newest first.
     pub fn posted_runs(
         &mut self,
@@ -238,27 +257,11 @@ impl Team<'_> {
     ///
     /// The second post of a sequence is the first one; other figures under it are refused.
     pub fn post(&mut self, run: &PostedRun, sequence: Option<i64>, figures: &Figures) -> Told<Posted> {
-        if let Some(known) = sequence.map(|it| self.post_at(&run.run, it)).transpose()?.flatten() {
-            let same = known.energy == figures.energy && known.duration_ns == figures.duration_ns;
-            return if same {
-                Ok(Posted { id: known.id, sequence: known.sequence, new: false })
-            } else {
-                Err(TeamError::Taken(format!(
-                    "sequence {} of run {} was posted before with other figures: count on from it",
-                    known.sequence, run.run
-                )))
-            };
-        }
-        let sum = "SELECT CAST(COALESCE(SUM(energy_uj), 0) AS BIGINT) FROM run_energy WHERE run = $1";
-        let sum = self
-            .ledger
-            .database
-            .query(sum, &[run.run.as_str().into()])?
-            .first()
-            .map_or(0, |row| row.amount(0));
-        let row = "SELECT COALESCE(end_us, 0), COALESCE(duration_ns, 0) FROM run WHERE id = $1";
-        let row = self.ledger.database.query(row, &[run.run.as_str().into()])?;
-        let (end_us, duration_ns) = row.first().map_or((0, 0), |row| (row.int(0), row.amount(1)));
+        let sums = "SELECT (SELECT CAST(COALESCE(SUM(energy_uj), 0) AS BIGINT) FROM run_energy WHERE run = $1), \
+                    COALESCE(end_us, 0), COALESCE(duration_ns, 0) FROM run WHERE id = $2";
+        let sums = self.ledger.database.query(sums, &[run.run.as_str().into(), run.run.as_str().into()])?;
+        let (sum, end_us, duration_ns) =
+            sums.first().map_or((0, 0, 0), |row| (row.amount(0), row.int(1), row.amount(2)));
         let end_us = end_us.max(figures.at_us);
         let duration_ns = duration_ns.saturating_add(figures.duration_ns);
         let all = sum.saturating_add(figures.energy.0);
@@ -282,7 +285,8 @@ impl Team<'_> {
             .transpose()?;
         let id = new_id();
         let sql = "INSERT INTO post (run, sequence, id, at_us, duration_ns, energy_uj, cpu_uj, gpu_uj, ram_uj, factor, \
-                   details) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+                   details) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                   ON CONFLICT (run, sequence) DO NOTHING";
         let values = [
             run.run.as_str().into(),
             sequence.into(),
@@ -296,7 +300,10 @@ impl Team<'_> {
             factor.into(),
             figures.details.as_str().into(),
         ];
-        self.ledger.database.execute(sql, &values)?;
+        // A look beforehand whether it is there would be one more question to the database, for each post.
+        if self.ledger.database.execute(sql, &values)? == 0 {
+            return self.again(run, sequence, figures);
+        }
         if let Some(factor) = factor {
             let sql = "INSERT INTO run_energy (run, kind, factor, quality, energy_uj, stddev_uj) VALUES ($1, $2, $3, $4, \
                        $5, $6) ON CONFLICT (run, kind, factor, quality) DO UPDATE SET \
@@ -321,6 +328,20 @@ impl Team<'_> {
         let values = [end_us.into(), whole(duration_ns)?, run.run.as_str().into()];
         self.ledger.database.execute(sql, &values)?;
         Ok(Posted { id, sequence, new: true })
+    }
+
+    /// A post under a sequence that is taken.
+    fn again(&mut self, run: &PostedRun, sequence: i64, figures: &Figures) -> Told<Posted> {
+        let known = self.post_at(&run.run, sequence)?;
+        match known {
+            Some(known) if known.energy == figures.energy && known.duration_ns == figures.duration_ns => {
+                Ok(Posted { id: known.id, sequence, new: false })
+            }
+            _ => Err(TeamError::Taken(format!(
+                "sequence {sequence} of run {} was posted before with other figures: count on from it",
+                run.run
+            ))),
+        }
     }
 
     /// Says how a run ended.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from ..reading import Reading
-from ..say import say, warn, warn_once
+from ..say import say, warn_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +51,12 @@ class Backend:
         """In a process that was forked: lets go, and leaves the run to the parent."""
 
 
+_WORDS = {"child": 'program carbon, see "carbon doctor",'}
+
+
 def open_backend(wanted: str, about: Mapping[str, Any], model_watts: Optional[float]) -> Backend:
     """The best that begins. `wanted` is `auto`, or the name of the only one; the model always works."""
+    why_not = []
     for name in ("agent", "child") if wanted == "auto" else (wanted,):
         try:
             backend = _make(name)
@@ -61,14 +65,15 @@ def open_backend(wanted: str, about: Mapping[str, Any], model_watts: Optional[fl
             backend.begin(about)
             return backend
         except Exception as error:
-            # No agent is the usual case; one that is there and refuses is worth a word.
-            told = warn if wanted != "auto" else (lambda text: say("debug", text))
-            told(f"not measured by the {name}: {error}")
+            # That there is none is the usual case, and no error; one that is there and does not measure is worth a word, which
+            # the model's warning has.
+            why_not.append(f"the {_WORDS.get(name, name)} does not measure ({error})")
+            say("debug", why_not[-1])
     from .modelled import Modelled
 
     model = Modelled(model_watts)
     model.begin(about)
-    warn_once(f"energy is modelled, not measured: {model.why()}")
+    warn_once("; ".join([f"energy is modelled, not measured: {model.why()}", *why_not]))
     return model
 
 

@@ -72,7 +72,8 @@ def _make(method: OutputMethod, values: Mapping[str, Any]) -> BaseOutput:
     if method is OutputMethod.API:
         from .api import CodeCarbonAPIOutput
 
-        return CodeCarbonAPIOutput(values["api_endpoint"], values["experiment_id"], values["api_key"])
+        words = [values[name] for name in ("api_endpoint", "experiment_id", "api_key", "experiment_name")]
+        return CodeCarbonAPIOutput(*words)
     if method is OutputMethod.BOAMPS:
         from .boamps import BoAmpsOutput
 

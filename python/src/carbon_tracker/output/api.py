@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 from typing import Any
 
 from ..emissions import EmissionsData
@@ -20,10 +21,14 @@ from .http import send_json
 VARIABLE = "CARBON_SPOOL"
 # As CodeCarbon's client: a server that does not answer holds nobody up.
 TIMEOUT_S = 2.0
+# CodeCarbon's own servers.
+THEIRS = "codecarbon.io"
 # A spool of a machine that never reaches its server stays small: about 1 KB each.
 FILES_MAX = 10_000
 # What comes again however often it is sent: of anything else, a wrong token too, somebody may mend the cause.
 REFUSED_FOR_GOOD = (400, 413, 422)
+# What is said of emissions of a run that was removed from the server.
+GONE = (404, 410)
 
 _RUN = (
     "timestamp",
@@ -81,8 +86,9 @@ def now() -> str:
 class CodeCarbonAPIOutput(BaseOutput):
     """Creates the run at the first results, and then posts what is new each time."""
 
-    def __init__(self, endpoint_url: str, experiment_id: str, api_key: str) -> None:
+    def __init__(self, endpoint_url: str, experiment_id: str, api_key: str, experiment_name: str = "") -> None:
         self.endpoint_url, self.experiment_id = endpoint_url.rstrip("/"), experiment_id
+        self.experiment_name = experiment_name
         self._key = api_key
         self._sequence = 0
         self._path = ""
@@ -109,14 +115,30 @@ class CodeCarbonAPIOutput(BaseOutput):
     def _add(self, path: str, total: EmissionsData, delta: EmissionsData) -> None:
         run = {name: getattr(total, name) for name in _RUN}
         run["timestamp"], run["provider"] = now(), total.cloud_provider
+        if THEIRS not in self.endpoint_url:
+            # A server of one's own knows the machine by its name; nobody else is told.
+            run["node"], run["experiment_name"] = platform.node(), self.experiment_name
         emission = {name: getattr(delta, name) for name in _EMISSION}
         # The API has whole seconds, and refuses less than one.
         emission["duration"] = max(1, round(delta.duration))
         emission["emissions_sum"], emission["timestamp"] = delta.emissions, now()
+        emission.update(self._known(total, delta))
         entry = self._entry(path) or {"endpoint": self.endpoint_url, "run": run, "id": None, "emissions": []}
         entry["emissions"].append({"sequence": self._sequence, "body": emission})
         self._sequence += 1
         replace(path, json.dumps(entry))
+
+    def _known(self, total: EmissionsData, delta: EmissionsData) -> dict[str, Any]:
+        """What `carbon serve` takes beyond the API: the time as it is, and how the energy is known."""
+        known: dict[str, Any] = {"seconds": delta.duration}
+        method = self.beyond.get("method", {})
+        if method.get("quality") in ("measured", "sampled", "modelled"):
+            known["quality"] = method["quality"]
+            width = method["energy_high_kwh"] - method["energy_low_kwh"]
+            part = delta.energy_consumed / total.energy_consumed if total.energy_consumed else 0.0
+            # Nine times in ten the truth is between the two: 1.645 standard deviations each way.
+            known["stddev_energy"] = max(0.0, width * part / 2 / 1.645)
+        return known
 
     @staticmethod
     def _entry(path: str) -> dict[str, Any]:
@@ -144,7 +166,8 @@ class CodeCarbonAPIOutput(BaseOutput):
             replace(path, json.dumps(entry))
         while entry["emissions"]:
             first = entry["emissions"][0]
-            self._post("emissions", {**first["body"], "run_id": entry["id"]}, f"{run_id}:{first['sequence']}")
+            body = {**first["body"], "run_id": entry["id"]}
+            self._post("emissions", body, f"{run_id}:{first['sequence']}", (*REFUSED_FOR_GOOD, *GONE))
             del entry["emissions"][0]
             replace(path, json.dumps(entry))
         # The file of the run that is open has the server's id for it, and stays until `exit`.
@@ -157,14 +180,14 @@ class CodeCarbonAPIOutput(BaseOutput):
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
-    def _post(self, route: str, body: object, key: str) -> dict[str, Any]:
+    def _post(self, route: str, body: object, key: str, for_good: tuple[int, ...] = REFUSED_FOR_GOOD) -> dict[str, Any]:
         headers = {"x-api-token": self._key, "Idempotency-Key": key}
         url = f"{self.endpoint_url}/{route}"
         try:
             status, answer = send_json(url, body, headers, timeout=TIMEOUT_S)
         except OSError as error:
             raise Undelivered(f"{url}: {error}") from error
-        if status in REFUSED_FOR_GOOD:
+        if status in for_good:
             raise Refused(f"{url} answers with status {status}")
         if status not in (200, 201):
             raise Undelivered(f"{url} answers with status {status}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -14,6 +15,24 @@ from ..say import warn
 from .base import BaseOutput
 
 TIMEOUT_S = 10.0
+
+CA_VARIABLE = "CARBON_CA_FILE"
+"""Names a file of certificates, in PEM, that servers may be signed with beside those that this system trusts."""
+
+
+def _trust(url: str) -> Any:
+    """The certificates that a server must show one of; none where nothing but the system's are asked for."""
+    path = os.environ.get(CA_VARIABLE)
+    if not path or not url.startswith("https://"):
+        return None
+    import ssl
+
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        raise OSError(f"{CA_VARIABLE}={path} cannot be used: {error}") from error
+    return context
 
 
 def send(
@@ -28,7 +47,7 @@ def send(
         raise ValueError(f"{url!r} is no web address: it begins with http:// or https://")
     request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with urllib.request.urlopen(request, timeout=timeout, context=_trust(url)) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
