@@ -208,7 +208,7 @@ impl Group {
             grams_high: grams.filter(|_| known).map(|grams| grams.high),
             quality: self.quality.map(Quality::as_str),
             rerated: self.rerated,
-            assumed: self.by_factor.values().any(|(factor, ..)| factor.intensity.assumed),
+            assumed: self.by_factor.values().any(|part| part.factor.factor.intensity.assumed),
         }
     }
 }
