@@ -119,7 +119,8 @@ fn agents_of_many_nodes_write_to_one_server_and_a_job_is_the_sum_of_its_nodes() 
     assert!(job_uj > 0 && job_uj < rows.iter().map(energy).sum::<u64>(), "{by_job}");
     // Of each node a part, and these are the whole.
     let has = |condition: &str| {
-        let joined = "energy JOIN workload ON workload.id = workload JOIN node ON node.id = node";
+        let joined = "energy JOIN series ON series.id = energy.series JOIN workload ON workload.id = series.workload \
+                      JOIN node ON node.id = series.node";
         let of_job = format!("WHERE job = '{JOB}' AND level_s = 86400");
         server.sql("fleet", &format!("SELECT 1 / ({condition})::int FROM {joined} {of_job}"))
     };
