@@ -7,7 +7,7 @@ import { some } from "./rows";
 
 const AGAIN_MS = 2000;
 /** Rows that are drawn anew each time. */
-const SHOWN = 100;
+const SHOWN = 30;
 
 interface Used { pid: number; comm: string; cpus: number | null; cpu_ns: number }
 
