@@ -72,10 +72,10 @@ fn vhost_threads_are_in_their_machines_share() {
         let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
-        let [spent_ms, whose, place] = said.split_whitespace().collect::<Vec<_>>()[..] else {
+        let [worker, whose, place] = said.split_whitespace().collect::<Vec<_>>()[..] else {
             panic!("{said}")
         };
-        let worker_ns = spent_ms.parse::<f64>().unwrap() * 1e6;
+        let worker_ns = worker.parse::<f64>().unwrap() * 1e6;
 
         let end = accounting.snapshot().unwrap();
         let (grown, _) = end.usage.since(&start.usage);
