@@ -114,7 +114,7 @@ impl Tree {
                 let both = fs::OpenOptions::new().read(true).write(true).open(&beside).unwrap();
                 self.pipe.set(Some(both));
             }
-            Fault::Denied => return fs::set_permissions(file, Permissions::from_mode(0)).unwrap(),
+            Fault::Denied => return fs::set_permissions(file, Permissions::from_mode(0o000)).unwrap(),
             Fault::Stuck => return,
             Fault::Reset => {
                 let now: u64 = fs::read_to_string(file).unwrap().trim().parse().unwrap();
