@@ -32,7 +32,8 @@ BEGIN = """
 import sys, time
 def rss():
     with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+        sizes = {line.split(":")[0]: int(line.split()[1]) for line in file if line.startswith(("VmRSS", "RssAnon"))}
+    return sizes["VmRSS"], sizes["RssAnon"]
 rss()
 memory, begun, used = rss(), time.perf_counter(), time.process_time()
 """
@@ -49,11 +50,11 @@ times = dict(import_ms=imported - begun, import_cpu_ms=imported_cpu - used, make
 """
 
 END = """
-added, used = rss() - memory, time.process_time()
+(added, own), used = (now - before for now, before in zip(rss(), memory)), time.process_time()
 time.sleep({sleep})
 used = time.process_time() - used
 import json
-measured = dict(rss_mib=added / 1024, cpu_ms_per_minute=used * 1e3 * 60 / {sleep})
+measured = dict(rss_mib=added / 1024, own_mib=own / 1024, cpu_ms_per_minute=used * 1e3 * 60 / {sleep})
 measured.update((name, seconds * 1e3) for name, seconds in times.items())
 backend = getattr(globals().get("tracker"), "_backend", None)
 print(json.dumps([getattr(backend, "name", ""), measured]), flush=True)
@@ -67,7 +68,8 @@ ROWS = (
     ("import_ms", "import, by the clock", "ms", True),
     ("make_and_start_cpu_ms", "constructor and `start()`, CPU time", "ms", False),
     ("start_ms", "`start()`, by the clock", "ms", True),
-    ("rss_mib", "memory", "MiB", False),
+    ("rss_mib", "memory (RSS)", "MiB", False),
+    ("own_mib", "of it the process's own", "MiB", False),
     ("cpu_ms_per_minute", "CPU time in a minute of tracking", "ms", False),
 )
 
