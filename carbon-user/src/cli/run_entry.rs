@@ -176,7 +176,9 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
             journal.end(&start, end, this_status != 0)?;
             if options.output.is_none() && options.format == RunFormat::Table && record.repeat == 1 {
                 journal.tell(&start)?;
-                if let Some(run) = recorded.filter(|_| !options.measuring.quiet) {
+                // What this program measured itself, as the agent had gone, is not the agent's record.
+                let agents = recorded.filter(|_| end.accounting.is_empty() && !options.measuring.quiet);
+                if let Some(run) = agents {
                     Output::Stderr.write(&format!("recorded as run {run} by the agent\n"))?;
                 }
             }
