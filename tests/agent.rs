@@ -29,8 +29,8 @@ pub(crate) enum Shown {
     Text(&'static str),
     /// Nothing: the file is not there, while the counter moves on.
     Nothing,
-    /// The counter, from zero on.
-    Zero,
+    /// The counter, which begins anew: not at zero, which a meter takes for no value.
+    Reset,
 }
 
 /// A sysfs with one package, whose counter moves until it is dropped.
@@ -70,10 +70,10 @@ impl Machine {
                     Shown::Counter => show(&uj.to_string()),
                     Shown::Text(text) => show(text),
                     Shown::Nothing => drop(fs::remove_file(zone.join("energy_uj"))),
-                    Shown::Zero => {
-                        uj = 0;
+                    Shown::Reset => {
+                        uj = STEP_UJ;
                         *shown = Shown::Counter;
-                        show("0");
+                        show(&uj.to_string());
                     }
                 }
                 drop(shown);

@@ -177,6 +177,11 @@ impl Watched {
             .sum()
     }
 
+    /// Whether a count is this.
+    fn counts(&self, family: &str, wanted: f64) -> bool {
+        (self.sum(family) - wanted).abs() < 0.5
+    }
+
     /// Series of a family with these labels.
     fn lines(&self, family: &str, labels: &str) -> Vec<String> {
         let answer = ask(&self.address, "/metrics").unwrap_or_default();
@@ -197,15 +202,15 @@ impl Watched {
 fn a_meter_that_fails_meanwhile_is_told_and_loses_nothing() {
     let machine = Machine::new();
     let agent = Watched::start(&machine, "cpustat", &["--interval", "200ms"]);
-    for (number, fault) in [Shown::Text("n/a\n"), Shown::Nothing].into_iter().enumerate() {
+    for (fault, faults) in [(Shown::Text("n/a\n"), 1.0), (Shown::Nothing, 2.0)] {
         machine.show(fault);
-        assert!(within_seconds(60, || agent.sum("carbon_meter_up") == 0.0), "{fault:?} is not noticed");
+        assert!(within_seconds(60, || agent.counts("carbon_meter_up", 0.0)), "{fault:?} is not noticed");
         agent.goes_on();
         machine.show(Shown::Counter);
-        assert!(within_seconds(60, || agent.sum("carbon_meter_up") == 1.0), "{fault:?} does not end");
-        assert_eq!(agent.sum("carbon_meter_errors_total") as usize, number + 1);
+        assert!(within_seconds(60, || agent.counts("carbon_meter_up", 1.0)), "{fault:?} does not end");
+        assert!(agent.counts("carbon_meter_errors_total", faults), "{fault:?}");
     }
-    assert_eq!(agent.sum("carbon_meter_gaps_total"), 0.0, "the counter went on meanwhile");
+    assert!(agent.counts("carbon_meter_gaps_total", 0.0), "the counter went on meanwhile");
     agent.goes_on();
     let (said, status) = end(agent.child, Signal::TERM);
     assert_eq!(status, Some(0), "{said}");
@@ -222,14 +227,14 @@ fn a_counter_that_is_reset_meanwhile_loses_that_window_and_no_other() {
     let machine = Machine::new();
     let agent = Watched::start(&machine, "cpustat", &["--interval", "200ms"]);
     agent.goes_on();
-    machine.show(Shown::Zero);
+    machine.show(Shown::Reset);
     assert!(within_seconds(60, || agent.sum("carbon_meter_gaps_total") >= 1.0), "it is not noticed");
     let lost_at = agent.sum("carbon_node_energy_joules_total");
     assert!(
         within_seconds(60, || agent.sum("carbon_node_energy_joules_total") > lost_at),
         "no energy any more"
     );
-    assert_eq!(agent.sum("carbon_meter_gaps_total"), 1.0);
+    assert!(agent.counts("carbon_meter_gaps_total", 1.0));
     let (said, status) = end(agent.child, Signal::TERM);
     assert_eq!(status, Some(0), "{said}");
     assert!(
@@ -311,12 +316,16 @@ fn events_that_do_not_fit_are_told_and_it_measures_on() {
     let top = TestCgroup::new("storm");
     let lost = within_seconds(300, || {
         let made: Vec<PathBuf> = (0..3_000).map(|number| top.path.join(number.to_string())).collect();
-        made.iter().for_each(|path| fs::create_dir(path).unwrap());
+        for path in &made {
+            fs::create_dir(path).unwrap();
+        }
         // One that works and ends where there is no room: nobody hears of its end.
         let unheard = TestCgroup::new("unheard");
         unheard.start("n=0; while [ $n -lt 60000 ]; do n=$((n+1)); done").wait().unwrap();
         unheard.remove();
-        made.iter().for_each(|path| fs::remove_dir(path).unwrap());
+        for path in &made {
+            fs::remove_dir(path).unwrap();
+        }
         agent.goes_on();
         agent.sum("carbon_events_lost_total") > 0.0 && overflow() > 0.0
     });
