@@ -19,9 +19,24 @@ use std::time::Duration;
 /// Microjoules that the counter moves by, every 20 ms.
 pub(crate) const STEP_UJ: u64 = 400_000;
 
+/// What the counter's file shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Shown {
+    /// The counter.
+    #[default]
+    Counter,
+    /// Something else, while the counter moves on.
+    Text(&'static str),
+    /// Nothing: the file is not there, while the counter moves on.
+    Nothing,
+    /// The counter, which begins anew: not at zero, which a meter takes for no value.
+    Reset,
+}
+
 /// A sysfs with one package, whose counter moves until it is dropped.
 pub(crate) struct Machine {
     folder: tempfile::TempDir,
+    shown: Arc<Mutex<Shown>>,
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
     /// Agents that were started: a test that fails ends none.
@@ -42,16 +57,37 @@ impl Machine {
         fs::write(zone.join("energy_uj"), "5000000").unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let own = Arc::clone(&stop);
+        let shown = Arc::<Mutex<Shown>>::default();
+        let now = Arc::clone(&shown);
         let writer = std::thread::spawn(move || {
             let mut uj = 5_000_000;
+            let show = |text: &str| {
+                fs::write(zone.join("next"), text).unwrap();
+                fs::rename(zone.join("next"), zone.join("energy_uj")).unwrap();
+            };
             while !own.load(Ordering::Acquire) {
                 uj += STEP_UJ;
-                fs::write(zone.join("next"), uj.to_string()).unwrap();
-                fs::rename(zone.join("next"), zone.join("energy_uj")).unwrap();
+                let mut shown = now.lock().unwrap();
+                match *shown {
+                    Shown::Counter => show(&uj.to_string()),
+                    Shown::Text(text) => show(text),
+                    Shown::Nothing => drop(fs::remove_file(zone.join("energy_uj"))),
+                    Shown::Reset => {
+                        uj = STEP_UJ;
+                        *shown = Shown::Counter;
+                        show(&uj.to_string());
+                    }
+                }
+                drop(shown);
                 sleep(Duration::from_millis(20));
             }
         });
-        Self { folder, stop, writer: Some(writer), started: Mutex::default() }
+        Self { folder, shown, stop, writer: Some(writer), started: Mutex::default() }
+    }
+
+    /// From now on.
+    pub(crate) fn show(&self, shown: Shown) {
+        *self.shown.lock().unwrap() = shown;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -248,8 +284,8 @@ struct Pod {
 }
 
 impl Pod {
-    fn new() -> Self {
-        let top = crate::support::root().cgroup2().unwrap().unwrap().path;
+    /// In a hierarchy.
+    fn below(top: PathBuf) -> Self {
         let unique = std::process::id();
         let pod = Self {
             top,
@@ -289,7 +325,49 @@ fn metrics_have_the_names_that_the_kubelet_tells() {
         println!("SKIPPED: metrics_have_the_names_that_the_kubelet_tells: only root makes cgroups");
         return;
     }
-    let (machine, pod) = (Machine::new(), Pod::new());
+    let pod = Pod::below(crate::support::root().cgroup2().unwrap().unwrap().path);
+    named_by_the_kubelet(&pod, &crate::support::enter(&pod.path()));
+}
+
+/// A hierarchy of version 1 without a controller, as systemd's own is, until it is dropped.
+struct Named(PathBuf);
+
+impl Named {
+    fn mount(path: PathBuf) -> Self {
+        fs::create_dir(&path).unwrap();
+        let name = format!("none,name=carbon-test-{}", std::process::id());
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "cgroup", "-o", &name, "cgroup"]).arg(&path);
+        assert!(mount.status().unwrap().success());
+        Self(path)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        assert!(Command::new("umount").arg("-l").arg(&self.0).status().unwrap().success());
+    }
+}
+
+/// Its containers are in their daemon's unit in cgroup2, which is what is measured; the other hierarchy names their pods.
+#[test]
+fn metrics_of_a_hybrid_host_have_the_names_of_its_other_hierarchy() {
+    let test = "metrics_of_a_hybrid_host_have_the_names_of_its_other_hierarchy";
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: {test}: only root makes cgroups");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let named = Named::mount(folder.path().join("v1"));
+    let pod = Pod::below(named.0.clone());
+    let daemon = crate::support::TestCgroup::new("daemon.service");
+    let enter = [pod.path(), daemon.path.clone()].map(|path| crate::support::enter(&path)).join(" && ");
+    named_by_the_kubelet(&pod, &enter);
+}
+
+/// An agent that follows cgroup2 shows the names of a pod, whose container a process is that enters it by `enter`.
+fn named_by_the_kubelet(pod: &Pod, enter: &str) {
+    let machine = Machine::new();
     let kubelet = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", kubelet.local_addr().unwrap());
     let list = format!(
@@ -304,11 +382,8 @@ fn metrics_have_the_names_that_the_kubelet_tells() {
             let _gone = stream.write_all((head + &list).as_bytes());
         }
     });
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{} && while :; do :; done", crate::support::enter(&pod.path())))
-        .spawn()
-        .unwrap();
+    let busy = format!("{enter} && while :; do :; done");
+    let mut child = Command::new("sh").arg("-c").arg(busy).spawn().unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let agent = machine.start(&[
         "--interval",

@@ -82,11 +82,7 @@ impl Agent {
 
     /// `carbon run` of somebody without rights.
     pub(crate) fn run(&self, script: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
-        command.args(["run", "--format", "json", "--agent"]).arg(&self.socket);
-        command.args(["--", "sh", "-c", script]).uid(NOBODY).gid(NOBODY).env_remove("CARBON_STORE");
-        command.stderr(Stdio::piped()).stdout(Stdio::null());
-        command
+        run_by(&self.socket, script)
     }
 
     /// This test program again, as a client: see [`a_client_of_its_own`].
@@ -111,6 +107,18 @@ impl Drop for Agent {
             child.wait().unwrap();
         }
     }
+}
+
+/// `carbon run` of somebody without rights, by the agent at a socket.
+pub(crate) fn run_by(socket: &Path, script: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    command.args(["run", "--format", "json", "--agent"]).arg(socket);
+    command.args(["--", "sh", "-c", script]).env_remove("CARBON_STORE");
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.stderr(Stdio::piped()).stdout(Stdio::null());
+    command
 }
 
 pub(crate) struct Client(BufReader<UnixStream>);

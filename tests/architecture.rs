@@ -210,6 +210,7 @@ fn drivers_are_read_by_lanes_and_nothing_locks() {
             "ledger/postgres.rs",
             "metadata/worker.rs",
             "meters/lane.rs",
+            "metrics/server.rs",
             "serve/desk.rs",
             "tui/thread.rs"
         ]

@@ -2,17 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
 
-use crate::agent::{Machine, STEP_UJ, end};
+use crate::agent::{Machine, STEP_UJ, Shown, ask, end};
+use crate::measuring::within_seconds;
+use crate::support::{TestCgroup, alone, kernel_or_skip};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A file system of a few MiB, until it is dropped.
 struct Disk(PathBuf);
@@ -148,4 +151,191 @@ fn a_hundred_clients_at_once_are_answered_and_the_agent_measures_on() {
     assert!(answered.iter().sum::<usize>() > 200, "{answered:?}: {said}");
     let (written, _) = machine.written();
     assert!(machine.marked() - 5_000_000 - written < 60 * STEP_UJ, "{written}: {said}");
+}
+
+/// An agent whose metrics are read.
+struct Watched {
+    child: Child,
+    address: String,
+}
+
+impl Watched {
+    fn start(machine: &Machine, accounting: &str, more: &[&str]) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let own = ["--flush", "500ms", "--socket", "none", "--listen", &address];
+        let all: Vec<&str> = own.iter().chain(more).copied().collect();
+        let this = Self { child: machine.launch(accounting, &all), address };
+        assert!(within_seconds(60, || this.sum("carbon_windows_total") >= 1.0), "no window");
+        this
+    }
+
+    /// Of all series of a family.
+    fn sum(&self, family: &str) -> f64 {
+        self.lines(family, "")
+            .iter()
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// Whether a count is this.
+    fn counts(&self, family: &str, wanted: f64) -> bool {
+        (self.sum(family) - wanted).abs() < 0.5
+    }
+
+    /// Series of a family with these labels.
+    fn lines(&self, family: &str, labels: &str) -> Vec<String> {
+        let answer = ask(&self.address, "/metrics").unwrap_or_default();
+        let own = answer
+            .lines()
+            .filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        own.filter(|line| line.contains(labels)).map(str::to_owned).collect()
+    }
+
+    /// It closes windows, however slow the machine is.
+    fn goes_on(&self) {
+        let now = self.sum("carbon_windows_total");
+        assert!(within_seconds(60, || self.sum("carbon_windows_total") >= now + 3.0), "it stands still");
+    }
+}
+
+#[test]
+fn a_meter_that_fails_meanwhile_is_told_and_loses_nothing() {
+    let machine = Machine::new();
+    let agent = Watched::start(&machine, "cpustat", &["--interval", "200ms"]);
+    for (fault, faults) in [(Shown::Text("n/a\n"), 1.0), (Shown::Nothing, 2.0)] {
+        machine.show(fault);
+        assert!(within_seconds(60, || agent.counts("carbon_meter_up", 0.0)), "{fault:?} is not noticed");
+        agent.goes_on();
+        machine.show(Shown::Counter);
+        assert!(within_seconds(60, || agent.counts("carbon_meter_up", 1.0)), "{fault:?} does not end");
+        assert!(agent.counts("carbon_meter_errors_total", faults), "{fault:?}");
+    }
+    assert!(agent.counts("carbon_meter_gaps_total", 0.0), "the counter went on meanwhile");
+    agent.goes_on();
+    let (said, status) = end(agent.child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(said.matches("gives no energy from here on").count(), 2, "{said}");
+    assert_eq!(said.matches("is in the window that ends here").count(), 2, "{said}");
+    let (written, sampled) = machine.written();
+    let before_it = machine.marked() - 5_000_000 - written;
+    assert_eq!((before_it % STEP_UJ, sampled), (0, 0), "from its first reading on: {said}");
+    assert!(before_it < 60 * STEP_UJ, "{before_it}: {said}");
+}
+
+#[test]
+fn a_counter_that_is_reset_meanwhile_loses_that_window_and_no_other() {
+    let machine = Machine::new();
+    let agent = Watched::start(&machine, "cpustat", &["--interval", "200ms"]);
+    agent.goes_on();
+    machine.show(Shown::Reset);
+    assert!(within_seconds(60, || agent.sum("carbon_meter_gaps_total") >= 1.0), "it is not noticed");
+    let lost_at = agent.sum("carbon_node_energy_joules_total");
+    assert!(
+        within_seconds(60, || agent.sum("carbon_node_energy_joules_total") > lost_at),
+        "no energy any more"
+    );
+    assert!(agent.counts("carbon_meter_gaps_total", 1.0));
+    let (said, status) = end(agent.child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.contains("shows what cannot be true") && said.contains("energy of this window is lost"),
+        "{said}"
+    );
+}
+
+/// The flush that a file of a restart names last, and how many edges it has.
+fn last_flush(machine: &Machine) -> (String, usize) {
+    let text = fs::read_to_string(machine.path("agent.json")).unwrap_or_default();
+    let Ok(resume) = serde_json::from_str::<Value>(&text) else { return (String::new(), 0) };
+    let edges = resume["edges"].as_array().unwrap();
+    (edges.last().unwrap()["flush"].as_str().unwrap().to_owned(), edges.len())
+}
+
+#[test]
+fn kill_9_amid_a_flush_loses_no_microjoule_and_doubles_none() {
+    let machine = Machine::new();
+    let options = ["--interval", "200ms", "--flush", "500ms"];
+    let child = machine.start(&options);
+    assert!(within_seconds(60, || last_flush(&machine).1 == 2), "nothing is written");
+    end(child, Signal::TERM);
+    let origin = machine.marked() - machine.written().0;
+    let ledger = rusqlite::Connection::open(machine.path("ledger.db")).unwrap();
+    ledger.busy_timeout(Duration::from_mins(1)).unwrap();
+    let has = |name: &str| -> i64 {
+        ledger.query_row("SELECT count(*) FROM flush WHERE name = ?1", [name], |row| row.get(0)).unwrap()
+    };
+
+    // Before it is written: somebody else holds the ledger, so that it waits for that amid the flush.
+    let child = machine.start(&options);
+    let before = last_flush(&machine).0;
+    assert!(within_seconds(60, || last_flush(&machine).0 != before), "nothing is written");
+    ledger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let held = || Some(last_flush(&machine)).filter(|(name, edges)| *edges == 2 && has(name) == 0);
+    assert!(within_seconds(60, || held().is_some()), "no flush waits for the ledger");
+    let (name, _) = held().unwrap();
+    end(child, Signal::KILL);
+    ledger.execute_batch("COMMIT").unwrap();
+    assert_eq!(has(&name), 0, "it was not written, and what it had comes with the next");
+
+    // As soon as it is written, before the agent has taken note of it.
+    for pause_us in [0, 50, 200, 1_000] {
+        let child = machine.start(&options);
+        let version = || -> i64 { ledger.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap() };
+        let before = (0..2).fold(version(), |now, _| {
+            let begun = Instant::now();
+            while version() == now && begun.elapsed() < Duration::from_mins(1) {}
+            version()
+        });
+        sleep(Duration::from_micros(pause_us));
+        end(child, Signal::KILL);
+        assert!(before > 0);
+        let (name, _) = last_flush(&machine);
+        println!("killed {pause_us} us after a commit: the flush {name} was written: {}", has(&name) == 1);
+    }
+
+    let child = machine.start(&options);
+    sleep(Duration::from_secs(1));
+    let (said, status) = end(child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(machine.written().0, machine.marked() - origin, "no microjoule twice or never: {said}");
+}
+
+/// More cgroups are made between two windows than the kernel's buffer of events holds.
+#[test]
+fn events_that_do_not_fit_are_told_and_it_measures_on() {
+    if !kernel_or_skip("events_that_do_not_fit_are_told_and_it_measures_on") {
+        return;
+    }
+    let _alone = alone();
+    let machine = Machine::new();
+    let agent = Watched::start(&machine, "books", &["--interval", "2s"]);
+    let overflow = || -> f64 {
+        let lines = agent.lines("carbon_cpu_lost_seconds_total", "reason=\"overflow\"");
+        lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    let top = TestCgroup::new("storm");
+    let lost = within_seconds(300, || {
+        let made: Vec<PathBuf> = (0..3_000).map(|number| top.path.join(number.to_string())).collect();
+        for path in &made {
+            fs::create_dir(path).unwrap();
+        }
+        // One that works and ends where there is no room: nobody hears of its end.
+        let unheard = TestCgroup::new("unheard");
+        unheard.start("n=0; while [ $n -lt 60000 ]; do n=$((n+1)); done").wait().unwrap();
+        unheard.remove();
+        for path in &made {
+            fs::remove_dir(path).unwrap();
+        }
+        agent.goes_on();
+        agent.sum("carbon_events_lost_total") > 0.0 && overflow() > 0.0
+    });
+    assert!(lost, "{} events and {} s lost", agent.sum("carbon_events_lost_total"), overflow());
+    let (lost_s, node) = (overflow(), agent.sum("carbon_node_energy_joules_total"));
+    agent.goes_on();
+    assert!((overflow() - lost_s).abs() < 1e-9, "it loses no more once there is room");
+    assert!(agent.sum("carbon_node_energy_joules_total") > node);
+    let (said, status) = end(agent.child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("kernel events did not fit in their buffer"), "{said}");
+    machine.written();
 }

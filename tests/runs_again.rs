@@ -8,6 +8,10 @@ use crate::support::{alone, kernel_or_skip};
 use carbon_user::ledger::rows::RunStatus;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -102,9 +106,9 @@ fn a_run_whose_processes_have_gone_with_its_agent_is_recorded_as_killed() {
     command.wait().unwrap();
     // What is kept is of long ago, as after a long time without an agent.
     let file = agent.machine.path("agent.json.runs");
-    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let mut kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     kept["at_ns"] = 1.into();
-    std::fs::write(&file, kept.to_string()).unwrap();
+    fs::write(&file, kept.to_string()).unwrap();
     agent.start_again();
     let kept = agent.kept(&id);
     assert_eq!(kept.status(), RunStatus::Killed);
@@ -142,6 +146,66 @@ fn a_command_is_measured_by_the_next_agent_or_by_none() {
     assert!(run["notes"].to_string().contains("ended before the command did"), "{run}");
     assert!(run["cpu_ns"].as_u64() > Some(50_000_000), "{run}");
     assert_ne!(run["quality"], "measured");
+}
+
+/// Its start was answered, and then there is no agent that the command could join.
+#[test]
+fn a_command_runs_whose_agent_ends_between_start_and_join() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("carbon.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let own = socket.clone();
+    let agent = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.contains(r#""request":"start""#), "{line}");
+        fs::remove_file(own).unwrap();
+        drop(listener);
+        let id = "0197a3d2-0000-7000-8000-000000000001";
+        let answer =
+            format!("{{\"version\":1,\"ok\":true,\"run\":\"{id}\",\"start\":\"2026-03-01T12:00:00Z\"}}\n");
+        stream.get_mut().write_all(answer.as_bytes()).unwrap();
+    });
+    let output = crate::api::run_by(&socket, WORK).output().unwrap();
+    agent.join().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    let run: Value = serde_json::from_str(&said[said.find("{\n").expect(&said)..]).unwrap();
+    assert!(run["notes"].to_string().contains("measured without it"), "{run}");
+    assert!(run["cpu_ns"].as_u64() > Some(100_000_000), "{run}");
+    assert_ne!(run["quality"], "measured");
+}
+
+/// The next agent knows a run that was recorded as it began, and takes in who joins it.
+#[test]
+fn a_run_is_joined_with_the_next_agent() {
+    if !kernel_or_skip("a_run_is_joined_with_the_next_agent") {
+        return;
+    }
+    let _alone = alone();
+    let mut agent = Agent::start("books");
+    let mut client = agent.client();
+    let run = json!({"run": text(&client.ask("start", json!({"members": "none"})), "run")});
+    // It is written a moment later.
+    let file = agent.machine.path("agent.json.runs");
+    let begun = std::time::Instant::now();
+    while !fs::read_to_string(&file).unwrap_or_default().contains(text(&run, "run")) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not kept");
+        sleep(Duration::from_millis(20));
+    }
+    end(agent.child.take().unwrap(), Signal::KILL);
+    agent.start_again();
+    let mut client = agent.client();
+    let joined = client.ask("join", run.clone());
+    assert_eq!(joined["ok"], true, "{joined}");
+    burn(BURNT);
+    let stopped = client.ask("stop", run);
+    assert!((380..700).contains(&cpu_ms(&stopped)), "{stopped}");
+    agent.end();
 }
 
 /// More tasks than are looked at in each window without a run.

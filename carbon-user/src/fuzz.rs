@@ -15,6 +15,8 @@ use crate::metrics;
 use crate::metrics::text::Format;
 use crate::provider;
 use crate::recording::{Entry, Reader};
+use crate::serve::{EmissionBody, RunBody, figures_of, run_of};
+use crate::units::Quality;
 use crate::workload::{Kind, Runtime, identify, lines};
 
 /// A parser under its name.
@@ -32,6 +34,10 @@ pub const TARGETS: &[Target] = &[
     ("recording", recording),
     ("checkpoint", checkpoint::fuzz),
     ("resume", |bytes| drop(crate::agent::resume::parse(bytes))),
+    ("runs", |bytes| drop(crate::agent::runs::kept::parse(bytes))),
+    ("series", |bytes| text(bytes, cli::fuzz::series)),
+    ("import", cli::fuzz::import),
+    ("posts", posts),
     ("ledger", |bytes| ledger::exchange::fuzz(bytes, &folder("ledger"))),
     ("powercap", |bytes| meters::fuzz_powercap(bytes, &folder("powercap"))),
     ("http", metrics::server::fuzz),
@@ -91,6 +97,19 @@ fn cgroup(bytes: &[u8]) {
 fn api(bytes: &[u8]) {
     let parsed = request::parse(bytes);
     assert_eq!(format!("{parsed:?}"), format!("{:?}", request::parse(bytes)));
+}
+
+/// What a client posts to `carbon serve`: nothing that is taken has a figure that cannot be.
+fn posts(bytes: &[u8]) {
+    const NOW_US: i64 = 1_800_000_000_000_000;
+    if let Ok(body) = serde_json::from_slice::<RunBody>(bytes) {
+        drop(run_of(&body, NOW_US));
+    }
+    let Ok(body) = serde_json::from_slice::<EmissionBody>(bytes) else { return };
+    if let Ok(figures) = figures_of(&body, Quality::Modelled, NOW_US) {
+        let grams = figures.factor.as_ref().map_or(0.0, |factor| factor.grams(figures.energy).0);
+        assert!(grams.is_finite() && grams >= 0.0 && figures.stddev_uj.is_finite(), "{figures:?}");
+    }
 }
 
 /// Lines of a recording: each is given the sum that it must begin with, which no fuzzer finds.

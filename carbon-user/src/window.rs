@@ -10,7 +10,7 @@ pub use device::{DeviceInstance, DeviceRow, DeviceUsage};
 
 use crate::claims::Claims;
 use crate::units::{CgroupId, CpuNanos, Microjoules, PackageId, Quality, RunId, Watts};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl Usage {
     /// second value.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> (Self, u64) {
-        let before: HashMap<WorkloadKey, &[CpuNanos]> = earlier.rows().collect();
+        let before: FxHashMap<WorkloadKey, &[CpuNanos]> = earlier.rows().collect();
         let mut grown = Self::new(self.packages);
         let mut fallen = 0;
         let mut row = Vec::with_capacity(self.packages);
@@ -145,7 +145,7 @@ impl Usage {
     /// is not counted twice.
     #[must_use]
     pub fn held_at(mut self, earlier: &Self) -> Self {
-        let floor: HashMap<WorkloadKey, &[CpuNanos]> = earlier.rows().collect();
+        let floor: FxHashMap<WorkloadKey, &[CpuNanos]> = earlier.rows().collect();
         for (key, nanos) in self.keys.iter().zip(self.nanos.chunks_exact_mut(self.packages.max(1))) {
             for (now, then) in nanos.iter_mut().zip(floor.get(key).copied().unwrap_or(&[])) {
                 *now = (*now).max(*then);
@@ -159,7 +159,7 @@ impl Usage {
     #[must_use]
     pub fn plus(&self, other: &Self, rows_max: usize) -> Self {
         let mut sum = self.clone();
-        let mut rows: HashMap<WorkloadKey, usize> =
+        let mut rows: FxHashMap<WorkloadKey, usize> =
             self.keys.iter().enumerate().map(|(row, key)| (*key, row)).collect();
         for (key, nanos) in other.rows() {
             let key =

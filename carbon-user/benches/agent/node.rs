@@ -21,6 +21,9 @@ const BEAT: Duration = Duration::from_millis(10);
 /// Of the processes that are replaced, one in so many is with its whole container.
 const WITH_CONTAINER: u64 = 10;
 
+/// Containers that [`Node::make_and_remove`] makes before it waits for a second.
+const A_SECOND: u32 = 250;
+
 /// CPU time of a process at its beginning, and each second of one in each container.
 const BEGIN_BUSY: Duration = Duration::from_micros(200);
 const WORK_BUSY: Duration = Duration::from_micros(100);
@@ -65,6 +68,22 @@ impl Node {
         let node = Self { load, top, begun: (Instant::now(), forks()) };
         told.context("the containers cannot be made")?;
         Ok(node)
+    }
+
+    /// Makes cgroups, and removes them, at a pace at which the agent hears of each: the bounded table of names of those that have
+    /// gone is full then, however slow the machine is.
+    pub(crate) fn make_and_remove(&self, count: u32) -> Result<()> {
+        for number in 0..count {
+            let name = format!("kubepods-burstable-pod{:08x}_filler_{number:012x}.slice", self.load.id());
+            let path = burstable(&self.top).join(name).join(format!("cri-containerd-{number:064x}.scope"));
+            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+            remove(&path)?;
+            path.parent().map_or(Ok(()), remove)?;
+            if number % A_SECOND == A_SECOND - 1 {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+        Ok(())
     }
 
     /// Forks on the whole machine.

@@ -8,6 +8,8 @@ use anyhow::Result;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+/// Containers that are gone before it is begun, each with its pod: more than the 16,384 cgroups whose names the agent keeps.
+const GONE_BEFORE: u32 = 8_500;
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 const ROW_EVERY: Duration = Duration::from_mins(1);
 
@@ -22,6 +24,7 @@ pub(crate) fn soak(arguments: &Arguments) -> Result<Told> {
     let churn = arguments.size.churn.saturating_mul(arguments.times);
     let node = Node::start(&arguments.size, churn)?;
     let agent = Subject::start(&arguments.agent)?;
+    node.make_and_remove(GONE_BEFORE)?;
     let length = Duration::from_secs_f64(arguments.minutes * 60.0);
     let begun = Instant::now();
     let (first, cpu_before_s) = (agent.scrape()?, agent.cpu_s()?);

@@ -8,7 +8,8 @@ use crate::ledger::Factor;
 use crate::ledger::rows::Flush;
 use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Accounts, Domain, WorkloadKey};
-use std::collections::HashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,15 +25,28 @@ struct Series {
     used_ns: u64,
 }
 
+/// Series by a number that is never given twice, so that a window compares no text: paths are long, and alike.
+type SeriesId = u64;
+
+/// Whose a key is, and the series that it had last.
+#[derive(Debug)]
+struct Known {
+    who: Arc<Who>,
+    series: SeriesId,
+}
+
 /// What is kept between windows.
 #[derive(Debug)]
 pub struct Books {
     /// What was published last, without the workloads.
     totals: Published,
-    series: HashMap<String, Series>,
+    series: FxHashMap<SeriesId, Series>,
     series_max: usize,
+    /// Those of `series` by identity.
+    ids: BTreeMap<String, SeriesId>,
+    id_last: SeriesId,
     /// Of the keys that had energy of late.
-    names: HashMap<WorkloadKey, Arc<Who>>,
+    names: FxHashMap<WorkloadKey, Known>,
     minute: Minute,
 }
 
@@ -56,9 +70,11 @@ impl Books {
         };
         Self {
             totals,
-            series: HashMap::new(),
+            series: FxHashMap::default(),
             series_max,
-            names: HashMap::new(),
+            ids: BTreeMap::new(),
+            id_last: 0,
+            names: FxHashMap::default(),
             minute: Minute::new(node, factor),
         }
     }
@@ -71,8 +87,7 @@ impl Books {
                 "other" => self.totals.other = totals,
                 "ended" => self.totals.ended = totals,
                 _ => {
-                    let series = Series { totals, used_ns: now_ns };
-                    self.series.insert(series.totals.who.identity.clone(), series);
+                    self.begin(totals, now_ns);
                 }
             }
         }
@@ -115,22 +130,23 @@ impl Books {
         self.totals.other.watts = crate::units::Watts(0.0);
         // First of all, so that none that is used now gives its series up to another, and begins anew in the same window.
         for row in &window.workloads {
-            let name = self.name(row.key, &who);
-            if let Some(series) = self.series.get_mut(&name.identity) {
+            self.name(row.key, &who);
+            if let Some(series) = self.series_known(row.key).and_then(|id| self.series.get_mut(&id)) {
                 series.used_ns = now_ns;
             }
         }
-        let mut cpu: HashMap<WorkloadKey, CpuNanos> = HashMap::new();
+        let mut cpu: FxHashMap<WorkloadKey, CpuNanos> =
+            FxHashMap::with_capacity_and_hasher(window.workloads.len(), FxBuildHasher);
         for row in &window.workloads {
-            let name = self.name(row.key, &who);
-            let totals = self.series_of(&name, now_ns);
+            self.name(row.key, &who);
+            let totals = self.series_of(row.key, now_ns);
             totals.cpu += row.cpu;
             totals.watts = totals.watts + row.dynamic_energy.over(window.duration);
             cpu.insert(row.key, row.cpu);
         }
         for share in &window.shares {
             let name = self.name(share.key, &who);
-            self.share(share, &name, now_ns);
+            self.share(share, now_ns);
             // Once for each workload, whatever domains gave it energy: it is added up over rows.
             let cpu = if share.dynamic_energy > Microjoules::ZERO { cpu.remove(&share.key) } else { None };
             self.minute.share(share, &name, cpu.unwrap_or_default());
@@ -141,12 +157,12 @@ impl Books {
         self.forget(now_ns);
     }
 
-    fn share(&mut self, share: &Share, name: &Arc<Who>, now_ns: u64) {
+    fn share(&mut self, share: &Share, now_ns: u64) {
         let place = self.place(&share.domain);
         if let Some(domain) = self.totals.domains.get_mut(place) {
             domain.static_shared += share.static_energy;
         }
-        let totals = self.series_of(name, now_ns);
+        let totals = self.series_of(share.key, now_ns);
         if totals.domains.len() <= place {
             totals.domains.resize(place + 1, DomainSums::default());
         }
@@ -198,48 +214,69 @@ impl Books {
         if self.names.len() > 4 * self.series_max.max(1_024) {
             self.names.clear();
         }
-        Arc::clone(self.names.entry(key).or_insert_with(|| Arc::new(who(key))))
+        let known = self.names.entry(key).or_insert_with(|| Known { who: Arc::new(who(key)), series: 0 });
+        Arc::clone(&known.who)
     }
 
-    /// The sums of a workload: its own, where it has a series or there is room for one.
-    fn series_of(&mut self, name: &Arc<Who>, now_ns: u64) -> &mut WorkloadTotals {
-        if !self.series.contains_key(&name.identity) && self.series.len() >= self.series_max {
-            self.make_room(now_ns);
+    /// A new series.
+    fn begin(&mut self, totals: WorkloadTotals, now_ns: u64) -> SeriesId {
+        self.id_last += 1;
+        self.ids.insert(totals.who.identity.clone(), self.id_last);
+        self.series.insert(self.id_last, Series { totals, used_ns: now_ns });
+        self.id_last
+    }
+
+    /// The series of a key with a name, where it has one.
+    fn series_known(&mut self, key: WorkloadKey) -> Option<SeriesId> {
+        let known = self.names.get_mut(&key)?;
+        if !self.series.contains_key(&known.series) {
+            known.series = *self.ids.get(&known.who.identity)?;
         }
-        let room = self.series.len() < self.series_max;
-        if !room && !self.series.contains_key(&name.identity) {
-            return &mut self.totals.other;
+        Some(known.series)
+    }
+
+    /// The sums of a key with a name: its own, where it has a series or there is room for one.
+    fn series_of(&mut self, key: WorkloadKey, now_ns: u64) -> &mut WorkloadTotals {
+        let id = self.series_known(key).or_else(|| {
+            if self.series.len() >= self.series_max {
+                self.make_room(now_ns);
+            }
+            let room = self.series.len() < self.series_max;
+            let who = Arc::clone(&self.names.get(&key).filter(|_| room)?.who);
+            self.begin(WorkloadTotals { who, ..WorkloadTotals::default() }, now_ns);
+            self.series_known(key)
+        });
+        match id.and_then(|id| self.series.get_mut(&id)) {
+            Some(series) => {
+                series.used_ns = now_ns;
+                &mut series.totals
+            }
+            None => &mut self.totals.other,
         }
-        let fresh = || Series {
-            totals: WorkloadTotals { who: Arc::clone(name), ..WorkloadTotals::default() },
-            used_ns: now_ns,
-        };
-        let series = self.series.entry(name.identity.clone()).or_insert_with(fresh);
-        series.used_ns = now_ns;
-        &mut series.totals
     }
 
     /// The one that has been quiet for longest gives its series up, if that is long enough.
     fn make_room(&mut self, now_ns: u64) {
         let quietest = self.series.iter().min_by_key(|(_, series)| series.used_ns);
         let quietest = quietest.filter(|(_, series)| is_past(series.used_ns, now_ns, QUIET_MIN));
-        if let Some(identity) = quietest.map(|(identity, _)| identity.clone()) {
-            self.end(&identity);
+        if let Some(id) = quietest.map(|(id, _)| *id) {
+            self.end(id);
         }
     }
 
     fn forget(&mut self, now_ns: u64) {
         let quiet = |series: &Series| is_past(series.used_ns, now_ns, QUIET);
         let all = self.series.iter().filter(|(_, series)| quiet(series));
-        for identity in all.map(|(identity, _)| identity.clone()).collect::<Vec<_>>() {
-            self.end(&identity);
+        for id in all.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end(id);
         }
     }
 
     /// Its sums go to those of all that have ended.
-    fn end(&mut self, identity: &str) {
-        let Some(Series { totals, .. }) = self.series.remove(identity) else { return };
-        self.names.retain(|_, name| name.identity != identity);
+    fn end(&mut self, id: SeriesId) {
+        let Some(Series { totals, .. }) = self.series.remove(&id) else { return };
+        self.ids.remove(&totals.who.identity);
+        self.names.retain(|_, known| known.series != id);
         let ended = &mut self.totals.ended;
         ended.cpu += totals.cpu;
         let domains = ended.domains.len().max(totals.domains.len());
@@ -251,10 +288,8 @@ impl Books {
 
     /// All of it as it stands, in the order of the identities.
     pub fn published(&self) -> Published {
-        let mut workloads: Vec<WorkloadTotals> =
-            self.series.values().map(|series| series.totals.clone()).collect();
-        workloads.sort_unstable_by(|one, other| one.who.identity.cmp(&other.who.identity));
-        Published { workloads, ..self.totals.clone() }
+        let all = self.ids.values().filter_map(|id| self.series.get(id));
+        Published { workloads: all.map(|series| series.totals.clone()).collect(), ..self.totals.clone() }
     }
 
     /// The minute so far, under this name and start; nothing where there was no energy in it. A new one begins. `names`
@@ -270,7 +305,7 @@ impl Books {
 
     /// Dynamic energy and CPU time of a workload that has a series.
     pub fn of(&self, identity: &str) -> Option<(Microjoules, CpuNanos)> {
-        let totals = &self.series.get(identity)?.totals;
+        let totals = &self.series.get(self.ids.get(identity)?)?.totals;
         Some((totals.domains.iter().map(|sums| sums.dynamic_energy).sum(), totals.cpu))
     }
 }

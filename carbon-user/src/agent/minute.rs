@@ -7,6 +7,7 @@ use crate::ledger::Factor;
 use crate::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::{Domain, DomainKind};
+use rustc_hash::FxHashMap;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -33,21 +34,52 @@ struct RowKey {
     quality: Quality,
 }
 
-/// Energies since the last flush.
+/// The same while the minute lasts, when a row grows in each window: places in what the minute knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    /// [`OTHER`] for those without a name of their own.
+    workload: usize,
+    domain: usize,
+    kind: EnergyKind,
+    quality: Quality,
+}
+
+const OTHER: usize = usize::MAX;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    energy: Microjoules,
+    cpu: CpuNanos,
+    uncertainty: Uncertainty,
+}
+
+/// Energies since the last flush. Text is made of them at the flush.
 #[derive(Debug)]
 pub struct Minute {
     node: String,
     factor: Factor,
-    rows: HashMap<RowKey, EnergyRow>,
-    named: HashMap<String, (Workload, Arc<Who>)>,
+    sums: FxHashMap<Place, Sum>,
+    domains: Vec<DomainId>,
+    named: Vec<Arc<Who>>,
+    by_identity: HashMap<String, usize>,
+    /// By the address of who, which is held as long.
+    by_address: FxHashMap<usize, (usize, Arc<Who>)>,
     balances: Vec<BalanceRow>,
 }
 
 impl Minute {
     /// An empty one.
     pub fn new(node: &str, factor: Factor) -> Self {
-        let node = node.to_owned();
-        Self { node, factor, rows: HashMap::new(), named: HashMap::new(), balances: Vec::new() }
+        Self {
+            node: node.to_owned(),
+            factor,
+            sums: FxHashMap::default(),
+            domains: Vec::new(),
+            named: Vec::new(),
+            by_identity: HashMap::new(),
+            by_address: FxHashMap::default(),
+            balances: Vec::new(),
+        }
     }
 
     /// By which factor from here on.
@@ -71,7 +103,7 @@ impl Minute {
 
     /// Adds a domain's energy of a workload. `cpu` is told once for each workload and window.
     pub fn share(&mut self, share: &Share, who: &Arc<Who>, cpu: CpuNanos) {
-        let workload = self.workload(who);
+        let (workload, domain) = (self.workload(who), self.place_of(&share.domain));
         // Idle energy of an accelerator is its holders', by no policy.
         let idle = if share.domain.kind == DomainKind::Gpu { EnergyKind::Held } else { EnergyKind::Static };
         let parts = [
@@ -79,30 +111,44 @@ impl Minute {
             (idle, share.static_energy, CpuNanos::ZERO, Uncertainty::default()),
         ];
         for (kind, energy, cpu, uncertainty) in parts.into_iter().filter(|part| part.1 > Microjoules::ZERO) {
-            let row = EnergyRow {
-                workload: workload.clone(),
-                domain: domain_id(&share.domain),
-                kind,
-                factor: self.factor.clone(),
-                quality: share.quality,
-                energy,
-                cpu,
-                uncertainty,
-            };
-            add_row(&mut self.rows, row);
+            let sum = self.sums.entry(Place { workload, domain, kind, quality: share.quality }).or_default();
+            sum.energy += energy;
+            sum.cpu += cpu;
+            sum.uncertainty = sum.uncertainty.plus(uncertainty);
         }
     }
 
-    fn workload(&mut self, who: &Arc<Who>) -> Workload {
-        if let Some((known, _)) = self.named.get(&who.identity) {
-            return known.clone();
+    fn place_of(&mut self, domain: &Domain) -> usize {
+        let same = |known: &DomainId| {
+            known.domain == domain.kind.as_str()
+                && known.device == domain.device
+                && known.source == domain.source
+                && known.quality == domain.quality
+        };
+        self.domains.iter().position(same).unwrap_or_else(|| {
+            self.domains.push(domain_id(domain));
+            self.domains.len() - 1
+        })
+    }
+
+    fn workload(&mut self, who: &Arc<Who>) -> usize {
+        let address = Arc::as_ptr(who).addr();
+        if let Some((place, _)) = self.by_address.get(&address) {
+            return *place;
         }
-        if self.named.len() >= NAMED_MAX {
-            return other();
+        let place = match self.by_identity.get(&who.identity) {
+            Some(place) => *place,
+            None if self.named.len() >= NAMED_MAX => return OTHER,
+            None => {
+                self.named.push(Arc::clone(who));
+                self.by_identity.insert(who.identity.clone(), self.named.len() - 1);
+                self.named.len() - 1
+            }
+        };
+        if self.by_address.len() < 2 * NAMED_MAX {
+            self.by_address.insert(address, (place, Arc::clone(who)));
         }
-        let workload = workload(who);
-        self.named.insert(who.identity.clone(), (workload.clone(), Arc::clone(who)));
-        workload
+        place
     }
 
     /// What there is, to be written; a new minute begins. Names are asked for once, at the end: those that are known by
@@ -113,19 +159,27 @@ impl Minute {
         start_s: i64,
         names_of: impl Fn(&Who) -> Option<Names>,
     ) -> Option<Flush> {
-        let resolved = self.named.drain().filter_map(|(identity, (workload, who))| {
-            let names = names_of(&who)?;
-            Some((identity, called(workload, names)))
-        });
-        let resolved: HashMap<String, Workload> = resolved.collect();
-        let mut rows: Vec<EnergyRow> = self.rows.drain().map(|(_, row)| row).collect();
-        for row in &mut rows {
-            if let Some(workload) = resolved.get(&row.workload.identity) {
-                row.workload = workload.clone();
-            }
-        }
+        let text = |who: &Arc<Who>| match names_of(who) {
+            Some(names) => called(workload(who), names),
+            None => workload(who),
+        };
+        let workloads: Vec<Workload> = self.named.iter().map(text).collect();
+        let row = |(place, sum): (Place, Sum)| {
+            Some(EnergyRow {
+                workload: workloads.get(place.workload).cloned().unwrap_or_else(other),
+                domain: self.domains.get(place.domain)?.clone(),
+                kind: place.kind,
+                factor: self.factor.clone(),
+                quality: place.quality,
+                energy: sum.energy,
+                cpu: sum.cpu,
+                uncertainty: sum.uncertainty,
+            })
+        };
+        let mut rows: Vec<EnergyRow> = self.sums.drain().filter_map(row).collect();
         rows.extend(idle(&rows, &self.balances, &self.factor));
         let balances = std::mem::take(&mut self.balances);
+        *self = Self::new(&self.node, self.factor.clone());
         let flush = Flush { node: self.node.clone(), name, start_s, rows: sorted(rows), balances };
         (!flush.balances.is_empty()).then_some(flush)
     }
@@ -188,9 +242,9 @@ fn add_balance(balances: &mut Vec<BalanceRow>, row: BalanceRow) {
 /// In one order, so that two flushes of the same energies are the same.
 fn sorted(mut rows: Vec<EnergyRow>) -> Vec<EnergyRow> {
     rows.sort_by(|one, other| {
-        let of = |row: &EnergyRow| {
-            (row.workload.identity.clone(), row.domain.device.clone(), row.kind, row.quality)
-        };
+        fn of(row: &EnergyRow) -> (&str, &str, EnergyKind, Quality) {
+            (&row.workload.identity, &row.domain.device, row.kind, row.quality)
+        }
         of(one).cmp(&of(other))
     });
     rows

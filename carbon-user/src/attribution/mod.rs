@@ -28,8 +28,8 @@ use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::counts::{ByKind, CounterKind, Counts, plus};
 use crate::window::{Accounts, Domain, DomainKind, DomainWindow, Window, WorkloadKey};
 use bank::JointSplit;
+use rustc_hash::FxHashMap;
 use static_policy::{SharedBy, StaticPolicy};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 use uncertainty::{Uncertainty, model_stddev_ratio};
@@ -203,7 +203,7 @@ pub struct Attributed {
 #[derive(Debug, Default)]
 struct Rows {
     all: Vec<WorkloadEnergy>,
-    places: HashMap<WorkloadKey, usize>,
+    places: FxHashMap<WorkloadKey, usize>,
     shares: Vec<Share>,
 }
 

@@ -18,6 +18,8 @@ pub mod engine;
 pub mod error;
 mod explain;
 mod explain_window;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod import;
 mod import_csv;
 mod intensity;

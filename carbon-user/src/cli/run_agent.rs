@@ -72,6 +72,10 @@ pub struct AgentMeter {
     options: RunOptions,
     /// The command, once it has started.
     pid: Option<u32>,
+    /// The child writes a byte to it where the agent did not take it into its run.
+    unjoined: Option<io::PipeReader>,
+    /// Whether it did.
+    joined: bool,
     /// Since when the agent has been gone, by the monotonic clock, and what measures in its place.
     gone: Option<(u64, Option<Box<CommandMeter>>)>,
     /// Once it has ended.
@@ -97,6 +101,8 @@ pub fn open(options: &RunOptions, series: Option<&str>) -> Result<Option<AgentMe
             recorded,
             options: options.clone(),
             pid: None,
+            unjoined: None,
+            joined: true,
             gone: None,
             stopped: None,
         })
@@ -166,12 +172,12 @@ impl AgentMeter {
         self.gone.as_mut().and_then(|(_, own)| own.as_deref_mut())
     }
 
-    /// The agent has gone: what the command uses from here on is measured, should it not come back.
+    /// The agent has gone, or follows nothing of the command: what that uses from here on is measured.
     fn measure_itself(&mut self) {
         let own = self.pid.and_then(|pid| match open_attached(&self.options, pid) {
             Ok(own) => Some(Box::new(own)),
             Err(error) => {
-                log::warn!("the agent has gone, and the command is not measured without it: {error}");
+                log::warn!("the agent does not measure the command, and nor can this program: {error}");
                 None
             }
         });
@@ -200,6 +206,12 @@ impl AgentMeter {
 impl Attendant for AgentMeter {
     fn started(&mut self, pid: u32) {
         self.pid = Some(pid);
+        // All writing ends are closed by now: it does not wait.
+        let byte = self.unjoined.take().map_or(0, |mut pipe| pipe.read(&mut [0]).unwrap_or(0));
+        if byte > 0 {
+            self.joined = false;
+            self.measure_itself();
+        }
     }
 
     fn tick(&mut self) {
@@ -233,7 +245,13 @@ impl RunMeasurement for AgentMeter {
         let failed = |source| CliError::Start { action: "ask the agent", source };
         let address = SocketAddr::from_pathname(&self.socket).map_err(failed)?;
         let line = Link::line("join", self.keys()).into_bytes();
-        Ok(Some(Box::new(move || join(&address, &line))))
+        let (reader, mut writer) = io::pipe().map_err(failed)?;
+        self.unjoined = Some(reader);
+        // An agent that ended since its run began keeps no command from running.
+        Ok(Some(Box::new(move || match join(&address, &line) {
+            Ok(()) => Ok(()),
+            Err(_) => writer.write_all(&[1]),
+        })))
     }
 
     fn adopts_orphans(&self) -> bool {
@@ -259,19 +277,31 @@ impl RunMeasurement for AgentMeter {
         keys.insert("exit_status".to_owned(), ended.outcome.status().into());
         keys.insert("notes".to_owned(), json!(notes));
         keys.insert("report".to_owned(), form);
-        let answer = match self.stop(&keys) {
+        // Of a run that the command never joined the agent knows nothing: its end is that of the connection.
+        let stopped = if self.joined {
+            self.stop(&keys).map_err(|error| error.to_string())
+        } else {
+            Err(String::new())
+        };
+        let answer = match stopped {
             Ok(answer) => answer,
             Err(error) => {
-                let why = format!(
-                    "the agent at {} ended before the command did, and does not know the run any more ({error}): this is what \
-                     the command used from then on",
-                    self.socket.display()
-                );
+                let at = self.socket.display();
+                let why = if self.joined {
+                    format!(
+                        "the agent at {at} ended before the command did, and does not know the run any more ({error}): this is \
+                         what the command used from then on"
+                    )
+                } else {
+                    format!(
+                        "the agent at {at} ended, or refused, as the command was to join its run: measured without it"
+                    )
+                };
                 if let Some(own) = self.own() {
                     own.note(why);
                     return own.report(ended, options, layout);
                 }
-                let error = anyhow::Error::new(error).context("the agent does not say what the command used");
+                let error = anyhow::Error::msg(why).context("the agent does not say what the command used");
                 return Err(CliError::CannotMeasure {
                     source: error,
                     advice: "see the agent's log, or give --no-agent".into(),

@@ -179,6 +179,8 @@ pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
         let this_status = result?;
         if let Some(end) = &end {
             journal.end(&start, end, this_status != 0)?;
+            // What this program measured itself, as the agent had gone, is not the agent's record.
+            let recorded = recorded.filter(|_| end.accounting.is_empty());
             if options.output.is_none() && options.format == RunFormat::Table && record.repeat == 1 {
                 journal.tell(&start)?;
                 if let Some(run) = recorded.as_ref().filter(|_| !options.measuring.quiet) {

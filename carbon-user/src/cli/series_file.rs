@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path, zone: Option<&str>) -> Result<Series, CliError> 
     parse(&text, &path.display().to_string(), zone).map_err(refused)
 }
 
-fn parse(text: &str, name: &str, zone: Option<&str>) -> Result<Series, String> {
+pub(super) fn parse(text: &str, name: &str, zone: Option<&str>) -> Result<Series, String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let mut lines: Vec<(u64, Line)> = Vec::new();
     for (number, line) in (2..).zip(reader.deserialize()) {

@@ -17,7 +17,7 @@ mod whose;
 mod worker;
 
 pub use kubelet::Kubelet;
-pub use worker::{Counts, Metadata};
+pub use worker::{Counts, Metadata, Seen};
 
 use crate::workload::{Identity, Realm};
 use std::collections::{BTreeMap, HashMap};

@@ -44,6 +44,10 @@ struct Counters {
     unresolved: AtomicU64,
 }
 
+/// What was known when it was last looked: see [`Metadata::is_news`].
+#[derive(Debug, Default)]
+pub struct Seen(Option<Arc<Answers>>);
+
 /// How it goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -108,6 +112,14 @@ impl Metadata {
         }
         self.offer(Question::Whose(cgroup, path.to_owned()));
         None
+    }
+
+    /// Whether anything was answered since `seen` was given here last.
+    pub fn is_news(&self, seen: &mut Seen) -> bool {
+        let answers = self.answers.load_full();
+        let news = seen.0.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &answers));
+        seen.0 = Some(answers);
+        news
     }
 
     /// How it goes.

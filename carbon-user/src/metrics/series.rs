@@ -182,10 +182,14 @@ impl Series {
     fn choose(&mut self, sums: &HashMap<&str, Sums>) {
         let score = |identity: &str| self.scores.get(identity).copied().unwrap_or(0.0);
         let order = |one: f64, other: f64| one.partial_cmp(&other).unwrap_or(Ordering::Equal);
+        // One that used nothing since may have ended: its series would begin at zero and stay there.
+        let grew = |identity: &str, sums: &Sums| {
+            self.last.get(identity).is_none_or(|before| sums.energy().joules() > *before)
+        };
         let mut waiting: Vec<(f64, &str)> = sums
-            .keys()
-            .filter(|identity| !self.members.contains_key(**identity))
-            .map(|identity| (score(identity), *identity))
+            .iter()
+            .filter(|(identity, sums)| !self.members.contains_key(**identity) && grew(identity, sums))
+            .map(|(identity, _)| (score(identity), *identity))
             .collect();
         waiting.sort_by(|one, other| order(other.0, one.0).then(one.1.cmp(other.1)));
         let mut smallest: Vec<(f64, String)> =

@@ -29,11 +29,15 @@ use std::thread;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tower_http::limit::RequestBodyLimitLayer;
 
 /// How often the published sums are looked at: the finest that a reader can see.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often series follow the sums while nobody reads: sooner than a workload that has ended leaves them.
+const FOLLOW_NS: u64 = 15_000_000_000;
 
 /// No request has a body; one that comes with more is refused.
 const BODY_MAX_BYTES: usize = 1024;
@@ -109,9 +113,16 @@ pub struct Server {
     tls: Option<Tls>,
 }
 
+/// Who waits for a view of now.
+type Ask = oneshot::Sender<Arc<View>>;
+
 #[derive(Debug)]
 struct Shown {
+    /// What was published when it was last looked.
+    latest: ArcSwap<Published>,
+    /// What was made of it for who asked last.
     view: ArcSwap<View>,
+    asks: Sender<Ask>,
     /// When the last window came, by the monotonic clock.
     window_at_ns: AtomicU64,
     token: Option<Token>,
@@ -195,8 +206,10 @@ async fn serve(
     pages: Router,
 ) {
     let window_at_ns = AtomicU64::new(clock::monotonic_ns());
-    let shown = Arc::new(Shown { view: ArcSwap::default(), window_at_ns, token });
-    let follow = follow(Arc::clone(&shown), feed, limits.series);
+    let (asks, asked) = channel(limits.connections.max(1));
+    let (latest, view) = (ArcSwap::default(), ArcSwap::default());
+    let shown = Arc::new(Shown { latest, view, asks, window_at_ns, token });
+    let follow = follow(Arc::clone(&shown), feed, limits.series, asked);
     let app = router(shown, pages);
     tokio::select! { () = follow => {}, () = accept(listener, tls, app, limits) => {} }
 }
@@ -219,18 +232,44 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Tls>, app: Router,
     }
 }
 
-/// Keeps the view up to date.
-async fn follow(shown: Arc<Shown>, feed: Feed, series_max: usize) {
+/// Makes views of what is published: of each second for who asks, and else as often as nothing is missed. What a window added
+/// is in the difference of two sums, whichever windows are looked at.
+async fn follow(shown: Arc<Shown>, feed: Feed, series_max: usize, mut asked: Receiver<Ask>) {
     let mut series = Series::new(series_max).with_aliases(feed.aliases);
-    let mut windows = 0;
-    let mut ticks = tokio::time::interval(LOOK);
-    loop {
-        ticks.tick().await;
-        let published = feed.published.load_full();
+    let (mut windows, mut followed_ns) = (0, clock::monotonic_ns());
+    let mut observe = |published: Arc<Published>| {
         if published.windows != windows {
             windows = published.windows;
             shown.view.store(Arc::new(series.observe(published, &feed.names.load())));
-            shown.window_at_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+        }
+    };
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        let ask = tokio::select! {
+            _ = ticks.tick() => None,
+            Some(ask) = asked.recv() => Some(ask),
+        };
+        if ask.is_none() {
+            let published = feed.published.load_full();
+            let before = shown.latest.swap(Arc::clone(&published));
+            if published.windows != before.windows {
+                shown.window_at_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+            }
+            // Grams are of the factor of their time.
+            if published.factor != before.factor {
+                observe(before);
+            }
+        }
+        if ask.is_some()
+            || clock::monotonic_ns().saturating_sub(followed_ns) >= FOLLOW_NS
+            || shown.view.load().published.windows == 0
+        {
+            followed_ns = clock::monotonic_ns();
+            observe(shown.latest.load_full());
+        }
+        if let Some(ask) = ask {
+            // Who asked may have gone.
+            drop(ask.send(shown.view.load_full()));
         }
     }
 }
@@ -305,7 +344,10 @@ async fn authorize(State(shown): State<Arc<Shown>>, request: Request, next: Next
 async fn metrics(State(shown): State<Arc<Shown>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|text| text.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
-    match text::render(shown.view.load_full(), format) {
+    let (ask, answer) = oneshot::channel();
+    let asked = shown.asks.send(ask).await.is_ok();
+    let view = if asked { answer.await.ok() } else { None };
+    match text::render(view.unwrap_or_else(|| shown.view.load_full()), format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
@@ -313,10 +355,10 @@ async fn metrics(State(shown): State<Arc<Shown>>, headers: HeaderMap) -> Respons
 
 async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
     let age_ns = clock::monotonic_ns().saturating_sub(shown.window_at_ns.load(Ordering::Relaxed));
-    let view = shown.view.load();
-    let window_ns = view.published.window_ns;
+    let latest = shown.latest.load();
+    let window_ns = latest.window_ns;
     let usual_ns = window_ns.saturating_mul(STALE_WINDOWS).max(STALE_NS_MIN);
-    if age_ns <= if view.published.windows == 0 { START_NS_MAX } else { usual_ns } {
+    if age_ns <= if latest.windows == 0 { START_NS_MAX } else { usual_ns } {
         return "ok\n".into_response();
     }
     let seconds = age_ns / 1_000_000_000;
@@ -324,7 +366,7 @@ async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
-    if shown.view.load().published.windows == 0 {
+    if shown.latest.load().windows == 0 {
         return (StatusCode::SERVICE_UNAVAILABLE, "no window yet\n").into_response();
     }
     healthz(State(shown)).await
@@ -339,7 +381,9 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         View { published: Arc::new(Published { windows: 1, ..Published::default() }), ..View::default() };
     let token = Token::for_fuzzing();
     let window_at_ns = AtomicU64::new(clock::monotonic_ns());
-    let shown = Shown { view: ArcSwap::from_pointee(view), window_at_ns, token: Some(token) };
+    let (latest, view) = (ArcSwap::new(Arc::clone(&view.published)), ArcSwap::from_pointee(view));
+    let (asks, _nobody) = channel(1);
+    let shown = Shown { latest, view, asks, window_at_ns, token: Some(token) };
     let app = router(Arc::new(shown), Router::new());
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     let answer = runtime.block_on(async move {

@@ -292,7 +292,12 @@ pub fn load(path: &Path) -> Result<KeptRuns, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KeptRuns::default()),
         Err(error) => return Err(error.to_string()),
     }
-    let kept: KeptRuns = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    parse(&bytes)
+}
+
+/// The runs in the bytes of such a file.
+pub fn parse(bytes: &[u8]) -> Result<KeptRuns, String> {
+    let kept: KeptRuns = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if kept.schema == SCHEMA { Ok(kept) } else { Err(format!("its schema is {:?}", kept.schema)) }
 }
 

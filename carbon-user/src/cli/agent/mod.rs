@@ -301,7 +301,7 @@ impl Agent {
         also.pushes = pushes;
         also.ledger_error.clone_from(&progress.error);
         let published = Arc::new(self.node.published());
-        self.naming.look(&published);
+        self.naming.look(&published, clock::monotonic_ns());
         if let Some(sharing) = &mut self.sharing {
             sharing.look(&published, clock::monotonic_ns());
         }

@@ -2,16 +2,35 @@
 
 use crate::agent::minute;
 use crate::agent::{Published, Who};
-use crate::metadata::{Known, Metadata, Options};
+use crate::metadata::{Known, Metadata, Options, Seen};
 use crate::metrics::{Names, NamesByIdentity};
 use crate::sysroot::SysRoot;
 use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
+
+/// A name that nobody knew is asked for again after so long: the thread that asks repeats the question by itself, and
+/// this is for one for which it had no room.
+const AGAIN_NS: u64 = 10_000_000_000;
+
+/// What is known of a workload, and when it was looked.
+#[derive(Debug)]
+struct Looked {
+    who: Arc<Who>,
+    known: Option<Arc<Known>>,
+    at_ns: u64,
+    /// The last look in which it was there.
+    look: u64,
+}
 
 /// The thread, and what it has answered.
 #[derive(Debug)]
 pub(super) struct Naming {
     metadata: Option<Metadata>,
+    /// By the address of `who`, which is held as long: a window has many workloads, and few of them are new.
+    looked: FxHashMap<usize, Looked>,
+    looks: u64,
+    seen: Seen,
     /// What is known of the workloads that were published last.
     pub(super) names: Arc<ArcSwap<NamesByIdentity>>,
 }
@@ -26,19 +45,49 @@ impl Naming {
                 None
             }
         });
-        Self { metadata, names: Arc::default() }
+        Self {
+            metadata,
+            looked: FxHashMap::default(),
+            looks: 0,
+            seen: Seen::default(),
+            names: Arc::default(),
+        }
     }
 
     /// Hands over whose names are wanted, and shows those that are known by now. Never waits.
-    pub(super) fn look(&self, published: &Published) {
+    pub(super) fn look(&mut self, published: &Published, now_ns: u64) {
         let Some(metadata) = &self.metadata else { return };
-        let all = published.workloads.iter().filter_map(|workload| {
-            let known = known(metadata, &workload.who)?;
-            Some((workload.who.identity.clone(), names(&known)))
+        let news = metadata.is_news(&mut self.seen);
+        self.looks += 1;
+        let mut changed = false;
+        for workload in &published.workloads {
+            let who = &workload.who;
+            let look = self.looks;
+            let looked = self.looked.entry(Arc::as_ptr(who).addr()).or_insert_with(|| Looked {
+                who: Arc::clone(who),
+                known: None,
+                at_ns: 0,
+                look: 0,
+            });
+            let again = looked.known.is_none() && now_ns.saturating_sub(looked.at_ns) >= AGAIN_NS;
+            if looked.look == 0 || news || again {
+                let known = known(metadata, who);
+                changed |= known != looked.known;
+                *looked = Looked { known, at_ns: now_ns, who: Arc::clone(who), look };
+            }
+            looked.look = look;
+        }
+        self.looked.retain(|_, looked| {
+            let gone = looked.look != self.looks;
+            changed |= gone && looked.known.is_some();
+            !gone
         });
-        let names: NamesByIdentity = all.collect();
-        if **self.names.load() != names {
-            self.names.store(Arc::new(names));
+        if changed {
+            let all = self
+                .looked
+                .values()
+                .filter_map(|looked| Some((looked.who.identity.clone(), names(looked.known.as_ref()?))));
+            self.names.store(Arc::new(all.collect()));
         }
     }
 }

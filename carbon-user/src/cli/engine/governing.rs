@@ -3,9 +3,10 @@
 use crate::cli::options::Measuring;
 use crate::sampler::Sampler;
 use crate::sampler::governor::{Action, Governor};
-use crate::sched::{self, Limits};
+use crate::sched::{self, Limits, Rung};
+use crate::sysroot::SysRoot;
 use crate::topology::Topology;
-use crate::window::Window;
+use crate::window::{Accounts, Window};
 use std::time::Duration;
 
 /// What measuring cost, window by window.
@@ -19,8 +20,8 @@ pub(super) struct Governing {
     switches: u64,
     /// What the last window cost, as a part of the time of all CPUs.
     cost_ratio: f64,
-    /// What windows that ended early cost, and how long they were.
-    early: (u64, Duration),
+    /// What windows that ended early cost, how long they were, and how long CPUs were idle in them.
+    early: (u64, Duration, u64),
     /// Falling would lose runs that are open.
     pub(super) holds_runs: bool,
 }
@@ -45,7 +46,7 @@ impl Governing {
             limits,
             switches: sched::context_switches(&measuring.root),
             cost_ratio: 0.0,
-            early: (0, Duration::ZERO),
+            early: (0, Duration::ZERO, 0),
             holds_runs: false,
         }
     }
@@ -65,31 +66,41 @@ impl Governing {
         self.governor = Governor::new(self.limit_ratio, interval);
     }
 
-    /// Takes in a window whose measuring took `own_ns` of this process, and acts where that is too much.
+    /// What the programs on the context switch took since it was last looked.
+    fn switches_ns(&mut self, root: &SysRoot, rung: Rung) -> u64 {
+        let each_ns = rung.switch_cost_ns();
+        if each_ns == 0 {
+            return 0;
+        }
+        let now = sched::context_switches(root);
+        now.saturating_sub(std::mem::replace(&mut self.switches, now)).saturating_mul(each_ns)
+    }
+
+    /// Takes in a window by its accounts, and acts where measuring cost too much.
     pub(super) fn govern(
         &mut self,
-        own_ns: u64,
+        accounts: &Accounts,
         length: Duration,
         measuring: &Measuring,
         sampler: &mut Sampler,
     ) -> Option<Governed> {
         // Windows that clients had end early are judged together, by the width that was meant.
-        let (own_ns, length) = (self.early.0.saturating_add(own_ns), self.early.1.saturating_add(length));
+        let own_ns = self.early.0.saturating_add(accounts.own_ns);
+        let length = self.early.1.saturating_add(length);
+        let idle_ns = self.early.2.saturating_add(accounts.idle_ns);
         if length < self.governor.window() / 2 {
-            self.early = (own_ns, length);
+            self.early = (own_ns, length, idle_ns);
             return None;
         }
-        self.early = (0, Duration::ZERO);
+        self.early = (0, Duration::ZERO, 0);
         let root = &measuring.root;
-        let now = sched::context_switches(root);
-        let switched = now.saturating_sub(std::mem::replace(&mut self.switches, now));
         let rung = sampler.rung();
-        let in_kernel_ns = switched.saturating_mul(rung.switch_cost_ns());
+        let in_kernel_ns = self.switches_ns(root, rung);
         let cost = Duration::from_nanos(own_ns.saturating_add(in_kernel_ns));
         let cpus = self.topology.cpus_online();
         let all = length.as_secs_f64() * f64::from(cpus.max(1));
         self.cost_ratio = if all > 0.0 { cost.as_secs_f64() / all } else { 0.0 };
-        let action = self.governor.observe(cost, length, cpus)?;
+        let action = self.governor.observe(cost, length, cpus, Duration::from_nanos(idle_ns))?;
         let mut window = None;
         let said = match (action, rung.cheaper()) {
             (Action::Fall, None) => return None,

@@ -55,9 +55,9 @@ pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
 impl Machine {
     /// Acts where measuring costs too much, and says so.
     fn govern(&mut self, window: &Totals) {
-        let own_ns = window.accounts().own_ns;
         let sampler = &mut self.engine.sampler;
-        let Some(governed) = self.governing.govern(own_ns, window.duration(), &self.measuring, sampler)
+        let Some(governed) =
+            self.governing.govern(window.accounts(), window.duration(), &self.measuring, sampler)
         else {
             return;
         };

@@ -18,7 +18,7 @@ use crate::sampler::governor::Action;
 use crate::sched::{self, CpuStat, Limits, SchedError};
 use crate::topology::Topology;
 use crate::units::{CpuNanos, Microjoules, Quality};
-use crate::window::{DomainWindow, Usage, Window, WorkloadKey};
+use crate::window::{Accounts, DomainWindow, Usage, Window, WorkloadKey};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,6 +45,34 @@ impl Past {
     }
 }
 
+/// What is said of losses is said no more often.
+const LOSS_PERIOD_NS: u64 = 60_000_000_000;
+
+/// Losses that were not told yet.
+#[derive(Debug, Default)]
+struct Losses {
+    events: u64,
+    overflow: CpuNanos,
+    told_ns: Option<u64>,
+}
+
+impl Losses {
+    fn add(&mut self, accounts: &Accounts, now_ns: u64) {
+        self.events = self.events.saturating_add(accounts.lost_events);
+        self.overflow += CpuNanos(accounts.overflow_ns);
+        let nothing = self.events == 0 && self.overflow == CpuNanos::ZERO;
+        if nothing || self.told_ns.is_some_and(|told_ns| now_ns.saturating_sub(told_ns) < LOSS_PERIOD_NS) {
+            return;
+        }
+        log::warn!(
+            "{} kernel events did not fit in their buffer: {:.3} s of CPU time are no workload's",
+            self.events,
+            self.overflow.seconds()
+        );
+        *self = Self { told_ns: Some(now_ns), ..Self::default() };
+    }
+}
+
 /// The machine, and its books.
 #[derive(Debug)]
 pub(in crate::cli) struct NodeMeter {
@@ -62,6 +90,7 @@ pub(in crate::cli) struct NodeMeter {
     switches: (u64, u64),
     /// Dynamic energy and CPU time of the own cgroup at the start.
     own_before: (Microjoules, CpuNanos),
+    losses: Losses,
     governing: Governing,
     measuring: Measuring,
 }
@@ -102,6 +131,7 @@ impl NodeMeter {
             own,
             switches: (sched::context_switches(root), 0),
             own_before,
+            losses: Losses::default(),
         };
         if let Some(past) = past {
             node.recover(past);
@@ -143,7 +173,7 @@ impl NodeMeter {
             usage: Rc::new(past.usage.clone()),
             counts: Rc::default(),
             claims: Rc::default(),
-            accounts: crate::window::Accounts::default(),
+            accounts: Accounts::default(),
             domains,
             unread: Vec::new(),
         };
@@ -184,6 +214,7 @@ impl NodeMeter {
     fn book(&mut self, window: &Window) {
         let attributed = attribute(window, &mut self.engine.state, self.engine.policy);
         self.runs.add(&attributed);
+        self.losses.add(&window.accounts, clock::monotonic_ns());
         let sampler = &self.engine.sampler;
         // Runs are no workloads of their own there: what a cgroup's processes used is the cgroup's, whoever follows them.
         self.books.add(&attributed, clock::monotonic_ns(), |key| {
@@ -193,10 +224,9 @@ impl NodeMeter {
 
     /// Acts where measuring costs too much.
     fn govern(&mut self, window: &Window) {
-        let own_ns = window.accounts.own_ns;
         self.governing.holds_runs = self.runs.count(None) > 0;
         let sampler = &mut self.engine.sampler;
-        let governed = self.governing.govern(own_ns, window.duration, &self.measuring, sampler);
+        let governed = self.governing.govern(&window.accounts, window.duration, &self.measuring, sampler);
         if let Some(closed) = governed.as_ref().and_then(|governed| governed.window.as_ref()) {
             self.book(closed);
         }
@@ -215,10 +245,13 @@ impl NodeMeter {
     /// What is published beside the sums.
     fn describe(&mut self) {
         let rung = self.engine.sampler.rung();
-        let now = sched::context_switches(&crate::sysroot::SysRoot::default());
-        let (before, cost_ns) = self.switches;
-        let more_ns = now.saturating_sub(before).saturating_mul(rung.switch_cost_ns());
-        self.switches = (now, cost_ns.saturating_add(more_ns));
+        // On a machine of many CPUs that file is long.
+        if rung.switch_cost_ns() > 0 {
+            let now = sched::context_switches(&self.measuring.root);
+            let (before, cost_ns) = self.switches;
+            let more_ns = now.saturating_sub(before).saturating_mul(rung.switch_cost_ns());
+            self.switches = (now, cost_ns.saturating_add(more_ns));
+        }
         let cpu = CpuNanos(clock::process_cpu_ns());
         let of_cgroup = self.own.as_ref().and_then(|own| self.books.of(own));
         let own = OwnCost {
