@@ -4,7 +4,6 @@
 
 use crate::agent::{Machine, STEP_UJ, Shown, ask, end};
 use crate::measuring::within_seconds;
-use crate::support::{TestCgroup, alone, kernel_or_skip};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -298,44 +297,4 @@ fn kill_9_amid_a_flush_loses_no_microjoule_and_doubles_none() {
     let (said, status) = end(child, Signal::TERM);
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(machine.written().0, machine.marked() - origin, "no microjoule twice or never: {said}");
-}
-
-/// More cgroups are made between two windows than the kernel's buffer of events holds.
-#[test]
-fn events_that_do_not_fit_are_told_and_it_measures_on() {
-    if !kernel_or_skip("events_that_do_not_fit_are_told_and_it_measures_on") {
-        return;
-    }
-    let _alone = alone();
-    let machine = Machine::new();
-    let agent = Watched::start(&machine, "books", &["--interval", "2s"]);
-    let overflow = || -> f64 {
-        let lines = agent.lines("carbon_cpu_lost_seconds_total", "reason=\"overflow\"");
-        lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
-    };
-    let top = TestCgroup::new("storm");
-    let lost = within_seconds(300, || {
-        let made: Vec<PathBuf> = (0..3_000).map(|number| top.path.join(number.to_string())).collect();
-        for path in &made {
-            fs::create_dir(path).unwrap();
-        }
-        // One that works and ends where there is no room: nobody hears of its end.
-        let unheard = TestCgroup::new("unheard");
-        unheard.start("n=0; while [ $n -lt 60000 ]; do n=$((n+1)); done").wait().unwrap();
-        unheard.remove();
-        for path in &made {
-            fs::remove_dir(path).unwrap();
-        }
-        agent.goes_on();
-        agent.sum("carbon_events_lost_total") > 0.0 && overflow() > 0.0
-    });
-    assert!(lost, "{} events and {} s lost", agent.sum("carbon_events_lost_total"), overflow());
-    let (lost_s, node) = (overflow(), agent.sum("carbon_node_energy_joules_total"));
-    agent.goes_on();
-    assert!((overflow() - lost_s).abs() < 1e-9, "it loses no more once there is room");
-    assert!(agent.sum("carbon_node_energy_joules_total") > node);
-    let (said, status) = end(agent.child, Signal::TERM);
-    assert_eq!(status, Some(0), "{said}");
-    assert!(said.contains("kernel events did not fit in their buffer"), "{said}");
-    machine.written();
 }
