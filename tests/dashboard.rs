@@ -40,11 +40,16 @@ impl Dashboard {
 
     /// The whole answer to a request with these headers.
     fn ask(&self, path: &str, headers: &str) -> String {
+        String::from_utf8(self.ask_bytes(path, headers)).unwrap()
+    }
+
+    /// The same where it need not be text.
+    fn ask_bytes(&self, path: &str, headers: &str) -> Vec<u8> {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
         answer
     }
 }
@@ -107,6 +112,10 @@ fn answers_are_the_reports_and_only_its_own_names_are_served() {
         let answer = dashboard.ask(&format!("/api/v1/{topic}?tz=UTC"), &host);
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"schema\""), "{topic}: {answer}");
     }
+    let plain = dashboard.ask_bytes("/api/v1/regions", &host);
+    let packed = dashboard.ask_bytes("/api/v1/regions", &format!("{host}Accept-Encoding: gzip\r\n"));
+    assert!(String::from_utf8_lossy(&packed).contains("content-encoding: gzip"));
+    assert!(packed.len() * 2 < plain.len(), "{} of {} bytes", packed.len(), plain.len());
     let runs = dashboard.ask("/api/v1/runs", &host);
     assert_eq!(runs.matches("\"thesis\"").count(), 3, "{runs}");
     // A run has the processes that were recorded with it; of a workload the ledger has none, and that is said.

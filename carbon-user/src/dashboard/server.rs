@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
 /// No request has a body.
@@ -89,6 +90,8 @@ impl Pages {
                 router.route(asset.path, get(move |headers: HeaderMap| async move { file(asset, &headers) }));
         }
         router
+            // Names and numbers are a tenth of their size. Events are left as they are: each is sent at once.
+            .layer(CompressionLayer::new())
             .layer(RequestBodyLimitLayer::new(BODY_MAX_BYTES))
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
             .with_state(shared)
