@@ -45,7 +45,13 @@ fn with_places(value: f64, places: i32) -> String {
     }
 }
 
-/// `value` with this many significant figures and no exponent; at most nine decimal places.
+/// Decimal places at most, where there is no exponent.
+const PLACES_MAX: i32 = 9;
+/// From here on there is an exponent: more than that a double does not hold to the unit.
+const WHOLE_MAX: f64 = 1e15;
+
+/// `value` with this many significant figures, in nine decimal places at most; with an exponent, such as `4.2e-10`, where these would
+/// not show two figures, and from 1e15 on.
 pub fn significant(value: f64, figures: usize) -> String {
     if !value.is_finite() {
         return "unknown".to_owned();
@@ -53,7 +59,16 @@ pub fn significant(value: f64, figures: usize) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
+    if places(value, figures.min(MODELLED)) > PLACES_MAX || value.abs() >= WHOLE_MAX {
+        return format!("{value:.*e}", figures.max(1) - 1);
+    }
     with_places(value, places(value, figures))
+}
+
+/// A number as it was given, with an exponent where it has more than fifteen digits before or after the point.
+pub fn amount(value: f64) -> String {
+    let plain = value.to_string();
+    if plain.len() > 16 { format!("{value:e}") } else { plain }
 }
 
 /// The 90 % interval of an energy with this standard deviation: log-normal for a modelled one, which is wrong by a
@@ -117,11 +132,26 @@ mod tests {
             (99.96, 3, "100"),
             (0.000_123_45, 2, "0.00012"),
             (123_456.0, 2, "120000"),
-            (1e-12, 2, "0.000000000"),
+            (1e-12, 2, "1.0e-12"),
+            (4.2e-10, 2, "4.2e-10"),
+            (-4.2e-10, 2, "-4.2e-10"),
+            (1.234e-7, 4, "0.000000123"),
+            (1.234e-9, 4, "1.234e-9"),
+            (3.4e303, 2, "3.4e303"),
+            (0.000_000_012, 2, "0.000000012"),
+            (9.96e-9, 2, "0.000000010"),
             (f64::NAN, 2, "unknown"),
         ];
         for (value, figures, expected) in cases {
             assert_eq!(significant(value, figures), expected, "{value} {figures}");
+        }
+    }
+
+    #[test]
+    fn no_amount_is_hundreds_of_digits() {
+        let cases = [(1000.0, "1000"), (0.5, "0.5"), (1e-300, "1e-300"), (1e300, "1e300")];
+        for (value, expected) in cases {
+            assert_eq!(amount(value), expected);
         }
     }
 
@@ -143,6 +173,15 @@ mod tests {
     }
 
     proptest! {
+        /// What is printed is not zero where the number is not, and has the two figures that are promised.
+        #[test]
+        fn figures_are_there_however_small(digits in 1.0_f64..9.99, exponent in -300_i32..300, figures in 2_usize..5) {
+            let value = digits * 10_f64.powi(exponent);
+            let printed: f64 = significant(value, figures).parse().unwrap();
+            prop_assert!((printed / value - 1.0).abs() <= 0.051, "{value} as {}", significant(value, figures));
+            prop_assert!(significant(value, figures).len() <= 16);
+        }
+
         #[test]
         fn printed_parts_always_add_up(parts in prop::collection::vec(0_u64..1_000_000_000_000, 1..5), modelled: bool) {
             let figures = if modelled { MODELLED } else { METERED };
