@@ -1,8 +1,10 @@
 //! `--per` of `carbon report`: periods of time, and the functional unit of a score. Both may be given.
 
 use super::error::CliError;
-use super::ledger_args::{PerArg, ReportArgs};
+use super::ledger_args::{PerArg, ReportArgs, ReportFormat};
+use crate::report::figures::amount;
 use clap::ValueEnum;
+use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
 /// One `--per`.
@@ -21,6 +23,12 @@ pub struct FunctionalUnit {
     pub name: String,
     /// How many.
     pub count: f64,
+}
+
+impl Display for FunctionalUnit {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}={}", self.name, amount(self.count))
+    }
 }
 
 /// A text that is neither.
@@ -59,7 +67,7 @@ impl ReportArgs {
         let wrong = |reason: &str, advice: &str| {
             Err(CliError::Argument {
                 option: "--per",
-                value: self.unit().map_or_else(String::new, |unit| format!("{}={}", unit.name, unit.count)),
+                value: self.unit().map_or_else(String::new, ToString::to_string),
                 reason: reason.into(),
                 advice: advice.into(),
             })
@@ -75,8 +83,27 @@ impl ReportArgs {
             (_, 1) if !self.sci => {
                 wrong("only a score is per functional unit", "add --sci, or give hour, day or month")
             }
-            _ => Ok(()),
+            _ => self.check_score(),
         }
+    }
+
+    /// That the score has a place in what is written: columns are of rows, and it is of all of them.
+    fn check_score(&self) -> Result<(), CliError> {
+        let name = match self.format {
+            ReportFormat::Csv => "csv",
+            ReportFormat::Parquet => "parquet",
+            ReportFormat::FocusCsv => "focus-csv",
+            _ => return Ok(()),
+        };
+        if !self.sci {
+            return Ok(());
+        }
+        Err(CliError::Argument {
+            option: "--sci",
+            value: format!("--format {name}"),
+            reason: "a score is of the whole report, and this format has rows alone".into(),
+            advice: "give table, json, markdown, html, latex, bibtex or model-card".into(),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The report of `carbon report`, JSON schema `carbon.report/1`: sums of a ledger, with what must hold of them.
 
 use super::equivalents::{self, Equivalent, EquivalentSet};
-use super::figures::{METERED, of_quality, printable, significant, spread};
+use super::figures::{METERED, amount, of_quality, printable, significant, spread};
 use super::grid::{Cell, Grid, markdown_escaped};
 use super::group::Group;
 use super::table::Style;
@@ -152,6 +152,21 @@ pub struct SciRow {
     pub embodied_g: f64,
     /// How M was had, with its sources.
     pub embodied_method: String,
+}
+
+impl SciRow {
+    /// In words.
+    pub fn line(&self) -> String {
+        format!(
+            "SCI (ISO/IEC 21031): {} gCO2e per {} of {} (operational {} g + embodied {} g; {})",
+            significant(self.score_g, 2),
+            self.unit,
+            amount(self.count),
+            significant(self.operational_g, 2),
+            significant(self.embodied_g, 2),
+            self.embodied_method
+        )
+    }
 }
 
 /// What the report is of.
@@ -345,15 +360,7 @@ impl LedgerReport {
         }
         lines.extend(self.equivalents.iter().map(Equivalent::line));
         if let Some(sci) = &self.sci {
-            lines.push(format!(
-                "SCI (ISO/IEC 21031): {} gCO2e per {} of {} (operational {} g + embodied {} g; {})",
-                significant(sci.score_g, 2),
-                sci.unit,
-                sci.count,
-                significant(sci.operational_g, 2),
-                significant(sci.embodied_g, 2),
-                sci.embodied_method
-            ));
+            lines.push(sci.line());
         }
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         // Names of places, sources and files are of others.

@@ -75,7 +75,7 @@ fn statements(report: &LedgerReport) -> Vec<String> {
             )
         })
         .collect();
-    [
+    let mut said = vec![
         format!("Energy: {energy}."),
         format!("Emissions: {grams}."),
         format!("Hardware: {}.", list(&report.scope.hardware, "as in the ledger")),
@@ -87,10 +87,11 @@ fn statements(report: &LedgerReport) -> Vec<String> {
         ),
         format!("Factor set: sha256 {}.", report.factor_set),
         format!("Time: {} to {} ({}).", report.scope.from, report.scope.to, report.scope.tz),
-    ]
-    .iter()
-    .map(|it| printable(it))
-    .collect()
+    ];
+    said.extend(report.sci.iter().map(|sci| format!("{}.", sci.line())));
+    // Energy that is missing or an interval that is wider than what was asked for is part of the figure.
+    said.extend(report.notes.iter().map(|note| format!("Note: {note}.")));
+    said.iter().map(|it| printable(it)).collect()
 }
 
 /// A table and a paragraph.
@@ -126,11 +127,8 @@ pub fn model_card(report: &LedgerReport) -> String {
     // What JSON quotes is quoted in YAML too, but for control characters, of which none are left.
     let quoted = |text: &str| serde_json::to_string(&printable(text)).unwrap_or_default();
     let places: Vec<String> = report.factors.iter().map(|it| format!("{} ({})", it.zone, it.name)).collect();
-    // So little that it would be printed as nothing has an exponent, as YAML 1.1 reads it: with a point and a sign.
-    let number = |grams: f64| {
-        if grams > 0.0 && grams < 1e-6 { format!("{grams:.1e}") } else { significant(grams, 2) }
-    };
-    let grams = report.total.grams.map_or_else(|| "null".to_owned(), number);
+    // What has an exponent has it as YAML 1.1 reads it: with a point and a sign.
+    let grams = report.total.grams.map_or_else(|| "null".to_owned(), |grams| significant(grams, 2));
     format!(
         "co2_eq_emissions:\n  emissions: {grams}\n  source: {}\n  training_type: \"unknown\"\n  \
          geographical_location: {}\n  hardware_used: {}\n",
