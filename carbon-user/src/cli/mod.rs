@@ -39,7 +39,10 @@ pub mod recorder;
 mod repeat;
 pub mod replay;
 mod report;
+mod report_score;
 mod report_source;
+#[cfg(test)]
+mod report_tests;
 mod report_time;
 pub mod run;
 pub mod run_agent;

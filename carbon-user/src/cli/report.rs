@@ -6,23 +6,22 @@ use super::error::CliError;
 use super::ledger_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::output::Output;
 use super::parquet;
-use super::per::FunctionalUnit;
+use super::report_score::add_score;
 use super::report_source;
-use super::report_time::{interval, periods, shown, zone};
+use super::report_time::{covered, interval, periods, shown, zone};
 use super::runs::{in_memory, json, style};
-use crate::carbon::embodied::Machine;
-use crate::carbon::{Intensity, sci};
+use crate::carbon::Intensity;
 use crate::dashboard::standalone;
-use crate::ledger::query::{Balance, NamedDomain, Sum};
+use crate::ledger::query::{Balance, MINUTE, NamedDomain, Segment, Sum};
 use crate::ledger::rows::Workload;
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::ledger::{Factor, Ledger};
 use crate::report::equivalents::EquivalentSet;
 use crate::report::group::{Group, Hashed, Part};
-use crate::report::ledger::{LedgerReport, Period, SciRow, Scope};
+use crate::report::ledger::{LedgerReport, Period, Scope};
 use crate::report::power::Power;
 use crate::report::{columns, paper, runs as run_rows};
-use crate::units::{CpuNanos, Grams};
+use crate::units::CpuNanos;
 use jiff::ZonedDateTime;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -113,8 +112,11 @@ fn of_ledger(args: &ReportArgs, within: Option<&Within>, ledger: &mut Ledger) ->
     let periods = periods(&from, &to, args.period())?;
     let mut collected =
         if by_runs { of_runs(args, ledger, &periods)? } else { of_energies(args, within, ledger, &periods)? };
-    collected.scope = Scope { ledger: ledger.place(), from: shown(&from), to: shown(&to), ..collected.scope };
-    collected.span = (from, to);
+    if periods.is_empty() {
+        collected.span = (from, to);
+    }
+    let (from, to) = (shown(&collected.span.0), shown(&collected.span.1));
+    collected.scope = Scope { ledger: ledger.place(), from, to, ..collected.scope };
     Ok(collected)
 }
 
@@ -245,22 +247,24 @@ fn of_energies(
         replaced.insert(*id, Hashed::new(factor_for(args, factor)?));
     }
     let mut keys = Keys::new(args.by, within, &workloads, &domains);
-    let mut notes = Vec::new();
     let mut groups = Groups::new();
     let mut balance = Balance::default();
-    for (label, from, to) in periods {
-        let (from_s, to_s) = (from.timestamp().as_second(), to.timestamp().as_second());
-        let segments = ledger.segments(from_s, to_s)?;
-        let widened = segments.first().is_some_and(|it| from_s - it.start_s >= 60)
-            || segments.last().is_some_and(|it| it.end_s - to_s >= 60);
-        if widened && notes.is_empty() {
-            notes.push(
-                "details that old are no longer kept, so the ends are widened to whole hours or days"
-                    .to_owned(),
-            );
+    let intervals: Vec<(i64, i64)> = periods
+        .iter()
+        .map(|(_, from, to)| (from.timestamp().as_second(), to.timestamp().as_second()))
+        .collect();
+    let parts = ledger.segments_each(&intervals)?;
+    let mut notes = notes_of_resolution(&intervals, &parts);
+    let (mut from_all, mut to_all) = all_of(periods);
+    for (n, ((label, from, to), segments)) in periods.iter().zip(&parts).enumerate() {
+        // What is in a bucket of the period before has no row here.
+        let Some((from, to)) = covered(segments, from, to) else { continue };
+        if n == 0 {
+            from_all = from.clone();
         }
+        to_all = to.clone();
         let mut of_period: BTreeMap<String, Group> = BTreeMap::new();
-        ledger.each_sum(&segments, &mut |sum| {
+        ledger.each_sum(segments, &mut |sum| {
             let Some(factor) = replaced.get(&sum.factor) else { return };
             if let Some(key) = keys.of(sum.workload, sum.domain) {
                 match of_period.get_mut(key) {
@@ -269,10 +273,10 @@ fn of_energies(
                 }
             }
         })?;
-        for (_, of_domain) in ledger.balances(&segments)? {
+        for (_, of_domain) in ledger.balances(segments)? {
             balance = balance.plus(of_domain);
         }
-        groups.push((period(label.as_ref(), from, to), of_period));
+        groups.push((period(label.as_ref(), &from, &to), of_period));
     }
     if balance.gaps > 0 {
         notes.push(format!("meters hid some energy in {} windows: their counters were reset", balance.gaps));
@@ -283,7 +287,41 @@ fn of_energies(
     methods.dedup();
     let scope = Scope { methods, ..empty_scope() };
     let exact = within.is_none();
-    Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: all_of(periods) })
+    Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: (from_all, to_all) })
+}
+
+/// What must be said where details are gone: ends that are widened, and periods that do not begin where they are asked to.
+fn notes_of_resolution(intervals: &[(i64, i64)], parts: &[Vec<Segment>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let ends = |instants: (Option<i64>, Option<i64>)| instants.0.zip(instants.1);
+    let first =
+        ends((intervals.first().map(|it| it.0), parts.first().and_then(|it| Some(it.first()?.start_s))));
+    let last_end = parts.iter().rev().find_map(|it| it.last()).map(|it| it.end_s);
+    let last = ends((intervals.last().map(|it| it.1), last_end));
+    if first.is_some_and(|(from_s, start_s)| from_s.saturating_sub(start_s) >= MINUTE)
+        || last.is_some_and(|(to_s, end_s)| end_s.saturating_sub(to_s) >= MINUTE)
+    {
+        notes.push(
+            "details that old are no longer kept, so the ends are widened to whole hours or days".to_owned(),
+        );
+    }
+    let inner = intervals.iter().zip(parts).take(intervals.len().saturating_sub(1));
+    let late = |(it, part): (&(i64, i64), &Vec<Segment>)| {
+        part.last().is_some_and(|end| end.end_s.saturating_sub(it.1) >= MINUTE)
+    };
+    if inner.into_iter().any(late) {
+        let without = intervals.iter().zip(parts).filter(|(it, part)| it.0 < it.1 && part.is_empty()).count();
+        let mut said = "details that fine are no longer kept for all of it: the energy of an hour or a day that is kept as a whole \
+                        is in the period in which it begins"
+            .to_owned();
+        if without > 0 {
+            said.push_str(&format!(
+                ", and {without} periods after that are not known by themselves and have no rows"
+            ));
+        }
+        notes.push(said);
+    }
+    notes
 }
 
 pub(super) fn period(label: Option<&String>, from: &ZonedDateTime, to: &ZonedDateTime) -> Period {
@@ -445,53 +483,4 @@ pub(super) fn factor_for(args: &ReportArgs, recorded: &Factor) -> Result<Factor,
         advice: "or `current`, or `recorded`".into(),
     })?;
     Ok(Factor::new(intensity, recorded.pue))
-}
-
-fn add_score(args: &ReportArgs, report: &mut LedgerReport, time: Duration) -> Result<(), CliError> {
-    let unit = args.unit();
-    let wrong = |reason: String| CliError::Argument {
-        option: "--sci",
-        value: unit.map_or_else(String::new, |unit| format!("--per {}={}", unit.name, unit.count)),
-        reason,
-        advice: "see the score in docs/ledger.md".into(),
-    };
-    let Some(FunctionalUnit { name, count }) = unit else { return Err(wrong("it has no unit".into())) };
-    let machine = match (args.embodied_kg, &args.embodied_parts) {
-        (Some(kg), _) => Machine::known(kg, args.life_years),
-        (None, parts) => parts
-            .as_ref()
-            .map_or_else(Machine::unknown_server, Machine::of_parts)
-            .ok_or(crate::carbon::embodied::ImpossibleShare::Machine)
-            .and_then(|server| server.used_for(args.life_years)),
-    };
-    let embodied = machine
-        .and_then(|machine| machine.share(time, args.reserved).map(|grams| (machine, grams)))
-        .map_err(|error| wrong(error.to_string()))?;
-    let Some(operational) = report.total.grams.map(Grams) else {
-        return Err(wrong("the grams of this report are unknown, so there is no score".into()));
-    };
-    let kinds = report.factors.iter().filter_map(|row| crate::carbon::Kind::parse(&row.boundary, &row.basis));
-    let kind = kinds.max_by_key(|kind| kind.method).unwrap_or(crate::carbon::Kind::YEARLY);
-    let (machine, made) = embodied;
-    let score = sci::score(operational, kind, made, *count).map_err(|error| wrong(error.to_string()))?;
-    report.sci = Some(SciRow {
-        score_g: score.0,
-        unit: name.clone(),
-        count: *count,
-        operational_g: operational.0,
-        embodied_g: made.0,
-        embodied_method: format!(
-            "{:.0} kg over {} years, {:.0} s, share {}; {}",
-            machine.made_kg,
-            machine.life_years,
-            time.as_secs_f64(),
-            args.reserved,
-            machine.source
-        ),
-    });
-    report.notes.push(
-        "SCI counts hardware that is reserved: its energy must hold the share of idle power (carbon run --static proportional)"
-            .to_owned(),
-    );
-    Ok(())
 }

@@ -5,6 +5,7 @@ use super::ledger_args::{PerArg, ReportArgs};
 use super::runs::in_memory;
 use crate::clock;
 use crate::ledger::Ledger;
+use crate::ledger::query::Segment;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, ZonedDateTime};
@@ -25,6 +26,19 @@ pub(super) fn zone(name: &str) -> Result<TimeZone, CliError> {
 /// With its offset.
 pub(super) fn shown(time: &ZonedDateTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+/// From and to of what is read, in the zone; none where that is nothing. What is still to come is not in it.
+pub(super) fn covered(
+    segments: &[Segment],
+    from: &ZonedDateTime,
+    to: &ZonedDateTime,
+) -> Option<(ZonedDateTime, ZonedDateTime)> {
+    let at =
+        |second| Timestamp::from_second(second).ok().map(|it| it.to_zoned_datetime(from.time_zone().clone()));
+    let (start, end) = (at(segments.first()?.start_s)?, at(segments.last()?.end_s)?);
+    let known = clock::wall().to_zoned_datetime(to.time_zone().clone()).max(to.clone());
+    Some((start, end.min(known)))
 }
 
 /// From and to: as given, else from the first day of which there is anything until now.

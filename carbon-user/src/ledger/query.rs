@@ -64,6 +64,20 @@ pub fn cover(from_s: i64, to_s: i64, (minutes_from, hours_from): (i64, i64)) -> 
     segments
 }
 
+/// [`cover`] of intervals that follow one another: what a bucket that is kept as a whole has is in one of them only, the one in
+/// which it begins, and the first has what begins before it. An interval that lies in such a bucket as a whole has no segments.
+pub fn cover_each(intervals: &[(i64, i64)], kept: (i64, i64)) -> Vec<Vec<Segment>> {
+    let mut covered_s = i64::MIN;
+    let mut each = Vec::with_capacity(intervals.len());
+    for (from_s, to_s) in intervals {
+        // Where one ends, a bucket does that is whole at every level kept there: the next one is not widened backwards.
+        let segments = cover((*from_s).max(covered_s), *to_s, kept);
+        covered_s = segments.last().map_or(covered_s, |it| it.end_s);
+        each.push(segments);
+    }
+    each
+}
+
 /// A sum of energy rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sum {
@@ -274,6 +288,12 @@ impl Ledger {
         Ok(cover(from_s, to_s, kept))
     }
 
+    /// The segments of intervals that follow one another, as [`cover_each`] shares out what is kept now.
+    pub fn segments_each(&mut self, intervals: &[(i64, i64)]) -> Result<Vec<Vec<Segment>>, LedgerError> {
+        let kept = self.kept_from()?;
+        Ok(cover_each(intervals, kept))
+    }
+
     /// First and last instant of which there are energies; none where there are none.
     pub fn extent(&mut self) -> Result<Option<(i64, i64)>, LedgerError> {
         let rows = self
@@ -351,6 +371,17 @@ mod tests {
         );
         let hour = cover(6 * DAY + 60, 6 * DAY + 120, kept);
         assert_eq!(hour, [Segment { level_s: HOUR, start_s: 6 * DAY, end_s: 6 * DAY + HOUR }]);
+    }
+
+    #[test]
+    fn a_bucket_is_in_the_interval_in_which_it_begins() {
+        let kept = (2 * DAY, DAY);
+        let half = DAY / 2;
+        let each = cover_each(&[(half, DAY + 1800), (DAY + 1800, 2 * DAY), (2 * DAY, 2 * DAY + 60)], kept);
+        let ends = |segments: &Vec<Segment>| (segments[0].start_s, segments.last().unwrap().end_s);
+        let all: Vec<(i64, i64)> = each.iter().map(ends).collect();
+        assert_eq!(all, [(0, DAY + HOUR), (DAY + HOUR, 2 * DAY), (2 * DAY, 2 * DAY + 60)]);
+        assert_eq!(cover_each(&[(0, half), (half, DAY)], kept)[1], [], "all of it is in the first");
     }
 
     proptest! {
