@@ -3,7 +3,7 @@
 use super::figures::printable;
 use super::top::Top;
 
-const HEADER: [&str; 30] = [
+const HEADER: [&str; 31] = [
     "name",
     "kind",
     "cgroup",
@@ -34,6 +34,7 @@ const HEADER: [&str; 30] = [
     "image",
     "namespace",
     "pod",
+    "assumed",
 ];
 
 /// The workloads of `top`, most energy first, with a header.
@@ -78,6 +79,7 @@ pub fn top(top: &Top) -> Result<String, csv::Error> {
             &word(known.and_then(|it| it.image.as_ref())),
             &word(known.and_then(|it| it.namespace.as_ref())),
             &word(known.and_then(|it| it.pod.as_ref())),
+            &top.intensity.assumed.to_string(),
         ])?;
     }
     let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Its head for people.
+    /// Its head for people; an empty one for a column that is for programs alone.
     pub head: &'static str,
     /// Its key for programs, unit last; of an interval two, with a space between them as between their values.
     pub key: &'static str,
@@ -71,15 +71,29 @@ impl Grid {
         Self { columns, rows: Vec::new() }
     }
 
+    /// The columns that are for people.
+    fn for_people(&self) -> Self {
+        let shown = |column: &&Column| !column.head.is_empty();
+        let cells = |row: &Vec<Cell>| {
+            let pairs = row.iter().zip(&self.columns).filter(|(_, column)| shown(column));
+            pairs.map(|(cell, _)| cell.clone()).collect()
+        };
+        Self {
+            columns: self.columns.iter().filter(shown).copied().collect(),
+            rows: self.rows.iter().map(cells).collect(),
+        }
+    }
+
     /// For a terminal. The first column is wrapped where it is narrow.
     pub fn table(&self, style: Style) -> String {
-        let heads: Vec<&str> = self.columns.iter().map(|column| column.head).collect();
+        let shown = self.for_people();
+        let heads: Vec<&str> = shown.columns.iter().map(|column| column.head).collect();
         let mut table = empty_table(style, &heads);
-        for row in &self.rows {
+        for row in &shown.rows {
             table.add_row(row.iter().map(|cell| cell.shown.as_str()));
         }
         let numbers =
-            self.columns.iter().enumerate().filter(|(_, column)| column.number).map(|(index, _)| index);
+            shown.columns.iter().enumerate().filter(|(_, column)| column.number).map(|(index, _)| index);
         arrange(&mut table, numbers, 0);
         trimmed(&table)
     }
@@ -101,13 +115,14 @@ impl Grid {
 
     /// A table of `GitHub`'s Markdown.
     pub fn markdown(&self) -> String {
+        let shown = self.for_people();
         let mut text = String::new();
-        let heads: Vec<&str> = self.columns.iter().map(|column| column.head).collect();
+        let heads: Vec<&str> = shown.columns.iter().map(|column| column.head).collect();
         line(&mut text, &format!("| {} |", heads.join(" | ")));
         let rules: Vec<&str> =
-            self.columns.iter().map(|column| if column.number { "---:" } else { "---" }).collect();
+            shown.columns.iter().map(|column| if column.number { "---:" } else { "---" }).collect();
         line(&mut text, &format!("| {} |", rules.join(" | ")));
-        for row in &self.rows {
+        for row in &shown.rows {
             let cells: Vec<String> = row.iter().map(|cell| markdown_escaped(&cell.shown)).collect();
             line(&mut text, &format!("| {} |", cells.join(" | ")));
         }
@@ -116,14 +131,15 @@ impl Grid {
 
     /// The table element of a page.
     pub fn html(&self) -> String {
+        let shown = self.for_people();
         let mut text = String::from("<table>\n<thead><tr>");
-        for column in &self.columns {
+        for column in &shown.columns {
             write!(text, "<th scope=\"col\">{}</th>", html_escaped(column.head)).unwrap_or_default();
         }
         text.push_str("</tr></thead>\n<tbody>\n");
-        for row in &self.rows {
+        for row in &shown.rows {
             text.push_str("<tr>");
-            for (cell, column) in row.iter().zip(&self.columns) {
+            for (cell, column) in row.iter().zip(&shown.columns) {
                 let class = if column.number { " class=\"number\"" } else { "" };
                 write!(text, "<td{class}>{}</td>", html_escaped(&cell.shown)).unwrap_or_default();
             }
@@ -135,12 +151,14 @@ impl Grid {
 
     /// A tabular environment.
     pub fn latex(&self) -> String {
-        let shape: String = self.columns.iter().map(|column| if column.number { 'r' } else { 'l' }).collect();
+        let shown = self.for_people();
+        let shape: String =
+            shown.columns.iter().map(|column| if column.number { 'r' } else { 'l' }).collect();
         let mut text = format!("\\begin{{tabular}}{{{shape}}}\n\\hline\n");
-        let heads: Vec<String> = self.columns.iter().map(|column| latex_escaped(column.head)).collect();
+        let heads: Vec<String> = shown.columns.iter().map(|column| latex_escaped(column.head)).collect();
         line(&mut text, &format!("{} \\\\", heads.join(" & ")));
         line(&mut text, "\\hline");
-        for row in &self.rows {
+        for row in &shown.rows {
             let cells: Vec<String> = row.iter().map(|cell| latex_escaped(&cell.shown)).collect();
             line(&mut text, &format!("{} \\\\", cells.join(" & ")));
         }

@@ -61,6 +61,8 @@ pub struct Intensity {
     pub basis: String,
     /// Who says so.
     pub source: String,
+    /// Whether nobody said where the electricity was used: the world's average stands in.
+    pub assumed: bool,
 }
 
 impl From<&carbon::Intensity> for Intensity {
@@ -72,6 +74,7 @@ impl From<&carbon::Intensity> for Intensity {
             boundary: intensity.boundary().to_owned(),
             basis: intensity.basis(),
             source: intensity.source.clone(),
+            assumed: intensity.assumed,
         }
     }
 }

@@ -218,12 +218,12 @@ pub fn grid(runs: &[RunRow]) -> Grid {
         ("COMMAND", "command", false),
     ]);
     grid.rows = runs.iter().map(RunRow::cells).collect();
-    if runs.iter().any(|run| run.assumed) {
-        grid.columns.push(Column { head: "PLACE", key: "assumed", number: false });
-        for (cells, run) in grid.rows.iter_mut().zip(runs) {
-            let shown = if run.assumed { "ASSUMED" } else { "" };
-            cells.push(Cell { shown: shown.into(), exact: run.assumed.to_string() });
-        }
+    // Programs have always the same columns.
+    let head = if runs.iter().any(|run| run.assumed) { "PLACE" } else { "" };
+    grid.columns.push(Column { head, key: "assumed", number: false });
+    for (cells, run) in grid.rows.iter_mut().zip(runs) {
+        let shown = if run.assumed { "ASSUMED" } else { "" };
+        cells.push(Cell { shown: shown.into(), exact: run.assumed.to_string() });
     }
     grid
 }
@@ -360,10 +360,9 @@ impl RunSum {
             },
             Cell::text(quality),
         ]);
-        if self.assumed > 0 {
-            grid.columns.push(Column { head: "ASSUMED", key: "assumed", number: true });
-            grid.rows.iter_mut().for_each(|cells| cells.push(whole(self.assumed)));
-        }
+        let head = if self.assumed > 0 { "ASSUMED" } else { "" };
+        grid.columns.push(Column { head, key: "assumed", number: true });
+        grid.rows.iter_mut().for_each(|cells| cells.push(whole(self.assumed)));
         grid
     }
 }
@@ -395,4 +394,32 @@ pub fn overlap(runs: &[KeptRun]) -> bool {
         .collect();
     spans.sort_unstable();
     spans.iter().zip(spans.iter().skip(1)).any(|(one, next)| one.0 == next.0 && next.1 < one.2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::rows::RunStart;
+
+    #[test]
+    fn programs_have_always_the_same_columns() {
+        let run = KeptRun { start: RunStart::default(), end: None };
+        let known = RunRow::from(&run);
+        let assumed = RunRow { assumed: true, ..known.clone() };
+        for (rows, values, shown) in [
+            (vec![known.clone()], vec!["false"], false),
+            (vec![assumed, known], vec!["true", "false"], true),
+            (Vec::new(), Vec::new(), false),
+        ] {
+            let csv = grid(&rows).csv().unwrap();
+            let last: Vec<&str> = csv.lines().map(|line| line.rsplit_once(',').unwrap().1).collect();
+            assert_eq!(last, [&["assumed"], &values[..]].concat());
+            for text in [grid(&rows).table(crate::report::table::Style::default()), grid(&rows).markdown()] {
+                assert_eq!((text.contains("PLACE"), text.contains("ASSUMED")), (shown, shown), "{text}");
+            }
+        }
+        let sum = RunSum::of(&[run]).grid();
+        assert!(sum.csv().unwrap().lines().next().unwrap().ends_with(",assumed"));
+        assert!(!sum.markdown().contains("ASSUMED"), "{}", sum.markdown());
+    }
 }

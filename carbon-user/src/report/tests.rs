@@ -487,6 +487,24 @@ fn what_an_engine_says_is_the_name() {
     assert!(table::top(&top, LONG).contains("shop/web-0/nginx "));
     let csv = csv::top(&top).unwrap();
     let line = csv.lines().find(|line| line.starts_with("shop/web-0/nginx,unit,")).unwrap();
-    assert!(line.ends_with(",systemd,,,ssh.service,,,,,nginx,nginx:1.27,shop,web-0"), "{line}");
+    assert!(line.ends_with(",systemd,,,ssh.service,,,,,nginx,nginx:1.27,shop,web-0,false"), "{line}");
     assert_eq!(top.workloads.iter().filter(|row| row.known.is_some()).count(), 1);
+}
+
+/// Grams leave with a word on their place, whatever the form.
+#[test]
+fn a_place_that_nobody_gave_is_in_every_form() {
+    let mut state = State::default();
+    let totals = totals(false, StaticPolicy::Separate, &mut state);
+    let policy = StaticPolicy::Separate;
+    for (intensity, expected) in
+        [(carbon::Intensity::of_unknown_place(), true), (carbon::Intensity::of("FR").unwrap(), false)]
+    {
+        let context = Context { intensity, ..context(&state, policy) };
+        let top = Top::new(&context, &totals, path_of);
+        let csv = csv::top(&top).unwrap();
+        assert!(csv.lines().next().unwrap().ends_with(",assumed"), "{csv}");
+        assert!(csv.lines().skip(1).all(|line| line.ends_with(&format!(",{expected}"))), "{csv}");
+        assert_eq!(json(&top)["intensity"]["assumed"], expected);
+    }
 }
