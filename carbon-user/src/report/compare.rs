@@ -67,13 +67,23 @@ pub struct Compared {
 
 impl Compared {
     /// Of two sets of runs. B is worse where it is above the limit and the difference is significant; where one side
-    /// has a single run, no test is possible, and the limit alone decides. What is unknown passes no gate.
+    /// has a single run, no test is possible, and the limit alone decides. What is unknown or not done passes no gate.
     pub fn new(a: (&str, &[KeptRun]), b: (&str, &[KeptRun]), limit: Option<f64>, alpha: f64) -> Self {
         let ((side_a, summary_a), (side_b, summary_b)) = (side(a), side(b));
         let mut notes = Vec::new();
         let found = summary_a.zip(summary_b).map(|(a, b)| statistics::compare(a, b, alpha));
+        let not_done: Vec<String> = [("A", &side_a), ("B", &side_b)]
+            .iter()
+            .filter(|(_, side)| side.not_done > 0)
+            .map(|(which, side)| format!("{} of {which}", side.not_done))
+            .collect();
         let verdict = match (limit, &found) {
             (None, _) => Verdict::NoGate,
+            // Who stopped early has used less, and has not done the work.
+            (Some(_), _) if !not_done.is_empty() => {
+                notes.push(format!("runs that are not done, {}: these pass no gate", not_done.join(" and ")));
+                Verdict::Worse
+            }
             (Some(_), None) => {
                 notes.push("the energy of one side is not known: that passes no gate".to_owned());
                 Verdict::Worse
@@ -199,4 +209,57 @@ fn side((name, runs): (&str, &[KeptRun])) -> (Side, Option<Summary>) {
         quality: qualities.map(|row| row.quality).min().map(Quality::as_str),
     };
     (side, summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carbon::Intensity;
+    use crate::ledger::Factor;
+    use crate::ledger::rows::{EnergyKind, RunEnd, RunEnergy, RunStart, RunStatus};
+    use crate::units::{CpuNanos, Microjoules, Pue};
+
+    fn ended(status: RunStatus, joules: u64) -> KeptRun {
+        let end = RunEnd {
+            status,
+            exit_status: 0,
+            end_us: 2_000_000,
+            duration_ns: 1_000_000_000,
+            outlived_by: 0,
+            cpu: CpuNanos(1),
+            accounting: "proc".into(),
+            attribution: "cpu-time".into(),
+            static_policy: "separate".into(),
+            hardware: "a test".into(),
+            report: String::new(),
+            energies: vec![RunEnergy {
+                kind: EnergyKind::Dynamic,
+                factor: Factor::new(Intensity::of("FR").unwrap(), Pue(1.2)),
+                recorded: None,
+                quality: Quality::Measured,
+                energy: Microjoules(joules * 1_000_000),
+                stddev_uj: 0.0,
+            }],
+            domains: Vec::new(),
+        };
+        KeptRun { start: RunStart { start_us: 1_000_000, ..RunStart::default() }, end: Some(end) }
+    }
+
+    #[test]
+    fn a_run_that_is_not_done_passes_no_gate() {
+        let done = [ended(RunStatus::Done, 100)];
+        let against = |runs: &[KeptRun], limit| Compared::new(("a", &done), ("b", runs), limit, 0.05);
+        assert_eq!(against(&done, Some(0.05)).verdict, Verdict::Passed);
+        for status in [RunStatus::Failed, RunStatus::Killed] {
+            let failed = against(&[ended(status, 1)], Some(0.05));
+            assert_eq!(failed.verdict, Verdict::Worse, "it has used less, and has done nothing");
+            let said = failed.lines().join("\n");
+            assert!(said.contains("gate +5.0 %: FAILED") && said.contains("not done, 1 of B"), "{said}");
+        }
+        let running = KeptRun { end: None, ..done[0].clone() };
+        assert_eq!(against(&[done[0].clone(), running], Some(0.05)).verdict, Verdict::Worse);
+        let before = Compared::new(("a", &[ended(RunStatus::Failed, 100)]), ("b", &done), Some(0.05), 0.05);
+        assert!(before.verdict == Verdict::Worse && before.notes.iter().any(|note| note.contains("1 of A")));
+        assert_eq!(against(&[ended(RunStatus::Failed, 1)], None).verdict, Verdict::NoGate);
+    }
 }
