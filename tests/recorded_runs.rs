@@ -235,6 +235,11 @@ fn gates_answer_with_a_status() {
         (&found["verdict"], &found["a"]["runs"], &found["b"]["runs"]),
         (&"worse".into(), &4.into(), &4.into())
     );
+    // Who fails has used little, and has not done the work.
+    assert_eq!(run(store, &["--experiment", "broken"], &["sh", "-c", "exit 1"]), Some(1));
+    let broken = compare("experiment:many", "experiment:broken", "5%");
+    let found: Value = serde_json::from_slice(&broken.stdout).unwrap();
+    assert_eq!((broken.status.code(), &found["verdict"]), (Some(1), &"worse".into()), "{found}");
 }
 
 #[test]
@@ -459,6 +464,7 @@ fn what_cannot_be_asked_is_said_in_one_line() {
         (&["report", "--by", "namespace", "--factors", "Atlantis"], "unknown zone"),
         (&["report", "--sci", "--per", "request"], "UNIT=COUNT"),
         (&["report", "--sci", "--per", "day"], "a score is per functional unit"),
+        (&["report", "--sci", "--per", "r=1", "--format", "csv"], "this format has rows alone"),
         (&["report", "--per", "request=5"], "add --sci"),
         (&["report", "--per", "day", "--per", "hour"], "two periods"),
         (&["report", "--sci", "--per", "r=1", "--embodied-parts", "gpus=1"], "impossible part"),

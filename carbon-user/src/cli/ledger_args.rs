@@ -165,8 +165,8 @@ pub struct ReportArgs {
     /// Time zone of dates, such as Europe/Paris.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     pub tz: String,
-    /// Recompute the grams: `current` for the factors of this program at the recorded places, or a place such as FR.
-    /// Without it, as recorded.
+    /// Recompute the grams: `current` for the factors of this program at the recorded places, or a place such as FR. The PUE
+    /// stays as recorded. Without it, all is as recorded.
     #[arg(long, value_name = "SET")]
     pub factors: Option<String>,
     /// Only runs with this tag.

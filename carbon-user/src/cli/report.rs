@@ -24,7 +24,7 @@ use crate::report::{columns, paper, runs as run_rows};
 use crate::units::CpuNanos;
 use jiff::ZonedDateTime;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// What has no name of the asked sort.
@@ -76,6 +76,8 @@ fn finished(args: &ReportArgs, mut collected: Collected) -> Result<LedgerReport,
     };
     let Collected { groups, balance, exact, notes, scope, reserved, span: (from, to) } = collected;
     let mut report = LedgerReport::new(scope, &groups, balance, exact, set, notes);
+    let replaced = notes_of_factors(args, &report);
+    report.notes.extend(replaced);
     if args.source.is_some() {
         report.without_deviations();
     }
@@ -468,12 +470,16 @@ pub(super) fn empty_scope() -> Scope {
 
 /// The factor that was recorded, or the one that `--factors` puts in its place. What is in the ledger stays.
 pub(super) fn factor_for(args: &ReportArgs, recorded: &Factor) -> Result<Factor, CliError> {
-    let zone = match args.factors.as_deref().map(str::trim) {
-        None | Some("" | "recorded") => return Ok(recorded.clone()),
-        Some("current") if recorded.intensity.assumed => {
+    let zone = match asked_factors(args) {
+        None => return Ok(recorded.clone()),
+        Some(CURRENT) if recorded.intensity.assumed => {
             return Ok(Factor::new(Intensity::of_unknown_place(), recorded.pue));
         }
-        Some("current") => recorded.intensity.zone.as_str(),
+        Some(CURRENT) => {
+            // A place of somebody's own file is in no table.
+            return Ok(Intensity::of(&recorded.intensity.zone)
+                .map_or_else(|_| recorded.clone(), |intensity| Factor::new(intensity, recorded.pue)));
+        }
         Some(zone) => zone,
     };
     let intensity = Intensity::of(zone).map_err(|error| CliError::Argument {
@@ -483,4 +489,31 @@ pub(super) fn factor_for(args: &ReportArgs, recorded: &Factor) -> Result<Factor,
         advice: "or `current`, or `recorded`".into(),
     })?;
     Ok(Factor::new(intensity, recorded.pue))
+}
+
+/// `--factors` with the factors of this program.
+const CURRENT: &str = "current";
+
+/// What `--factors` asks for; none for what was recorded.
+fn asked_factors(args: &ReportArgs) -> Option<&str> {
+    args.factors.as_deref().map(str::trim).filter(|asked| !["", "recorded"].contains(asked))
+}
+
+/// What `--factors` leaves as it was.
+fn notes_of_factors(args: &ReportArgs, report: &LedgerReport) -> Vec<String> {
+    let Some(asked) = asked_factors(args) else { return Vec::new() };
+    let mut notes = vec![format!(
+        "grams are by --factors {asked}, which replaces the intensity alone: PUE is as recorded"
+    )];
+    let kept: BTreeSet<&str> = report
+        .factors
+        .iter()
+        .filter(|row| asked == CURRENT && !row.assumed && Intensity::of(&row.zone).is_err())
+        .map(|row| row.zone.as_str())
+        .collect();
+    if !kept.is_empty() {
+        let kept: Vec<&str> = kept.into_iter().collect();
+        notes.push(format!("no table knows {}: the intensity there is as recorded too", kept.join(", ")));
+    }
+    notes
 }

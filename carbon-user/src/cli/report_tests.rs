@@ -2,18 +2,21 @@
 
 use super::args::{Cli, Command};
 use super::ledger_args::ReportArgs;
-use super::report::made;
+use super::report::{factor_for, made};
+use super::report_score::add_score;
 use crate::attribution::uncertainty::Uncertainty;
 use crate::carbon::Intensity;
 use crate::ledger::query::{DAY, HOUR};
 use crate::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
 use crate::ledger::{Factor, Ledger, Location};
+use crate::reference;
 use crate::report::ledger::LedgerReport;
 use crate::report::paper;
 use crate::units::{CpuNanos, Microjoules, Pue, Quality};
 use clap::Parser;
 use proptest::prelude::*;
 use std::path::Path;
+use std::time::Duration;
 
 /// Unix time of 2026-01-01.
 const BEGIN: i64 = 1_767_225_600;
@@ -123,6 +126,95 @@ fn a_widened_interval_is_told_as_what_it_is() {
         paper::model_card(&report),
     ] {
         assert!(text.contains("2026-01-02T05:30:00+05:30"), "{text}");
+    }
+}
+
+/// What a paper states has what the report says, missing energy and the score too.
+#[test]
+fn what_is_said_is_in_every_form_of_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = filled(folder.path(), DAYS, DAYS);
+    let ask = ["--from", "2026-01-01T06:00", "--to", "2026-01-07", "--sci", "--per", "request=7"];
+    let report = report(&mut ledger, &ask);
+    assert!(report.notes.iter().any(|note| note.contains("the ends are widened")), "{:?}", report.notes);
+    for text in [
+        report.markdown(),
+        paper::html(&report).1,
+        paper::latex(&report),
+        paper::bibtex(&report),
+        paper::model_card(&report),
+    ] {
+        assert!(text.contains("SCI (ISO/IEC 21031): ") && text.contains("per request of 7 "), "{text}");
+        for note in &report.notes {
+            // LaTeX and Markdown escape what has a meaning there.
+            let (words, _) =
+                note.split_once(['_', '%', '<', '[', '|', '&', '(', ':', ';', ',']).unwrap_or((note, ""));
+            assert!(text.contains(words), "{note}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_score_has_no_place_in_rows() {
+    for format in ["csv", "parquet", "focus-csv"] {
+        let refused = asked(&["--sci", "--per", "request=7", "--format", format]).check_per().unwrap_err();
+        assert!(refused.message().contains("this format has rows alone"), "{}", refused.message());
+        asked(&["--per", "day", "--format", format]).check_per().unwrap();
+    }
+    for format in ["table", "json", "markdown", "html", "latex", "bibtex", "model-card"] {
+        asked(&["--sci", "--per", "request=7", "--format", format]).check_per().unwrap();
+    }
+}
+
+#[test]
+fn a_score_of_a_moment_and_of_hardly_anything_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = filled(folder.path(), 0, 0);
+    let args = asked(&["--from", "2026-01-01", "--to", "2026-01-02", "--sci", "--per", "request=1e-300"]);
+    let mut report = made(&args, None, &mut ledger).unwrap();
+    add_score(&args, &mut report, Duration::from_millis(321)).unwrap();
+    let line = report.sci.unwrap().line();
+    assert!(line.contains("per request of 1e-300 ") && line.contains(", 0.3210 s, share 1;"), "{line}");
+    assert!(line.len() < 400, "{line}");
+}
+
+#[test]
+fn a_place_that_no_table_knows_stays_as_recorded() {
+    let own = Intensity { zone: "file".into(), name: "file".into(), ..Intensity::of("FR").unwrap() };
+    let own = Factor::new(own, Pue(1.5));
+    let french = Factor::new(Intensity::of("FR").unwrap(), Pue(1.5));
+    let current = asked(&["--factors", "current"]);
+    assert_eq!(factor_for(&current, &own).unwrap(), own);
+    assert_eq!(factor_for(&current, &french).unwrap(), french);
+    assert!(factor_for(&asked(&["--factors", "file"]), &french).is_err(), "what is asked for must be known");
+    let there = factor_for(&asked(&["--factors", "DE"]), &own).unwrap();
+    assert_eq!((there.intensity.zone.as_str(), there.pue), ("DE", Pue(1.5)), "the PUE is that of the site");
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&Location::File(folder.path().join("a.db"))).unwrap();
+    let mut other = minute(BEGIN + 60, 3_000_000);
+    other.rows[0].factor = own;
+    ledger.flush(&[minute(BEGIN, 2_000_000), other]).unwrap();
+    let ask = ["--from", "2026-01-01", "--to", "2026-01-02"];
+    let recorded = report(&mut ledger, &ask);
+    let notes = |report: &LedgerReport| report.notes.join("\n");
+    assert!(!notes(&recorded).contains("--factors"), "{}", notes(&recorded));
+    let current = report(&mut ledger, &[&ask[..], &["--factors", "current"]].concat());
+    assert_eq!(current.total.grams, recorded.total.grams);
+    let said = notes(&current);
+    assert!(said.contains("PUE is as recorded") && said.contains("no table knows file:"), "{said}");
+    let there = notes(&report(&mut ledger, &[&ask[..], &["--factors", "DE"]].concat()));
+    assert!(there.contains("by --factors DE") && !there.contains("no table knows"), "{there}");
+}
+
+/// Only so can a note tell by the name of a place that it was kept.
+#[test]
+fn a_place_of_the_tables_has_a_name_that_they_know() {
+    let names = reference::grid().flat_map(|row| row.iso2.into_iter().chain([row.iso3]));
+    let regions =
+        ["aws:eu-west-1", "gcp:europe-west9", "azure:northeurope", "53.35,-6.26", "US-CA", "IT-NO", "EU"];
+    for name in names.chain(regions.map(ToOwned::to_owned)) {
+        let Ok(found) = Intensity::of(&name) else { continue };
+        assert!(Intensity::of(&found.zone).is_ok(), "{name} is {}", found.zone);
     }
 }
 
