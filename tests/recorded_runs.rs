@@ -457,7 +457,7 @@ fn what_cannot_be_asked_is_said_in_one_line() {
     let path = directory.path().join("a.db");
     filled(&path);
     let store = path.to_str().unwrap();
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["report", "--from", "soon"], "not a date or time"),
         (&["report", "--from", "2030-01-01", "--to", "2029-01-01"], "not before the end"),
         (&["report", "--tz", "Mars/Olympus"], "--tz"),

@@ -39,6 +39,7 @@ pub mod recorder;
 mod repeat;
 pub mod replay;
 mod report;
+mod report_factors;
 mod report_score;
 mod report_source;
 #[cfg(test)]

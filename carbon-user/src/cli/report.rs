@@ -6,16 +6,16 @@ use super::error::CliError;
 use super::ledger_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::output::Output;
 use super::parquet;
+use super::report_factors::{factor_for, notes_of_factors};
 use super::report_score::add_score;
 use super::report_source;
-use super::report_time::{covered, interval, periods, shown, zone};
+use super::report_time::{covered, interval, notes_of_resolution, periods, shown, zone};
 use super::runs::{in_memory, json, style};
-use crate::carbon::Intensity;
 use crate::dashboard::standalone;
-use crate::ledger::query::{Balance, MINUTE, NamedDomain, Segment, Sum};
+use crate::ledger::Ledger;
+use crate::ledger::query::{Balance, NamedDomain, Sum};
 use crate::ledger::rows::Workload;
 use crate::ledger::runs::{KeptRun, RunFilter};
-use crate::ledger::{Factor, Ledger};
 use crate::report::equivalents::EquivalentSet;
 use crate::report::group::{Group, Hashed, Part};
 use crate::report::ledger::{LedgerReport, Period, Scope};
@@ -24,7 +24,7 @@ use crate::report::{columns, paper, runs as run_rows};
 use crate::units::CpuNanos;
 use jiff::ZonedDateTime;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// What has no name of the asked sort.
@@ -292,40 +292,6 @@ fn of_energies(
     Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: (from_all, to_all) })
 }
 
-/// What must be said where details are gone: ends that are widened, and periods that do not begin where they are asked to.
-fn notes_of_resolution(intervals: &[(i64, i64)], parts: &[Vec<Segment>]) -> Vec<String> {
-    let mut notes = Vec::new();
-    let ends = |instants: (Option<i64>, Option<i64>)| instants.0.zip(instants.1);
-    let first =
-        ends((intervals.first().map(|it| it.0), parts.first().and_then(|it| Some(it.first()?.start_s))));
-    let last_end = parts.iter().rev().find_map(|it| it.last()).map(|it| it.end_s);
-    let last = ends((intervals.last().map(|it| it.1), last_end));
-    if first.is_some_and(|(from_s, start_s)| from_s.saturating_sub(start_s) >= MINUTE)
-        || last.is_some_and(|(to_s, end_s)| end_s.saturating_sub(to_s) >= MINUTE)
-    {
-        notes.push(
-            "details that old are no longer kept, so the ends are widened to whole hours or days".to_owned(),
-        );
-    }
-    let inner = intervals.iter().zip(parts).take(intervals.len().saturating_sub(1));
-    let late = |(it, part): (&(i64, i64), &Vec<Segment>)| {
-        part.last().is_some_and(|end| end.end_s.saturating_sub(it.1) >= MINUTE)
-    };
-    if inner.into_iter().any(late) {
-        let without = intervals.iter().zip(parts).filter(|(it, part)| it.0 < it.1 && part.is_empty()).count();
-        let mut said = "details that fine are no longer kept for all of it: the energy of an hour or a day that is kept as a whole \
-                        is in the period in which it begins"
-            .to_owned();
-        if without > 0 {
-            said.push_str(&format!(
-                ", and {without} periods after that are not known by themselves and have no rows"
-            ));
-        }
-        notes.push(said);
-    }
-    notes
-}
-
 pub(super) fn period(label: Option<&String>, from: &ZonedDateTime, to: &ZonedDateTime) -> Period {
     Period { label: label.cloned(), from: shown(from), to: shown(to) }
 }
@@ -466,54 +432,4 @@ pub(super) fn empty_scope() -> Scope {
         hardware: Vec::new(),
         methods: Vec::new(),
     }
-}
-
-/// The factor that was recorded, or the one that `--factors` puts in its place. What is in the ledger stays.
-pub(super) fn factor_for(args: &ReportArgs, recorded: &Factor) -> Result<Factor, CliError> {
-    let zone = match asked_factors(args) {
-        None => return Ok(recorded.clone()),
-        Some(CURRENT) if recorded.intensity.assumed => {
-            return Ok(Factor::new(Intensity::of_unknown_place(), recorded.pue));
-        }
-        Some(CURRENT) => {
-            // A place of somebody's own file is in no table.
-            return Ok(Intensity::of(&recorded.intensity.zone)
-                .map_or_else(|_| recorded.clone(), |intensity| Factor::new(intensity, recorded.pue)));
-        }
-        Some(zone) => zone,
-    };
-    let intensity = Intensity::of(zone).map_err(|error| CliError::Argument {
-        option: "--factors",
-        value: zone.into(),
-        reason: error.to_string(),
-        advice: "or `current`, or `recorded`".into(),
-    })?;
-    Ok(Factor::new(intensity, recorded.pue))
-}
-
-/// `--factors` with the factors of this program.
-const CURRENT: &str = "current";
-
-/// What `--factors` asks for; none for what was recorded.
-fn asked_factors(args: &ReportArgs) -> Option<&str> {
-    args.factors.as_deref().map(str::trim).filter(|asked| !["", "recorded"].contains(asked))
-}
-
-/// What `--factors` leaves as it was.
-fn notes_of_factors(args: &ReportArgs, report: &LedgerReport) -> Vec<String> {
-    let Some(asked) = asked_factors(args) else { return Vec::new() };
-    let mut notes = vec![format!(
-        "grams are by --factors {asked}, which replaces the intensity alone: PUE is as recorded"
-    )];
-    let kept: BTreeSet<&str> = report
-        .factors
-        .iter()
-        .filter(|row| asked == CURRENT && !row.assumed && Intensity::of(&row.zone).is_err())
-        .map(|row| row.zone.as_str())
-        .collect();
-    if !kept.is_empty() {
-        let kept: Vec<&str> = kept.into_iter().collect();
-        notes.push(format!("no table knows {}: the intensity there is as recorded too", kept.join(", ")));
-    }
-    notes
 }

@@ -6,7 +6,8 @@
 
 use super::error::CliError;
 use super::ledger_args::{ByArg, ReportArgs};
-use super::report::{Collected, NONE, by_name, empty_scope, factor_for, period};
+use super::report::{Collected, NONE, by_name, empty_scope, period};
+use super::report_factors::factor_for;
 use super::report_time::{check_order, given, periods, shown};
 use crate::carbon::{Intensity, Kind, Spread};
 use crate::clock;

@@ -2,7 +2,8 @@
 
 use super::args::{Cli, Command};
 use super::ledger_args::ReportArgs;
-use super::report::{factor_for, made};
+use super::report::made;
+use super::report_factors::factor_for;
 use super::report_score::add_score;
 use crate::attribution::uncertainty::Uncertainty;
 use crate::carbon::Intensity;

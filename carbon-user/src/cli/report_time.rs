@@ -5,7 +5,7 @@ use super::ledger_args::{PerArg, ReportArgs};
 use super::runs::in_memory;
 use crate::clock;
 use crate::ledger::Ledger;
-use crate::ledger::query::Segment;
+use crate::ledger::query::{MINUTE, Segment};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, ZonedDateTime};
@@ -39,6 +39,40 @@ pub(super) fn covered(
     let (start, end) = (at(segments.first()?.start_s)?, at(segments.last()?.end_s)?);
     let known = clock::wall().to_zoned_datetime(to.time_zone().clone()).max(to.clone());
     Some((start, end.min(known)))
+}
+
+/// What must be said where details are gone: ends that are widened, and periods that do not begin where they are asked to.
+pub(super) fn notes_of_resolution(intervals: &[(i64, i64)], parts: &[Vec<Segment>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let ends = |instants: (Option<i64>, Option<i64>)| instants.0.zip(instants.1);
+    let first =
+        ends((intervals.first().map(|it| it.0), parts.first().and_then(|it| Some(it.first()?.start_s))));
+    let last_end = parts.iter().rev().find_map(|it| it.last()).map(|it| it.end_s);
+    let last = ends((intervals.last().map(|it| it.1), last_end));
+    if first.is_some_and(|(from_s, start_s)| from_s.saturating_sub(start_s) >= MINUTE)
+        || last.is_some_and(|(to_s, end_s)| end_s.saturating_sub(to_s) >= MINUTE)
+    {
+        notes.push(
+            "details that old are no longer kept, so the ends are widened to whole hours or days".to_owned(),
+        );
+    }
+    let inner = intervals.iter().zip(parts).take(intervals.len().saturating_sub(1));
+    let late = |(it, part): (&(i64, i64), &Vec<Segment>)| {
+        part.last().is_some_and(|end| end.end_s.saturating_sub(it.1) >= MINUTE)
+    };
+    if inner.into_iter().any(late) {
+        let without = intervals.iter().zip(parts).filter(|(it, part)| it.0 < it.1 && part.is_empty()).count();
+        let rest = if without > 0 {
+            format!(", and {without} periods have no rows: they are not known by themselves")
+        } else {
+            String::new()
+        };
+        notes.push(format!(
+            "details that fine are no longer kept for all of it: the energy of an hour or a day that is kept as a whole is in the \
+             period in which it begins{rest}"
+        ));
+    }
+    notes
 }
 
 /// From and to: as given, else from the first day of which there is anything until now.
