@@ -7,7 +7,7 @@ use super::output::Output;
 use super::series_file;
 use crate::clock;
 use crate::ledger::query::DAY;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, late};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -16,6 +16,13 @@ use std::path::Path;
 pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
     match &args.action {
         LedgerAction::Verify { store } => {
+            let location = store.location()?;
+            if late::is_waiting(&location) {
+                // Where it cannot be written, what is there is looked at all the same.
+                if let Err(error) = Ledger::open(&location) {
+                    log::warn!("{error}");
+                }
+            }
             let mut ledger = store.open_to_read()?;
             let found = ledger.snapshot(Ledger::verify)?;
             let mut text = format!(

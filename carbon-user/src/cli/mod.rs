@@ -23,6 +23,7 @@ pub(crate) mod fuzz;
 mod import;
 mod import_csv;
 mod intensity;
+mod journal;
 pub mod learning;
 pub mod ledger_args;
 mod ledger_command;
