@@ -20,6 +20,7 @@ mod explain;
 mod explain_window;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub mod here;
 mod import;
 mod import_csv;
 mod intensity;

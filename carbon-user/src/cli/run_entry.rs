@@ -140,6 +140,8 @@ pub(super) fn parse_energy(option: &'static str, text: &str) -> Result<Microjoul
 /// Runs the command of `options`, as often as asked, and records each run.
 pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
     let mut options = options.clone();
+    let told = options.here.find(&mut options.measuring, options.offline);
+    options.entry.notes.extend(told);
     let series = (options.entry.repeat > 1).then(|| Uuid::now_v7().to_string());
     let mut agent = run_agent::open(&options, series.as_deref()).unwrap_or_else(|why| {
         options.entry.notes.push(why);
