@@ -118,7 +118,7 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>, CliError> {
     let opened = fs::File::open(file).map_err(|error| CliError::Argument {
         option: "ledger import",
         value: file.display().to_string(),
-        reason: format!("cannot be opened: {error}"),
+        reason: format!("cannot open it: {error}"),
         advice: "give a file that carbon ledger export wrote, or - for standard input".into(),
     })?;
     Ok(Box::new(BufReader::new(opened)))

@@ -64,22 +64,35 @@ pub fn is_waiting(location: &Location) -> bool {
 /// Writes what waits, each once. What cannot be written stays, for the next.
 pub(super) fn take(ledger: &mut Ledger, location: &Location) {
     for path in folders(location).iter().flat_map(|folder| waiting(folder)) {
-        let run = match read(&path) {
-            Ok(run) => run,
+        let text = match read(&path) {
+            Ok(text) => text,
+            // Another carbon was quicker.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
-                let kept = path.with_extension(REFUSED);
-                log::warn!(
-                    "{} holds no run of a ledger: {error}; it is kept as {}",
-                    path.display(),
-                    kept.display()
-                );
-                drop(fs::rename(&path, &kept));
+                log::warn!("cannot read the run in {}: {error}", path.display());
                 continue;
             }
         };
-        if let Err(error) = complete(ledger, &run) {
-            log::warn!("the run in {} waits on: {error}", path.display());
-            return;
+        let run = match exchange::run_of_line(text.trim_end()) {
+            Ok(run) => run,
+            Err(error) => {
+                refuse(&path, &error);
+                continue;
+            }
+        };
+        match complete(ledger, &run) {
+            Ok(()) => {}
+            Err(error) if !may_pass(&error) => {
+                refuse(&path, &error);
+                continue;
+            }
+            Err(error) => {
+                log::warn!("the run in {} waits on: {error}", path.display());
+                if matches!(error, LedgerError::Busy { .. } | LedgerError::Full { .. }) {
+                    return;
+                }
+                continue;
+            }
         }
         log::info!("run {} is in the ledger now", run.start.id);
         if let Err(error) = fs::remove_file(&path)
@@ -90,6 +103,13 @@ pub(super) fn take(ledger: &mut Ledger, location: &Location) {
         // The last one removes the folder.
         drop(path.parent().map(fs::remove_dir));
     }
+}
+
+/// Sets a file aside that no ledger would take, so that it is looked at once.
+fn refuse(path: &Path, error: &LedgerError) {
+    let kept = path.with_extension(REFUSED);
+    log::warn!("{} holds no run of a ledger: {error}; it is kept as {}", path.display(), kept.display());
+    drop(fs::rename(path, &kept));
 }
 
 /// Who came second finds the run ended, and changes nothing.
@@ -171,9 +191,8 @@ fn write(folder: &Path, id: &str, line: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn read(path: &Path) -> Result<KeptRun, String> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    exchange::run_of_line(text.trim_end()).map_err(|error| error.to_string())
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
