@@ -197,10 +197,23 @@ fn a_file_of_the_past_gives_a_typical_day_and_kinds_are_told_apart() {
     let short = said(folder.path(), &by_file);
     assert_eq!(short["hours"], Value::Null);
     assert!(short["notes"].to_string().contains("knows neither more than 4 hours"), "{}", short["notes"]);
+    assert!(short["notes"].to_string().contains("from now on (it "), "{}", short["notes"]);
     fs::write(&file, "start,g\n").unwrap();
     let broken = advise(folder.path(), &by_file);
     assert_eq!(broken.status.code(), Some(2));
     let nowhere = advise(folder.path(), &["--plot", "/nonexistent/plot.svg"]);
-    assert_eq!(nowhere.status.code(), Some(2), "{}", String::from_utf8_lossy(&nowhere.stderr));
-    assert_eq!(advise(folder.path(), &["--hours", "24"]).status.code(), Some(2));
+    let refused = |output: &Output| {
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(
+        refused(&nowhere).contains("--plot /nonexistent/plot.svg: cannot be opened"),
+        "{}",
+        refused(&nowhere)
+    );
+    assert!(refused(&advise(folder.path(), &["--hours", "24"])).contains("give 1 to 23 hours"));
+    for within in ["nan", "-1"] {
+        let near = ["--near", "eu-west-1", "--within", within];
+        assert!(refused(&advise(folder.path(), &near)).contains("give a number, 0 or more"));
+    }
 }

@@ -161,6 +161,7 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
         holding(&["crate::provider"]),
         [
             "cli/error.rs",
+            "cli/here.rs",
             "cli/import.rs",
             "cli/intensity.rs",
             "cli/live_values.rs",

@@ -236,3 +236,64 @@ fn a_run_has_the_live_intensity_of_its_hour() {
     }
     assert_eq!(refuses.heads().len(), 1);
 }
+
+/// The report of a short command at a place that `more` gives.
+fn run_at(more: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+    command.args(["run", "--accounting", "proc", "--meter=model", "--no-agent", "--format", "json"]);
+    command.args(more).args(["--", "true"]).env("CARBON_STORE", "none").env("ELECTRICITYMAPS_TOKEN", "t0ken");
+    command.env_remove("CARBON_ZONE").env_remove("CARBON_OFFLINE").env_remove("CARBON_PUE");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stderr).unwrap()
+}
+
+/// A service knows grids, not regions of clouds.
+#[test]
+fn a_service_is_asked_for_the_grid_of_a_region() {
+    let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() - 60).unwrap();
+    let body = format!(
+        r#"{{"zone":"DE","carbonIntensity":88,"datetime":"{now}","emissionFactorType":"lifecycle"}}"#
+    );
+    let stub = Stub::new(move |_| (200, body.clone()));
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().to_str().unwrap();
+    let service = ["--live", "electricitymaps", "--live-url", &stub.url];
+    let place = ["--zone", "aws:eu-central-1", "--live-cache", cache];
+    assert_eq!(run_at(&[&place[..], &service].concat())["intensity"]["g_per_kwh"], 88.0);
+    let mut live = command(&[&["aws:eu-central-1"][..], &service].concat());
+    let live = live.env("ELECTRICITYMAPS_TOKEN", "t0ken").output().unwrap();
+    assert_eq!(document(&live.stdout)["g_per_kwh"], 88.0);
+    assert_eq!(stub.heads().len(), 2);
+    for head in stub.heads() {
+        assert!(head.contains("zone=DE&"), "{head}");
+    }
+}
+
+/// `carbon run --here`: the region with its PUE, whether that is published or assumed; where nobody tells it, what was given.
+#[test]
+fn a_run_is_where_the_metadata_service_says() {
+    let told = |region: &'static str| {
+        Stub::new(move |head| match head {
+            _ if head.starts_with("PUT /latest/api/token") => (200, "t".into()),
+            _ => (200, region.into()),
+        })
+    };
+    let published = told("eu-west-1");
+    let report = run_at(&["--here", "--metadata-url", &published.url]);
+    assert_eq!(report["intensity"]["zone"], "aws:eu-west-1");
+    assert!(report["pue"].as_f64().unwrap() > 1.0, "{}", report["pue"]);
+    assert!(!report["notes"].to_string().contains("PUE"), "{}", report["notes"]);
+    let unpublished = told("ap-east-1");
+    let report = run_at(&["--here", "--metadata-url", &unpublished.url]);
+    assert_eq!((&report["intensity"]["zone"], &report["pue"]), (&"aws:ap-east-1".into(), &1.19.into()));
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("PUE 1.19, AWS median, assumed: aws:ap-east-1 publishes none"), "{notes}");
+    let own = run_at(&["--here", "--metadata-url", &unpublished.url, "--pue", "1.4"]);
+    assert_eq!(own["pue"], 1.4);
+    assert!(!own["notes"].to_string().contains("PUE"), "{}", own["notes"]);
+    let asked = published.heads().len();
+    let offline = run_at(&["--here", "--offline", "--zone", "FR", "--metadata-url", &published.url]);
+    assert_eq!((&offline["intensity"]["zone"], published.heads().len()), (&"FR".into(), asked));
+    assert!(offline["notes"].to_string().contains("where this machine is cannot be told"), "{offline}");
+}

@@ -24,6 +24,7 @@ mod edges;
 mod faults;
 mod fleet;
 mod gpu;
+mod late_runs;
 mod ledger;
 mod ledger_faults;
 mod live;

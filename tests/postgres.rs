@@ -98,22 +98,28 @@ impl Server {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let child = server
+        server.start_again();
+        Some(server)
+    }
+
+    /// Starts it with the databases that it has, and waits until it answers.
+    pub(crate) fn start_again(&mut self) {
+        let child = self
             .command("postgres")
             .arg("-D")
-            .arg(&data)
+            .arg(self.folder.path().join("data"))
             .args(["-h", "127.0.0.1", "-F", "-p"])
-            .arg(port.to_string())
+            .arg(self.port.to_string())
             .arg("-k")
-            .arg(server.folder.path())
+            .arg(self.folder.path())
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        server.child = Some(child);
+        self.child = Some(child);
         for _ in 0..600 {
-            if server.sql("postgres", "SELECT 1") {
-                return Some(server);
+            if self.sql("postgres", "SELECT 1") {
+                return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -457,7 +457,7 @@ fn what_cannot_be_asked_is_said_in_one_line() {
     let path = directory.path().join("a.db");
     filled(&path);
     let store = path.to_str().unwrap();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["report", "--from", "soon"], "not a date or time"),
         (&["report", "--from", "2030-01-01", "--to", "2029-01-01"], "not before the end"),
         (&["report", "--tz", "Mars/Olympus"], "--tz"),
@@ -473,7 +473,10 @@ fn what_cannot_be_asked_is_said_in_one_line() {
         (&["advise", "--provider", "acme"], "not a provider"),
         (&["advise", "--provider", "aws", "--near", "mars-1"], "not a region of aws"),
         (&["intensity", "aws:mars-1"], "unknown zone"),
-        (&["ledger", "import", "/nonexistent"], "cannot open"),
+        (&["ledger", "import", "/nonexistent"], "ledger import /nonexistent: cannot open it: "),
+        (&["ledger", "rerate", "--zone", "XX", "--live", "uk", "--offline"], "unknown zone \"XX\""),
+        (&["explain", "2026-13-01"], "there is no such time"),
+        (&["report", "--sci", "--per", "r=1", "--embodied-kg", "-1"], "give a number, 0 or more"),
     ];
     for (arguments, said) in cases {
         let output = carbon(store, arguments);

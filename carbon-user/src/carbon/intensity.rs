@@ -49,6 +49,16 @@ impl Spread {
         }
     }
 
+    /// Of a product of two that are independent: logarithms in quadrature.
+    #[must_use]
+    pub fn times(self, other: Self) -> Self {
+        let both = |one: f64, other: f64| one.ln().hypot(other.ln());
+        Self {
+            low_ratio: (-both(self.low_ratio, other.low_ratio)).exp(),
+            high_ratio: both(self.high_ratio, other.high_ratio).exp(),
+        }
+    }
+
     /// Whether anything is known of it.
     pub fn is_known(self) -> bool {
         self != Self::NONE
@@ -79,7 +89,9 @@ pub struct Intensity {
 
 /// A zone that is in no table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown zone {zone:?}: give an ISO 3166 code such as FR or FRA, or WORLD{}", Suggested(.near))]
+#[error(
+    "unknown zone {zone:?}: give a country such as FR or FRA, a grid zone or state such as IT-NO or US-CA, a cloud's region such as \
+     aws:eu-west-1, coordinates within 150 km of a known city such as 48.85,2.35, or WORLD{}", Suggested(.near))]
 pub struct UnknownZone {
     /// What was given.
     pub zone: String,
@@ -107,10 +119,12 @@ impl Intensity {
         if wanted.contains([':', '/']) {
             return CloudRegion::parse(wanted).ok_or_else(|| unknown_region(zone))?.intensity();
         }
-        Self::of_country(wanted)
-            .or_else(|| Self::of_zone(wanted))
-            .or_else(|| Self::of_state(wanted))
-            .ok_or_else(|| unknown(zone))
+        let of = |code: &str| {
+            Self::of_country(code).or_else(|| Self::of_zone(code)).or_else(|| Self::of_state(code))
+        };
+        // A state's name stands for its code, so that both spellings have one figure: the grid zone's where there is one.
+        let code = || state(wanted).map(|row| row.iso3166_2);
+        Self::of_country(wanted).or_else(|| of(&code()?)).or_else(|| of(wanted)).ok_or_else(|| unknown(zone))
     }
 
     /// The world's mean for a place that nobody named, marked so. Its spread is that of the countries: a tenth of
@@ -157,9 +171,7 @@ impl Intensity {
 
     /// By ISO 3166-2 code or English name of a state or province.
     pub fn of_state(wanted: &str) -> Option<Self> {
-        places::subnational()
-            .find(|row| row.iso3166_2.eq_ignore_ascii_case(wanted) || row.name.eq_ignore_ascii_case(wanted))
-            .map(from_state)
+        state(wanted).map(from_state)
     }
 
     /// By the nearest city of which the grid zone is known, where one is near.
@@ -182,6 +194,12 @@ impl Intensity {
     pub fn basis(&self) -> String {
         self.kind.basis_text()
     }
+}
+
+/// By code or English name.
+fn state(wanted: &str) -> Option<SubnationalRow> {
+    places::subnational()
+        .find(|row| row.iso3166_2.eq_ignore_ascii_case(wanted) || row.name.eq_ignore_ascii_case(wanted))
 }
 
 fn unknown(zone: &str) -> UnknownZone {
@@ -380,6 +398,18 @@ mod tests {
     }
 
     #[test]
+    fn a_place_has_one_factor_however_it_is_spelt() {
+        for row in places::subnational().filter(|row| Intensity::of_country(&row.name).is_none()) {
+            let of = |zone: &str| Intensity::of(zone).unwrap();
+            assert_eq!(of(&row.name), of(&row.iso3166_2));
+            assert_eq!(of(&row.name.to_uppercase()), of(&row.iso3166_2.to_lowercase()));
+        }
+        let ontario = Intensity::of("Ontario").unwrap();
+        assert_eq!((ontario.zone.as_str(), ontario.year), ("CA-ON", 2025));
+        assert!(ontario.source.contains("Electricity Maps"), "{}", ontario.source);
+    }
+
+    #[test]
     fn an_unknown_place_is_the_world_and_says_so() {
         let unknown = Intensity::of_unknown_place();
         assert!(unknown.assumed && unknown.zone == "WORLD");
@@ -395,7 +425,8 @@ mod tests {
         let message = |zone| Intensity::of(zone).unwrap_err().to_string();
         assert_eq!(
             message("FRA NCE"),
-            "unknown zone \"FRA NCE\": give an ISO 3166 code such as FR or FRA, or WORLD; \
+            "unknown zone \"FRA NCE\": give a country such as FR or FRA, a grid zone or state such as IT-NO or US-CA, a cloud's \
+             region such as aws:eu-west-1, coordinates within 150 km of a known city such as 48.85,2.35, or WORLD; \
              did you mean France (FR)?"
         );
         assert!(message("Germny").ends_with("did you mean Germany (DE)?"), "{}", message("Germny"));

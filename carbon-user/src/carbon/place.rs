@@ -1,6 +1,6 @@
 //! Places: a region of a cloud provider, or coordinates; their PUE and water.
 
-use super::intensity::{Intensity, UnknownZone};
+use super::intensity::{Intensity, Spread, UnknownZone};
 use crate::reference;
 use crate::reference::places::{self, CloudRegionRow};
 use crate::units::Pue;
@@ -45,6 +45,17 @@ pub struct Sourced<T> {
     pub value: T,
     /// Year and source in words.
     pub source: String,
+    /// Whether it is that of others, as nothing is published of this one.
+    pub assumed: bool,
+    /// How far off it may be; [`Spread::NONE`] where it is published.
+    pub spread: Spread,
+}
+
+impl<T> Sourced<T> {
+    fn published(value: T, year: u16) -> Self {
+        let source = format!("published by the provider for {year}");
+        Self { value, source, assumed: false, spread: Spread::NONE }
+    }
 }
 
 /// A region of a cloud provider.
@@ -117,30 +128,32 @@ impl CloudRegion {
     }
 
     /// Energy of the site over that of its machines: the region's, else the provider's median, else that of an
-    /// unknown data centre.
+    /// unknown data centre. Its spread is then the range of what the provider publishes of other regions; of a provider that
+    /// publishes none, of what all do (`constants.csv`, `cloud-regions.csv`).
     pub fn pue(&self) -> Sourced<Pue> {
         if let (Some(pue), Some(year)) = (self.row.pue, self.row.pue_year) {
-            return Sourced { value: Pue(pue), source: format!("published by the provider for {year}") };
+            return Sourced::published(Pue(pue), year);
         }
-        let key = match self.row.provider.as_str() {
-            "aws" => "pue_aws",
-            "gcp" => "pue_gcp",
-            "azure" => "pue_azure",
-            "ovh" => "pue_ovh",
-            "oci" => "pue_oracle",
-            _ => "pue_unknown",
+        let (key, whose) = match self.row.provider.as_str() {
+            "aws" => ("pue_aws", "AWS median"),
+            "gcp" => ("pue_gcp", "Google median"),
+            "azure" => ("pue_azure", "Azure median"),
+            "ovh" => ("pue_ovh", "OVHcloud as a whole, by Green Algorithms"),
+            "oci" => ("pue_oracle", "Oracle as a whole, by Green Algorithms"),
+            _ => ("pue_unknown", "mean of data centres, by Uptime Institute 2024"),
         };
-        let row = reference::constant(key).or_else(|| reference::constant("pue_unknown"));
-        row.map_or(Sourced { value: super::DEFAULT_PUE, source: "none known".into() }, |row| Sourced {
-            value: Pue(row.value),
-            source: row.reference,
-        })
+        let Some(row) = reference::constant(key) else {
+            let value = super::DEFAULT_PUE;
+            return Sourced { value, source: "none known".into(), assumed: true, spread: Spread::NONE };
+        };
+        let (low, high) = row.low.zip(row.high).unwrap_or_else(|| published_pue(row.value));
+        let spread = Spread { low_ratio: low / row.value, high_ratio: high / row.value };
+        Sourced { value: Pue(row.value), source: whose.into(), assumed: true, spread }
     }
 
     /// Litres of water per kilowatt-hour of the machines; none where not published.
     pub fn wue_l_per_kwh(&self) -> Option<Sourced<f64>> {
-        let (value, year) = (self.row.wue_l_per_kwh?, self.row.wue_year?);
-        Some(Sourced { value, source: format!("published by the provider for {year}") })
+        Some(Sourced::published(self.row.wue_l_per_kwh?, self.row.wue_year?))
     }
 
     /// The region nearest to a point, and how far it is in kilometres.
@@ -153,6 +166,12 @@ impl CloudRegion {
             })
             .min_by(|(_, one), (_, other)| one.total_cmp(other))
     }
+}
+
+/// The lowest and the highest that any provider publishes of a region, `value` among them.
+fn published_pue(value: f64) -> (f64, f64) {
+    let all = places::cloud_regions().filter_map(|row| row.pue);
+    all.fold((value, value), |(low, high), pue| (low.min(pue), high.max(pue)))
 }
 
 fn provider_key(provider: &str) -> String {
@@ -196,7 +215,11 @@ mod tests {
             for region in CloudRegion::all(&provider) {
                 let intensity = region.intensity().unwrap();
                 assert!(intensity.g_per_kwh.0 > 0.0, "{}", region.name());
-                assert!((1.0..=2.0).contains(&region.pue().value.0), "{}", region.name());
+                let pue = region.pue();
+                assert!((1.0..=2.0).contains(&pue.value.0), "{}", region.name());
+                assert_eq!(pue.assumed, region.row().pue.is_none(), "{}", region.name());
+                assert_eq!(pue.spread.is_known(), pue.assumed, "{}", region.name());
+                assert!(pue.spread.low_ratio * pue.value.0 >= 1.0, "{}", region.name());
             }
         }
     }

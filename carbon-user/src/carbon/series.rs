@@ -63,6 +63,11 @@ pub struct Mean {
     pub estimated: bool,
 }
 
+/// Whether it can be an intensity of electricity.
+pub fn possible(g_per_kwh: GramsPerKwh) -> bool {
+    (0.0..=5000.0).contains(&g_per_kwh.0)
+}
+
 impl Series {
     /// Checks and sorts.
     pub fn new(zone: &str, kind: Kind, source: &str, mut points: Vec<Point>) -> Result<Self, NoSeries> {
@@ -71,7 +76,7 @@ impl Series {
         }
         points.sort_by_key(|point| point.start_s);
         for point in &points {
-            if !(0.0..=5000.0).contains(&point.g_per_kwh.0) {
+            if !possible(point.g_per_kwh) {
                 return Err(NoSeries::Value(point.g_per_kwh.0));
             }
             if point.end_s <= point.start_s {

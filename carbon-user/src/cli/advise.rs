@@ -9,6 +9,7 @@ use super::run_entry::parse_energy;
 use super::runs::write;
 use super::series_file;
 use crate::carbon::place::{CloudRegion, providers};
+use crate::carbon::series::Series;
 use crate::clock;
 use crate::report::advice::{Advice, Candidate};
 use crate::report::advice_plot;
@@ -69,18 +70,44 @@ fn hours(
         let hours = BestHours::forecast(&series, &work).or_else(|| BestHours::typical(&series, &work));
         let why = hours.is_none().then(|| {
             format!(
-                "{} knows neither more than {} hours in a row from now on, nor each hour of a day that was",
+                "{} knows neither more than {} hours in a row from now on ({}), nor each hour of a day that was",
                 file.display(),
-                work.hours
+                work.hours,
+                known_until(&series, work.now_s)
             )
         });
         return Ok((hours, why.into_iter().collect()));
     }
     let Some(live) = LiveOptions::check(args.live.clone())? else { return Ok((None, Vec::new())) };
-    let Known { series, notes } = live.forecast(near);
-    let forecast = series.and_then(|series| BestHours::forecast(&series, &work));
+    let Known { series, mut notes } = live.forecast(near);
+    let forecast = series.as_ref().and_then(|series| BestHours::forecast(series, &work));
+    if let Some(series) = series.filter(|_| forecast.is_none()) {
+        notes.push(format!(
+            "the forecast has no more than {} hours in a row from now on: {}",
+            work.hours,
+            known_until(&series, work.now_s)
+        ));
+    }
     let hours = forecast.or_else(|| BestHours::typical(&live.past(near)?, &work));
     Ok((hours, notes))
+}
+
+/// Until when a series is known without a hole, and whether it goes on later.
+fn known_until(series: &Series, now_s: i64) -> String {
+    let time =
+        |at_s| jiff::Timestamp::from_second(at_s).map_or_else(|_| at_s.to_string(), |at| at.to_string());
+    let mut end_s = now_s;
+    for point in series.points().iter().filter(|point| point.end_s > now_s) {
+        if point.start_s > end_s {
+            return format!("no value holds from {} to {}", time(end_s), time(point.start_s));
+        }
+        end_s = point.end_s;
+    }
+    if end_s > now_s {
+        format!("it ends at {}", time(end_s))
+    } else {
+        format!("it has no value after {}", time(now_s))
+    }
 }
 
 fn find(provider: &str, name: &str, regions: &[CloudRegion]) -> Result<CloudRegion, CliError> {

@@ -1,5 +1,6 @@
 //! The command line as it is written. What it means is checked in [`options`](super::options).
 
+use super::here::HereArgs;
 use super::ledger_args::{
     AdviseArgs, DashboardArgs, EntryArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
     StoreArgs,
@@ -162,6 +163,9 @@ pub struct RunArgs {
     /// What is recorded, and where.
     #[command(flatten)]
     pub entry: EntryArgs,
+    /// Where it runs.
+    #[command(flatten)]
+    pub here: HereArgs,
     /// Shared options.
     #[command(flatten)]
     pub shared: SharedArgs,
@@ -228,6 +232,13 @@ pub struct AgentArgs {
     /// [default: /etc/carbon/agent.toml, if it is there].
     #[arg(long, env = "CARBON_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Where it runs.
+    #[command(flatten)]
+    pub here: HereArgs,
+    /// With --here: open no socket for it.
+    #[arg(long, env = "CARBON_OFFLINE", num_args = 0..=1, require_equals = true, default_value = "false",
+          default_missing_value = "true", value_name = "BOOL", value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
     /// Where minutes are written.
     #[command(flatten)]
     pub store: StoreArgs,

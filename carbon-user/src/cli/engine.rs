@@ -321,7 +321,13 @@ fn intensity(measuring: &Measuring, notes: &mut Vec<String>) -> Result<Intensity
         notes.push("no zone given, so the world's average: give --zone or CARBON_ZONE".to_owned());
         return Ok(Intensity::of_unknown_place());
     };
+    notes.extend(measuring.pue_note());
     Intensity::of(zone).map_err(|error| CliError::Zone { source: error })
+}
+
+/// Whether a note says how little is known of the place: it does not hold for another.
+fn is_of_place(note: &str) -> bool {
+    note.starts_with("no zone given") || note.starts_with("PUE ")
 }
 
 fn accounting<T>(

@@ -5,8 +5,8 @@ use super::explain_window::{self, Bucket};
 use super::ledger_args::ExplainArgs;
 use super::output::Output;
 use crate::carbon::Intensity;
-use crate::ledger::Factor;
 use crate::ledger::runs::KeptRun;
+use crate::ledger::{Factor, LedgerError};
 use crate::report::figures::{printable, significant};
 use crate::report::group::add_grams;
 use crate::report::ledger::NO_SPREAD;
@@ -18,11 +18,30 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<u8, CliError> {
     let mut ledger = args.store.open_to_read()?;
     let lines = match Bucket::parse(&args.what, &tz) {
         Some(bucket) => ledger.snapshot(|ledger| explain_window::facts(ledger, bucket, args, &tz))?,
-        None => facts(&ledger.find_run(&args.what)?),
+        None => match ledger.find_run(&args.what) {
+            Err(LedgerError::NoRun { .. }) if looks_like_a_time(&args.what) => {
+                return Err(CliError::Argument {
+                    option: "explain",
+                    value: args.what.clone(),
+                    reason: "there is no such time, and no run of that name".into(),
+                    advice: "give a run, a day such as 2026-01-31, an hour such as 2026-01-31T12, or a minute such as \
+                             2026-01-31T12:30"
+                        .into(),
+                });
+            }
+            found => facts(&found?),
+        },
     };
     let text: String = lines.iter().map(|line| printable(line) + "\n").collect();
     Output::Stdout.write(&text)?;
     Ok(0)
+}
+
+/// Such as `2026-13-01`.
+fn looks_like_a_time(text: &str) -> bool {
+    let text = text.trim();
+    let of_time = |byte: u8| byte.is_ascii_digit() || b"-T:".contains(&byte);
+    text.len() >= 7 && text.as_bytes().get(4) == Some(&b'-') && text.bytes().all(of_time)
 }
 
 /// Line by line.
@@ -155,5 +174,20 @@ pub(super) fn together<'a>(rows: impl IntoIterator<Item = (&'a Factor, Microjoul
             if known { "energy and intensity combined" } else { NO_SPREAD }
         ),
         Err(error) => format!("no sum of grams: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_time_is_told_from_a_name() {
+        for text in ["2026-13-01", "2026-02-30T25", "2026-01-01T10:99", "2026-13"] {
+            assert!(looks_like_a_time(text), "{text}");
+        }
+        for text in ["2026-13-x", "019ae1b2-0000", "nightly", "1234", "20261301"] {
+            assert!(!looks_like_a_time(text), "{text}");
+        }
     }
 }

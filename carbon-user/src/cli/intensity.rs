@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use super::ledger_args::IntensityArgs;
+use super::live_values::service_place;
 use super::runs::write;
 use crate::carbon::mix::{self, FactorSet};
 use crate::carbon::place::CloudRegion;
@@ -31,6 +32,7 @@ pub(super) struct Said {
     assumed: bool,
     pue: Option<f64>,
     pue_source: Option<String>,
+    pue_assumed: Option<bool>,
     wue_l_per_kwh: Option<f64>,
     wue_source: Option<String>,
     market_g_per_kwh: Option<f64>,
@@ -118,7 +120,9 @@ pub(super) fn intensity(args: &IntensityArgs) -> Result<u8, CliError> {
         lines.push("ASSUMED: no place was given, so this is the world's average".into());
     }
     if let (Some(pue), Some(source)) = (said.pue, &said.pue_source) {
-        lines.push(format!("PUE {pue}: {source}"));
+        let assumed =
+            if said.pue_assumed == Some(true) { ", assumed: the region publishes none" } else { "" };
+        lines.push(format!("PUE {pue}: {source}{assumed}"));
     }
     if let (Some(wue), Some(source)) = (said.wue_l_per_kwh, &said.wue_source) {
         lines.push(format!("WUE {wue} l/kWh: {source}"));
@@ -156,12 +160,15 @@ fn ask(
             reason: "not a known service".into(),
             advice: "give electricitymaps, watttime, uk or energy-charts".into(),
         })?;
-    let place = place.ok_or_else(|| CliError::Argument {
+    let refused = |reason: String| CliError::Argument {
         option: "--live",
         value: service.into(),
-        reason: "no place".into(),
+        reason,
         advice: "give the service's name of the place, such as FR".into(),
-    })?;
+    };
+    let place = place.ok_or_else(|| refused("no place".into()))?;
+    let place = &service_place(service, place)
+        .ok_or_else(|| refused(format!("what it calls {place} is not known")))?;
     let http = if args.offline { Http::offline() } else { Http::online() };
     Ok(provider::latest(provider.as_ref(), &http, place, clock::wall().as_second()))
 }
@@ -183,6 +190,7 @@ fn said(found: Intensity, region: Option<&CloudRegion>) -> Said {
         source: found.source,
         assumed: found.assumed,
         pue: pue.as_ref().map(|it| it.value.0),
+        pue_assumed: pue.as_ref().map(|it| it.assumed),
         pue_source: pue.map(|it| it.source),
         wue_l_per_kwh: wue.as_ref().map(|it| it.value),
         wue_source: wue.map(|it| it.source),

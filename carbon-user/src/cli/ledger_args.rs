@@ -176,7 +176,7 @@ pub struct ReportArgs {
     #[arg(long, requires = "per")]
     pub sci: bool,
     /// Emissions of making the machine in kg, for the score [default: the median of 48 servers' sheets].
-    #[arg(long, value_name = "KG", requires = "sci")]
+    #[arg(long, value_name = "KG", requires = "sci", value_parser = not_negative, allow_negative_numbers = true)]
     pub embodied_kg: Option<f64>,
     /// What the machine is made of, for the score where its makers say nothing: numbers of `cpus`, `die_mm2`,
     /// `memory_modules`, `memory_gb`, `ssds`, `ssd_gb`, `hdds` and `power_supplies`, such as `cpus=2,die_mm2=1200,memory_gb=256`.
@@ -432,7 +432,7 @@ pub struct AdviseArgs {
     #[arg(long, value_name = "REGION")]
     pub near: Option<String>,
     /// Only regions within this distance of --near, in kilometres.
-    #[arg(long, value_name = "KM", requires = "near")]
+    #[arg(long, value_name = "KM", requires = "near", value_parser = not_negative, allow_negative_numbers = true)]
     pub within: Option<f64>,
     /// Energy that the work takes in a month, such as 100kWh.
     #[arg(long, value_name = "ENERGY", default_value = "100kWh")]
@@ -441,7 +441,7 @@ pub struct AdviseArgs {
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Hours in a row that the work takes each day: the best ones are told, where a service or a file knows hours.
-    #[arg(long, value_name = "HOURS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..24))]
+    #[arg(long, value_name = "HOURS", default_value_t = 4, value_parser = hours)]
     pub hours: u8,
     /// Intensities by time of the place where the work is, as for `carbon run --intensity-file`: of the hours to come, else of
     /// days that were.
@@ -507,4 +507,32 @@ pub struct IntensityArgs {
     /// How it is written.
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     pub format: ListFormat,
+}
+
+/// Hours of a day that are fewer than all.
+fn hours(text: &str) -> Result<u8, String> {
+    let hours = text.parse().ok().filter(|hours| (1..=23).contains(hours));
+    hours.ok_or_else(|| "give 1 to 23 hours: of a whole day there are no best ones".to_owned())
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "give a number, 0 or more".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_refused_with_the_range() {
+        assert_eq!((hours("1"), hours("23")), (Ok(1), Ok(23)));
+        for text in ["0", "24", "-1", "x"] {
+            assert!(hours(text).unwrap_err().contains("1 to 23"), "{text}");
+        }
+        assert_eq!(not_negative("0.5"), Ok(0.5));
+        for text in ["nan", "inf", "-1", ""] {
+            assert!(not_negative(text).is_err(), "{text}");
+        }
+    }
 }

@@ -5,9 +5,10 @@ use super::ledger_args::{LedgerAction, LedgerArgs, StoreArgs};
 use super::live_values::{Known, LiveArgs, LiveOptions};
 use super::output::Output;
 use super::series_file;
+use crate::carbon::Intensity;
 use crate::clock;
 use crate::ledger::query::DAY;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, late};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -16,6 +17,13 @@ use std::path::Path;
 pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
     match &args.action {
         LedgerAction::Verify { store } => {
+            let location = store.location()?;
+            if late::is_waiting(&location) {
+                // Where it cannot be written, what is there is looked at all the same.
+                if let Err(error) = Ledger::open(&location) {
+                    log::warn!("{error}");
+                }
+            }
             let mut ledger = store.open_to_read()?;
             let found = ledger.snapshot(Ledger::verify)?;
             let mut text = format!(
@@ -76,6 +84,9 @@ pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {
 
 /// By a file or by what a service has said so far.
 fn rerate(zone: &str, file: Option<&Path>, live: LiveArgs, store: &StoreArgs) -> Result<u8, CliError> {
+    // By its code, as it was recorded: an unknown one would rate nothing, and look like success.
+    let found = Intensity::of(zone).map_err(|source| CliError::Zone { source })?;
+    let zone = found.zone.as_str();
     let known = match (file, LiveOptions::check(live)?) {
         (Some(file), _) => Known { series: Some(series_file::read(file, Some(zone))?), notes: Vec::new() },
         (None, Some(live)) => live.known(Some(zone)),
@@ -104,9 +115,11 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>, CliError> {
     if file == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));
     }
-    let opened = fs::File::open(file).map_err(|error| LedgerError::Import {
-        line: 0,
-        reason: format!("cannot open {}: {error}", file.display()),
+    let opened = fs::File::open(file).map_err(|error| CliError::Argument {
+        option: "ledger import",
+        value: file.display().to_string(),
+        reason: format!("cannot open it: {error}"),
+        advice: "give a file that carbon ledger export wrote, or - for standard input".into(),
     })?;
     Ok(Box::new(BufReader::new(opened)))
 }

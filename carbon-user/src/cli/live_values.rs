@@ -1,7 +1,7 @@
 //! `--live`: intensities of a service, for what was just measured and for what is in the ledger.
 
 use super::error::CliError;
-use crate::carbon::place::CloudRegion;
+use crate::carbon::place::{CloudRegion, Coordinates, NEAR_KM_MAX};
 use crate::carbon::series::Series;
 use crate::clock;
 use crate::provider::cache::Cache;
@@ -71,13 +71,19 @@ impl LiveOptions {
 
     /// What the service says, now or before; `zone` is the place where none is given for it.
     pub(super) fn known(&self, zone: Option<&str>) -> Known {
-        let place = self.place.as_deref().or(zone);
+        let place = self.place.clone().map_or_else(|| service_place(&self.service, zone?), Some);
         let (Some(place), Some(provider)) = (place, self.provider()) else {
-            let notes = vec!["no live value: give --live-place or --zone".to_owned()];
-            return Known { series: None, notes };
+            let why = match zone {
+                Some(zone) => format!(
+                    "no live value: what {} calls {zone} is not known; give --live-place",
+                    self.service
+                ),
+                None => "no live value: give --live-place or --zone".to_owned(),
+            };
+            return Known { series: None, notes: vec![why] };
         };
         let now_s = clock::wall().as_second();
-        Cache::new(self.cache.clone()).known(provider.as_ref(), &self.http(), place, now_s)
+        Cache::new(self.cache.clone()).known(provider.as_ref(), &self.http(), &place, now_s)
     }
 
     /// What the service forecasts for the grid of a region, or for the place that was given.
@@ -111,6 +117,19 @@ impl LiveOptions {
     }
 }
 
+/// What a service calls a zone: of a region of a cloud and of coordinates the grid there; anything else is its own word. None where
+/// it knows no such region.
+pub(super) fn service_place(service: &str, zone: &str) -> Option<String> {
+    let near = || {
+        let (region, km) = CloudRegion::nearest(Coordinates::parse(zone)?)?;
+        (km <= NEAR_KM_MAX).then_some(region)
+    };
+    match CloudRegion::parse(zone).or_else(near) {
+        Some(region) => provider::place_of(service, &region),
+        None => Some(zone.trim().to_owned()),
+    }
+}
+
 /// The system's for root, else the user's own.
 fn default_cache() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
@@ -119,4 +138,22 @@ fn default_cache() -> Option<PathBuf> {
     let path = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))?;
     Some(base.join("carbon"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_asked_by_its_own_name_of_the_place() {
+        let of = |service, zone| service_place(service, zone);
+        for zone in ["aws:eu-central-1", " AWS/eu-central-1 ", "50.11,8.68"] {
+            assert_eq!(of("electricitymaps", zone).as_deref(), Some("DE"), "{zone}");
+            assert_eq!(of("energy-charts", zone).as_deref(), Some("DE"), "{zone}");
+            assert_eq!(of("uk", zone), None, "{zone}");
+        }
+        assert_eq!(of("uk", "aws:eu-west-2").as_deref(), Some("GB"));
+        assert_eq!(of("electricitymaps", "FR").as_deref(), Some("FR"));
+        assert_eq!(of("watttime", "CAISO_NORTH").as_deref(), Some("CAISO_NORTH"));
+    }
 }

@@ -20,9 +20,11 @@ mod explain;
 mod explain_window;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub mod here;
 mod import;
 mod import_csv;
 mod intensity;
+mod journal;
 pub mod learning;
 pub mod ledger_args;
 mod ledger_command;

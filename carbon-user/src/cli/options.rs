@@ -11,6 +11,7 @@ use super::args::{
     MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs, TrackArgs,
 };
 use super::error::CliError;
+use super::here::HereArgs;
 use super::ledger_args::{
     AdviseArgs, DashboardArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
 };
@@ -21,6 +22,7 @@ use super::store::Chosen;
 use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
+use crate::carbon::place::CloudRegion;
 use crate::meters::MeterChoice;
 use crate::sched::{HierarchyChoice, Rung};
 use crate::sysroot::SysRoot;
@@ -90,6 +92,8 @@ pub struct Measuring {
     pub zone: Option<String>,
     /// Energy of the site over energy of its machines.
     pub pue: Pue,
+    /// Whether it was given; else it is that of the zone.
+    pub pue_given: bool,
     /// `None`: the best that works.
     pub accounting: Option<Rung>,
     /// Which tree of cgroups is followed.
@@ -110,6 +114,26 @@ pub struct Measuring {
     pub quiet: bool,
 }
 
+impl Measuring {
+    /// Another place, with its PUE where none was given.
+    pub(super) fn set_zone(&mut self, zone: String) {
+        if !self.pue_given {
+            self.pue = default_pue(Some(&zone));
+        }
+        self.zone = Some(zone);
+    }
+
+    /// What must be said of the PUE where it is that of others.
+    pub(super) fn pue_note(&self) -> Option<String> {
+        let region = self.zone.as_deref().and_then(CloudRegion::parse).filter(|_| !self.pue_given)?;
+        let pue = region.pue();
+        let (name, ratio) = (region.name(), self.pue.0);
+        pue.assumed.then(|| {
+            format!("PUE {ratio}, {}, assumed: {name} publishes none; give --pue if you know it", pue.source)
+        })
+    }
+}
+
 /// `carbon run`, checked.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -117,6 +141,10 @@ pub struct RunOptions {
     pub measuring: Measuring,
     /// The project that the run is booked to.
     pub project: Option<String>,
+    /// Whether the place is asked for.
+    pub here: HereArgs,
+    /// Whether no socket is opened for it.
+    pub offline: bool,
     /// What is recorded, and where.
     pub entry: EntryOptions,
     /// Wait for the last process of the tree.
@@ -221,7 +249,8 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
 }
 
 fn run(args: RunArgs) -> Result<RunOptions, CliError> {
-    let RunArgs { project, wait_all, agent, no_agent, format, entry, shared, command } = args;
+    let RunArgs { project, wait_all, agent, no_agent, format, entry, here, shared, command } = args;
+    let offline = entry.live.offline;
     if let Some(project) = &project {
         check_name("--project", project)?;
     }
@@ -242,7 +271,7 @@ fn run(args: RunArgs) -> Result<RunOptions, CliError> {
         None => ByAgent::Usual,
         Some(path) => state_file(path).map_or(ByAgent::No, ByAgent::At),
     };
-    Ok(RunOptions { measuring, project, entry, wait_all, by_agent, format, output, command })
+    Ok(RunOptions { measuring, project, here, offline, entry, wait_all, by_agent, format, output, command })
 }
 
 fn track(args: TrackArgs) -> Result<TrackOptions, CliError> {
@@ -344,7 +373,9 @@ fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
 fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
     // An environment variable that is set to nothing is not set.
     let given = |text: &String| !text.trim().is_empty();
-    let pue = match shared.pue.filter(given) {
+    let pue_text = shared.pue.filter(given);
+    let pue_given = pue_text.is_some();
+    let pue = match pue_text {
         Some(text) => check_pue(&text)?,
         None => default_pue(shared.zone.as_deref()),
     };
@@ -352,6 +383,7 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
     Ok(Measuring {
         zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
         pue,
+        pue_given,
         accounting: rung(shared.accounting),
         hierarchy: match shared.hierarchy {
             HierarchyArg::Auto => HierarchyChoice::Auto,
@@ -427,7 +459,7 @@ fn check_root(sys: PathBuf) -> Result<SysRoot, CliError> {
 
 /// That of the region of a cloud; else nothing is added.
 fn default_pue(zone: Option<&str>) -> Pue {
-    zone.and_then(carbon::place::CloudRegion::parse).map_or(carbon::DEFAULT_PUE, |region| region.pue().value)
+    zone.and_then(CloudRegion::parse).map_or(carbon::DEFAULT_PUE, |region| region.pue().value)
 }
 
 fn check_pue(text: &str) -> Result<Pue, CliError> {

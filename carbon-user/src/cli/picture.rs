@@ -24,7 +24,16 @@ impl Picture {
     /// To this file of this option, or as SVG to standard output.
     pub(super) fn open(option: &'static str, path: Option<&Path>) -> Result<Self, CliError> {
         let form = path.map_or(Ok(Form::Svg), |path| form(option, path))?;
-        Ok(Self { output: Output::open(path, Output::Stdout)?, form })
+        let output = Output::open(path, Output::Stdout).map_err(|error| match error {
+            CliError::Output { path, source } => CliError::Argument {
+                option,
+                value: path.display().to_string(),
+                reason: format!("cannot be opened: {source}"),
+                advice: "give a file in a directory that can be written".into(),
+            },
+            other => other,
+        })?;
+        Ok(Self { output, form })
     }
 
     /// Writes it.
@@ -81,6 +90,8 @@ mod tests {
         assert!(std::fs::read(&path).unwrap().starts_with(b"\x89PNG\r\n\x1a\n"));
         let other = folder.path().join("picture.jpg");
         assert!(Picture::open("--output", Some(&other)).is_err());
+        let nowhere = Picture::open("--plot", Some(&folder.path().join("no/p.svg"))).unwrap_err().message();
+        assert!(nowhere.contains("--plot ") && nowhere.contains("cannot be opened"), "{nowhere}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -271,7 +271,8 @@ impl RunMeasurement for AgentMeter {
             }
         };
         let by = format!("measured by the agent at {}", self.socket.display());
-        let notes: Vec<&String> = [&by].into_iter().chain(&options.entry.notes).collect();
+        let pue = options.measuring.pue_note();
+        let notes: Vec<&String> = [&by].into_iter().chain(&pue).chain(&options.entry.notes).collect();
         let mut keys = self.keys();
         keys.insert("status".to_owned(), status.into());
         keys.insert("exit_status".to_owned(), ended.outcome.status().into());

@@ -2,7 +2,8 @@
 
 use super::args::RunFormat;
 use super::engine;
-use super::error::{CliError, Invocation, warn};
+use super::error::{CliError, Invocation};
+use super::journal::Journal;
 use super::ledger_args::EntryArgs;
 use super::live_values::LiveOptions;
 use super::on_this_thread;
@@ -17,10 +18,10 @@ use super::series_file;
 use super::store::Chosen;
 use crate::carbon::series::Series;
 use crate::clock;
+use crate::ledger::Factor;
 use crate::ledger::rows::{
     BalanceRow, DomainId, EnergyKind, RunEnd, RunEnergy, RunStart, RunStatus, parse_quality,
 };
-use crate::ledger::{Factor, Ledger, LedgerError};
 use crate::report::run::Run;
 use crate::units::{CpuNanos, Microjoules, Quality};
 use uuid::Uuid;
@@ -139,6 +140,8 @@ pub(super) fn parse_energy(option: &'static str, text: &str) -> Result<Microjoul
 /// Runs the command of `options`, as often as asked, and records each run.
 pub(super) fn run(options: &RunOptions) -> Result<u8, CliError> {
     let mut options = options.clone();
+    let told = options.here.find(&mut options.measuring, options.offline);
+    options.entry.notes.extend(told);
     let series = (options.entry.repeat > 1).then(|| Uuid::now_v7().to_string());
     let mut agent = run_agent::open(&options, series.as_deref()).unwrap_or_else(|why| {
         options.entry.notes.push(why);
@@ -217,91 +220,6 @@ fn again(options: &RunOptions, series: Option<&str>) -> Result<run_agent::AgentM
         Err(why) => why,
     };
     Err(CliError::CannotMeasure { source: anyhow::Error::msg(why), advice: "give --no-agent".into() })
-}
-
-/// The ledger while commands run: an error of one that nobody named is a warning, and ends the recording.
-struct Journal {
-    ledger: Option<Ledger>,
-    named: bool,
-    quiet: bool,
-    begun: bool,
-    /// For the report.
-    notes: Vec<String>,
-}
-
-impl Journal {
-    /// Of an agent that has its own.
-    fn none(options: &RunOptions) -> Self {
-        Self { ledger: None, named: false, quiet: options.measuring.quiet, begun: false, notes: Vec::new() }
-    }
-
-    fn open(options: &RunOptions) -> Result<Self, CliError> {
-        let Chosen { location, named } = &options.entry.chosen;
-        let mut journal = Self {
-            ledger: None,
-            named: *named,
-            quiet: options.measuring.quiet,
-            begun: false,
-            notes: Vec::new(),
-        };
-        if let Some(location) = location {
-            match Ledger::open(location) {
-                Ok(ledger) => journal.ledger = Some(ledger),
-                // Not on standard error, where the report may be JSON.
-                Err(error) if !named => {
-                    journal.notes.push(format!("this run is not recorded: {error}; or give --no-store"));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(journal)
-    }
-
-    fn failed(&mut self, error: LedgerError) -> Result<(), CliError> {
-        self.ledger = None;
-        if self.named {
-            return Err(error.into());
-        }
-        warn(self.quiet, &format!("this run is not recorded: {error}; or give --no-store"));
-        Ok(())
-    }
-
-    fn begin(&mut self, start: &RunStart) -> Result<(), CliError> {
-        self.begun = false;
-        let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        match ledger.begin_run(start) {
-            Ok(()) => {
-                self.begun = true;
-                Ok(())
-            }
-            Err(error) => self.failed(error),
-        }
-    }
-
-    /// Says under which id the run is found.
-    fn tell(&self, start: &RunStart) -> Result<(), CliError> {
-        match &self.ledger {
-            Some(ledger) if self.begun && !self.quiet => {
-                Output::Stderr.write(&format!("recorded as run {} in {}\n", start.id, ledger.place()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A command that failed is not hidden by a ledger that does.
-    fn end(&mut self, start: &RunStart, end: &RunEnd, failed: bool) -> Result<(), CliError> {
-        if !self.begun {
-            return Ok(());
-        }
-        let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        match ledger.end_run(start, end).map_or_else(|error| self.failed(error), Ok) {
-            Err(error) if failed => {
-                error.report();
-                Ok(())
-            }
-            other => other,
-        }
-    }
 }
 
 fn run_start(options: &RunOptions, series: Option<String>) -> RunStart {

@@ -6,7 +6,7 @@
 
 use super::error::CliError;
 use crate::carbon::kind::{Boundary, Flow, Gas, Method, Signal, Span};
-use crate::carbon::series::{Point, Series};
+use crate::carbon::series::{NoSeries, Point, Series};
 use crate::carbon::{Kind, series};
 use crate::units::GramsPerKwh;
 use jiff::Timestamp;
@@ -79,7 +79,20 @@ pub(super) fn parse(text: &str, name: &str, zone: Option<&str>) -> Result<Series
         let estimated = line.estimated.unwrap_or(false);
         points.push(Point { start_s, end_s, g_per_kwh: GramsPerKwh(line.g_per_kwh), estimated });
     }
-    Series::new(&zone, kind, &source, points).map_err(|error| error.to_string())
+    let starts: Vec<i64> = points.iter().map(|point| point.start_s).collect();
+    let impossible = points.iter().position(|point| !series::possible(point.g_per_kwh));
+    Series::new(&zone, kind, &source, points).map_err(|error| {
+        // Of two that hold at once, the later line.
+        let index = match error {
+            NoSeries::Value(_) => impossible,
+            NoSeries::Backwards(at_s) | NoSeries::Overlap(at_s) => {
+                starts.iter().rposition(|start| *start == at_s)
+            }
+            NoSeries::Empty | NoSeries::Many => None,
+        };
+        let line = index.and_then(|index| lines.get(index));
+        line.map_or_else(|| error.to_string(), |(number, _)| format!("line {number}: {error}"))
+    })
 }
 
 fn kind(line: &Line) -> Option<Kind> {
@@ -144,8 +157,9 @@ mod tests {
             (format!("{HEAD}{}", row.replace("average", "mean")), "line 2: the kind"),
             (format!("{HEAD}{}", row.replace("2026-01-31T12:00Z", "noon")), "line 2: \"noon\" is no time"),
             (format!("{HEAD}{}", row.replace("50", "")), "line 2: "),
-            (format!("{HEAD}{}", row.replace("50", "NaN")), "impossible intensity"),
-            (format!("{HEAD}{row}{row}"), "two values hold"),
+            (format!("{HEAD}{}", row.replace("50", "NaN")), "line 2: impossible intensity"),
+            (format!("{HEAD}{row}{row}"), "line 3: two values hold"),
+            (format!("{HEAD}{row}{}", row.replace("12:00Z", "14:00Z")), "line 3: the value of"),
             (format!("{HEAD}{}", row.replace("2026-01-31T13:00Z", "")), "line 2: it has no end"),
         ];
         for (text, said) in cases {

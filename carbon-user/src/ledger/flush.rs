@@ -142,11 +142,11 @@ fn check(flush: &Flush) -> Result<(), LedgerError> {
         return Err(unbalanced("it does not begin with a minute".into()));
     }
     for row in &flush.balances {
-        let parts = u128::from(row.attributed.0) + u128::from(row.static_energy.0) + u128::from(row.lost.0);
-        if parts != u128::from(row.metered.0) {
+        if !row.balances() {
+            let BalanceRow { metered, attributed, static_energy, lost, .. } = row;
             return Err(unbalanced(format!(
-                "{} metered {} uJ, and its parts are {parts} uJ",
-                row.domain.device, row.metered.0
+                "{} metered {} uJ, and its parts are {} + {} + {} uJ",
+                row.domain.device, metered.0, attributed.0, static_energy.0, lost.0
             )));
         }
     }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod exchange;
 pub mod factor;
 mod flush;
+pub mod late;
 mod merged;
 mod names;
 mod postgres;
@@ -98,13 +99,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens for reading and writing; makes what is not there, and brings an older schema up to date.
+    /// Opens for reading and writing; makes what is not there, brings an older schema up to date, and takes the runs that
+    /// [wait](late) for it.
     pub fn open(location: &Location) -> Result<Self, LedgerError> {
         let database: Box<dyn Database> = match location {
             Location::File(path) => Box::new(sqlite::Sqlite::open(path)?),
             Location::Postgres(url) => Box::new(postgres::Postgres::open(url)?),
         };
-        Self::with(database)
+        let mut ledger = Self::with(database)?;
+        late::take(&mut ledger, location);
+        Ok(ledger)
     }
 
     /// Opens what is there, to read it.

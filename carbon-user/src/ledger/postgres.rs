@@ -215,7 +215,7 @@ fn in_words(error: &tokio_postgres::Error) -> String {
 }
 
 /// `postgres://user:secret@host/db` without the secret, and without options, which may hold one too.
-fn without_password(url: &str) -> String {
+pub(super) fn without_password(url: &str) -> String {
     let plain = url.split('?').next().unwrap_or_default();
     let Some((scheme, rest)) = plain.split_once("://") else { return "postgres".to_owned() };
     let Some((user, host)) = rest.rsplit_once('@') else { return plain.to_owned() };

@@ -152,6 +152,14 @@ pub struct BalanceRow {
     pub gaps: u64,
 }
 
+impl BalanceRow {
+    /// Whether its parts are what was metered.
+    pub fn balances(&self) -> bool {
+        let parts = [self.attributed, self.static_energy, self.lost];
+        parts.iter().map(|part| u128::from(part.0)).sum::<u128>() == u128::from(self.metered.0)
+    }
+}
+
 /// One minute of one node, to be written whole or not at all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flush {

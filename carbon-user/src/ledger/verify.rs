@@ -23,7 +23,7 @@ pub struct Verified {
 
 impl Ledger {
     /// Checks the file itself, that hours are the sums of their minutes and days of their hours, that each bucket
-    /// balances, and that each factor has its hash.
+    /// and each run balances, and that each factor has its hash.
     pub fn verify(&mut self) -> Result<Verified, LedgerError> {
         let mut found = Verified { faults: self.database.integrity()?, ..Verified::default() };
         let count = |ledger: &mut Self, table: &str| -> Result<u64, LedgerError> {
@@ -38,6 +38,7 @@ impl Ledger {
             self.levels(fine, coarse, from, &mut found.faults)?;
         }
         self.buckets(&mut found.faults)?;
+        self.run_balances(&mut found.faults)?;
         self.hashes(&mut found.faults)?;
         Ok(found)
     }
@@ -119,6 +120,26 @@ impl Ledger {
                 "energy: workloads of the bucket of {} s at {} have more idle energy than there was",
                 row.int(0),
                 row.int(1)
+            ));
+        }
+        Ok(())
+    }
+
+    /// metered = attributed + static + lost, of each domain of each run.
+    fn run_balances(&mut self, faults: &mut Vec<String>) -> Result<(), LedgerError> {
+        let sql = format!(
+            "SELECT run_domain.run, domain.domain, domain.device, domain.source FROM run_domain \
+             JOIN domain ON domain.id = run_domain.domain \
+             WHERE metered_uj <> attributed_uj + static_uj + lost_uj \
+             ORDER BY run_domain.run, run_domain.domain LIMIT {FAULTS_MAX}"
+        );
+        for row in self.database.query(&sql, &[])? {
+            faults.push(format!(
+                "run {}: the parts of {} {} of {} are not what was metered",
+                row.text(0),
+                row.text(1),
+                row.text(2),
+                row.text(3)
             ));
         }
         Ok(())

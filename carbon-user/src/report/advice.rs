@@ -4,6 +4,7 @@ use super::figures::significant;
 use super::grid::{Cell, Grid};
 use super::hours::BestHours;
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
+use crate::carbon::intensity::Spread;
 use crate::carbon::place::{CloudRegion, Sourced};
 use crate::carbon::{self, Intensity};
 use crate::units::{Microjoules, Pue};
@@ -35,6 +36,10 @@ pub struct AdviceRow {
     pub g_per_kwh: f64,
     /// Energy of the site over that of its machines.
     pub pue: f64,
+    /// Where the PUE is from.
+    pub pue_source: String,
+    /// Whether nothing is published of this region, so that it is others' PUE.
+    pub pue_assumed: bool,
     /// Emissions of the work in a month.
     pub grams_per_month: f64,
     /// Nine times in ten the truth is above.
@@ -74,20 +79,22 @@ pub struct Advice {
     pub notes: Vec<String>,
 }
 
-/// Standard deviation of the logarithm of an intensity.
-fn sigma(intensity: &Intensity) -> f64 {
-    let widest = intensity.spread.high_ratio.ln().max(-intensity.spread.low_ratio.ln());
+/// Standard deviation of the logarithm.
+fn sigma(spread: Spread) -> f64 {
+    let widest = spread.high_ratio.ln().max(-spread.low_ratio.ln());
     widest / SIGMAS_OF_90_PERCENT
 }
 
 /// The chance that `one` is below `other`, both log-normal and independent. Regions of one grid have one error, so
-/// between them only the PUE decides.
+/// between them only the PUE decides, which has an error where it is assumed.
 fn below(one: &Candidate, other: &Candidate) -> f64 {
     let value = |it: &Candidate| it.intensity.g_per_kwh.0 * it.pue.value.0;
     let (low, high) = (value(one), value(other));
     let same_grid =
         one.region.row().em_zone.is_some() && one.region.row().em_zone == other.region.row().em_zone;
-    let spread = if same_grid { 0.0 } else { sigma(&one.intensity).hypot(sigma(&other.intensity)) };
+    let grids =
+        if same_grid { 0.0 } else { sigma(one.intensity.spread).hypot(sigma(other.intensity.spread)) };
+    let spread = grids.hypot(sigma(one.pue.spread)).hypot(sigma(other.pue.spread));
     let distance = (high / low).ln();
     if spread <= 0.0 {
         return if distance > 0.0 {
@@ -133,6 +140,11 @@ fn normal(x: f64) -> f64 {
     if x >= 0.0 { 1.0 - tail } else { tail }
 }
 
+/// Of a PUE that is assumed, for the table.
+fn mark(row: &AdviceRow) -> &'static str {
+    if row.pue_assumed { "*" } else { "" }
+}
+
 impl Advice {
     /// Ranks the candidates for work that takes `energy` in a month. Regions whose figures are of another kind than
     /// most cannot be ranked with them, and are left out.
@@ -165,9 +177,11 @@ impl Advice {
             city: it.region.row().city.clone(),
             g_per_kwh: it.intensity.g_per_kwh.0,
             pue: it.pue.value.0,
+            pue_source: it.pue.source.clone(),
+            pue_assumed: it.pue.assumed,
             grams_per_month: grams(it),
-            grams_low: grams(it) * it.intensity.spread.low_ratio,
-            grams_high: grams(it) * it.intensity.spread.high_ratio,
+            grams_low: grams(it) * it.intensity.spread.times(it.pue.spread).low_ratio,
+            grams_high: grams(it) * it.intensity.spread.times(it.pue.spread).high_ratio,
             saving_g_per_month: now.map(|now| grams(now) - grams(it)),
             better_probability: now.map(|now| below(it, now)),
             told_from_first: told(it),
@@ -230,7 +244,7 @@ impl Advice {
                 Cell::text(&row.region),
                 Cell::text(&row.city),
                 Cell::number(significant(row.g_per_kwh, 3), row.g_per_kwh),
-                Cell::number(significant(row.pue, 3), row.pue),
+                Cell::number(format!("{}{}", significant(row.pue, 3), mark(row)), row.pue),
                 Cell::number(kg(row.grams_per_month), row.grams_per_month),
                 Cell::number(
                     format!("{} to {}", kg(row.grams_low), kg(row.grams_high)),
@@ -261,6 +275,16 @@ impl Advice {
             lines.push(format!(
                 "of all pairs of regions, the order of {:.0} % is known with a chance of 90 % or more",
                 100.0 * ratio
+            ));
+        }
+        let mut assumed: Vec<&str> =
+            self.regions.iter().filter(|row| row.pue_assumed).map(|row| row.pue_source.as_str()).collect();
+        assumed.sort_unstable();
+        assumed.dedup();
+        if !assumed.is_empty() {
+            lines.push(format!(
+                "* PUE is assumed, as none is published of the region: {}; its range is in the intervals and in BETTER",
+                assumed.join(", ")
             ));
         }
         lines.extend(self.hours.iter().flat_map(BestHours::lines));
@@ -294,6 +318,28 @@ mod tests {
         let of = |regions: &[Candidate]| Advice::new(regions, None, Microjoules(1), None).pairs_told_ratio;
         assert_eq!((of(&all[..1]), of(&all[..2])), (None, Some(1.0)));
         assert_eq!(of(&[all[0].clone(), all[0].clone()]), Some(0.0), "a region is not told from itself");
+    }
+
+    #[test]
+    fn an_assumed_pue_is_marked_and_has_a_range() {
+        // The same region, with its own PUE and with that of others.
+        let published = candidate("aws", "eu-west-1");
+        assert!(!published.pue.assumed);
+        let pue = candidate("aws", "ap-east-1").pue;
+        assert!(pue.assumed && pue.source == "AWS median");
+        let less = Pue(published.pue.value.0 * 1.001);
+        let assumed = Candidate { pue: Sourced { value: less, ..pue }, ..published.clone() };
+        let sure = below(&published, &assumed);
+        assert!(sure > 0.5 && sure < SURE, "a median is not known to be above: {sure}");
+        let advice = Advice::new(&[published.clone(), assumed], None, Microjoules(3_600_000_000_000), None);
+        let [first, second] = advice.regions.as_slice() else { panic!("{advice:?}") };
+        assert!(!first.pue_assumed && first.pue_source.starts_with("published"), "{first:?}");
+        assert!(second.pue_assumed && second.grams_high > first.grams_high * 1.01, "{second:?}");
+        let said = advice.lines().join("\n");
+        assert!(said.contains("* PUE is assumed, as none is published of the region: AWS median"), "{said}");
+        assert_eq!(advice.regions.iter().map(mark).collect::<Vec<_>>(), ["", "*"]);
+        let alone = Advice::new(&[published], None, Microjoules(1), None).lines().join("\n");
+        assert!(!alone.contains("assumed"), "{alone}");
     }
 
     #[test]

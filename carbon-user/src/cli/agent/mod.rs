@@ -44,7 +44,13 @@ const MINUTE_S: i64 = 60;
 
 /// Runs it.
 pub(super) fn agent(options: &AgentOptions) -> Result<(), CliError> {
-    on_this_thread(run(options.clone()))
+    let mut options = options.clone();
+    // Before the loop, which waits for no service: a machine stays in its region for as long as it runs.
+    match options.here.find(&mut options.measuring, options.offline) {
+        Some(told) => log::warn!("{told}"),
+        None => options.found = options.measuring.zone.clone().filter(|_| options.here.here),
+    }
+    on_this_thread(run(options))
 }
 
 async fn run(options: AgentOptions) -> Result<(), CliError> {
@@ -326,7 +332,11 @@ impl Agent {
     }
 
     fn take_up(&mut self, new: &AgentOptions) {
-        let (old, measuring) = (&self.options, &new.measuring);
+        let mut measuring = new.measuring.clone();
+        if let Some(found) = self.options.found.clone() {
+            measuring.set_zone(found);
+        }
+        let (old, measuring) = (&self.options, &measuring);
         let fixed = old.measuring.accounting != measuring.accounting
             || old.measuring.hierarchy != measuring.hierarchy
             || old.measuring.meter != measuring.meter
@@ -347,7 +357,8 @@ impl Agent {
             || old.metrics_series != new.metrics_series
             || old.metric_aliases != new.metric_aliases
             || old.otlp != new.otlp
-            || old.node != new.node;
+            || old.node != new.node
+            || (&old.here, old.offline) != (&new.here, new.offline);
         if fixed {
             log::warn!("interval, flush, zone and pue are taken up; what else was changed needs a restart");
         }
@@ -357,10 +368,11 @@ impl Agent {
             log::error!("not reloaded, everything stays as it was: {}", error.message());
             return;
         }
-        let AgentOptions { measuring, .. } = &mut self.options;
-        measuring.interval = new.measuring.interval;
-        measuring.zone.clone_from(&new.measuring.zone);
-        measuring.pue = new.measuring.pue;
+        let own = &mut self.options.measuring;
+        own.interval = measuring.interval;
+        own.zone.clone_from(&measuring.zone);
+        own.pue = measuring.pue;
+        own.pue_given = measuring.pue_given;
         self.options.flush = new.flush;
         log::info!(
             "reloaded: windows of {:?}, flushed every {:?}",

@@ -1,10 +1,12 @@
 //! Runs of clients on their way to the ledger.
 
 use crate::attribution::totals::WorkloadTotal;
+use crate::cli::journal;
 use crate::cli::process::{Ended, Outcome};
 use crate::cli::run_entry::run_end;
 use crate::ledger::rows::{EnergyKind, RunEnd, RunEnergy, RunStart};
-use crate::ledger::{Factor, Ledger, LedgerError};
+use crate::ledger::runs::KeptRun;
+use crate::ledger::{Factor, Ledger, LedgerError, Location};
 use crate::report::run::Run;
 use crate::units::{Microjoules, Quality};
 use std::collections::VecDeque;
@@ -80,6 +82,18 @@ impl Records {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Keeps in files what is not written, at the end.
+    pub(super) fn keep(&mut self, location: &Location, error: &LedgerError) {
+        for record in self.waiting.drain(..) {
+            let RunRecord::End(ended) = record else { continue };
+            let run = KeptRun { start: ended.start.clone(), end: Some(ended.end()) };
+            match journal::keep(location, &run, error) {
+                Ok(kept) => log::warn!("{kept}"),
+                Err(why) => log::error!("a run is lost: {error}; {why}"),
+            }
+        }
     }
 
     /// Writes them; what is written does not wait any more.

@@ -121,6 +121,7 @@ impl Writer {
 impl Work {
     fn job(&mut self, job: Job) {
         let Job { flush, edge, sums, runs, open } = job;
+        let last = sums.is_some();
         if let Some(open) = open {
             self.keep_runs(&open);
         }
@@ -132,7 +133,10 @@ impl Work {
         }
         // A minute that waits has the reason already.
         if let Err(error) = self.write_runs() {
-            log::warn!("records of runs wait to be written: {error}");
+            match self.location.as_ref().filter(|_| last) {
+                Some(location) => self.runs.keep(location, &error),
+                None => log::warn!("records of runs wait to be written: {error}"),
+            }
         }
         self.progress.jobs += 1;
         self.shown.store(Arc::new(self.progress.clone()));

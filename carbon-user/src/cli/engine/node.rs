@@ -1,7 +1,7 @@
 //! This machine from now on: what `carbon agent` measures with.
 
 use super::governing::Governing;
-use super::{Engine, Wanted, cannot_account, intensity};
+use super::{Engine, Wanted, cannot_account, intensity, is_of_place};
 use crate::agent::books::{Books, who};
 use crate::agent::minute::Names;
 use crate::agent::resume::{EdgeMarks, Sums};
@@ -318,7 +318,10 @@ impl NodeMeter {
     /// Takes up what may change while it measures: by which factor energy becomes grams. The minute must have been taken
     /// before.
     pub(in crate::cli) fn rate(&mut self, measuring: &Measuring) -> Result<(), CliError> {
-        self.engine.intensity = intensity(measuring, &mut Vec::new())?;
+        let mut notes = Vec::new();
+        self.engine.intensity = intensity(measuring, &mut notes)?;
+        self.engine.notes.retain(|note| !is_of_place(note));
+        self.engine.notes.extend(notes);
         self.engine.pue = measuring.pue;
         if measuring.interval != self.measuring.interval {
             self.governing.restart(measuring.interval);

@@ -1,5 +1,6 @@
 //! Runs of the agent's clients, on the machine that it measures.
 
+use super::is_of_place;
 use super::node::NodeMeter;
 use crate::agent::runs::{Begin, Moment, RunState, Segment};
 use crate::api::{About, Peer, Refusal};
@@ -91,7 +92,7 @@ impl NodeMeter {
             None => self.make_group(begun.empty, peer)?,
         };
         let zone = begun.factor.intensity != self.engine.intensity;
-        let notes = self.engine.notes.iter().filter(|note| !(zone && note.starts_with("no zone given")));
+        let notes = self.engine.notes.iter().filter(|note| !(zone && is_of_place(note)));
         begun.notes = notes.cloned().collect();
         self.runs.begin(begun, group);
         Ok(())

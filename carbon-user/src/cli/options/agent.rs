@@ -8,6 +8,7 @@ use crate::api;
 use crate::cli::agent::privileges::Keep;
 use crate::cli::args::{AgentArgs, Cli, Command, DashboardArg, MetadataArg};
 use crate::cli::error::CliError;
+use crate::cli::here::HereArgs;
 use crate::cli::store::Chosen;
 use crate::metadata::{self, Kubelet};
 use crate::metrics::{Aliases, Listen, Tls, Token, otlp};
@@ -30,8 +31,11 @@ const SERIES_MAX: usize = 100_000;
 const SOCKET_BYTES_MAX: usize = 100;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 37] = [
     "zone",
+    "here",
+    "metadata-url",
+    "offline",
     "pue",
     "accounting",
     "hierarchy",
@@ -72,6 +76,12 @@ const KEYS: [&str; 34] = [
 pub struct AgentOptions {
     /// How to measure.
     pub measuring: Measuring,
+    /// Whether the place is asked for, at the start.
+    pub here: HereArgs,
+    /// Whether no socket is opened for it.
+    pub offline: bool,
+    /// The region that was told.
+    pub found: Option<String>,
     /// How often minutes are written.
     pub flush: Duration,
     /// Share of all CPU time that measuring may cost.
@@ -201,8 +211,12 @@ pub(super) fn values(text: &str) -> Result<Values, ((usize, usize), String)> {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(yes) => yes.to_string(),
             other => {
-                return Err((value_at, format!("{name} is a string or a number, not {}", other.type_str())));
+                return Err((
+                    value_at,
+                    format!("{name} is a string, a number, true or false, not {}", other.type_str()),
+                ));
             }
         };
         values.insert(name, (value, at.0));
@@ -270,6 +284,9 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
     }
     Ok(AgentOptions {
         measuring,
+        here: args.here,
+        offline: args.offline,
+        found: None,
         flush: check_duration("--flush", &flush, FLUSH_MIN, FLUSH_MAX)?,
         max_overhead_ratio: check_overhead(&max_overhead)?,
         chosen: store.choose()?,
@@ -446,7 +463,7 @@ mod tests {
         assert!(wrong("zon = 1").1.starts_with("unknown key \"zon\"; known are zone"));
         assert_eq!(wrong("a = 1\n\nzone = [1]\n").0, (1, 1));
         let (at, why) = wrong("zone = [1]\n");
-        assert_eq!((at, why.as_str()), ((1, 8), "zone is a string or a number, not array"));
+        assert_eq!((at, why.as_str()), ((1, 8), "zone is a string, a number, true or false, not array"));
         assert_eq!(wrong("zone = \"FR\"\nzone = \n").0.0, 2);
         let values = values("pue = 1.25\nseries = 7\n# c\nzone = 'FR'\n").unwrap();
         assert_eq!(values["pue"], ("1.25".to_owned(), 1));
@@ -481,6 +498,26 @@ mod tests {
             let message = of(line).unwrap_err().message();
             assert!(message.contains(says), "{line}: {message}");
         }
+    }
+
+    #[test]
+    fn a_file_may_ask_for_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, "here = true\noffline = true\nmetadata-url = \"http://127.0.0.1:1\"\n")
+            .unwrap();
+        let of = |line: &str| {
+            let line = format!("carbon agent --config {} {line}", path.display());
+            agent(&line.split_whitespace().map(Into::into).collect::<Vec<OsString>>()).unwrap()
+        };
+        let options = of("--zone FR");
+        assert!(options.here.here && options.offline);
+        assert_eq!(options.here.metadata_url.as_deref(), Some("http://127.0.0.1:1"));
+        let mut measuring = options.measuring.clone();
+        let told = options.here.find(&mut measuring, options.offline).unwrap();
+        assert!(told.starts_with("where this machine is cannot be told: "), "{told}");
+        assert_eq!(measuring.zone.as_deref(), Some("FR"), "what was given holds");
+        assert!(!of("--here=false").here.here);
     }
 
     #[test]

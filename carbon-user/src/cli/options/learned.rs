@@ -110,6 +110,7 @@ pub(super) fn calibrate(args: CalibrateArgs) -> Result<CalibrateOptions, CliErro
         // Grams are no part of it.
         zone: Some("WORLD".to_owned()),
         pue: carbon::DEFAULT_PUE,
+        pue_given: true,
         accounting: rung(args.accounting),
         hierarchy: HierarchyChoice::Auto,
         meter: MeterChoice::Auto,

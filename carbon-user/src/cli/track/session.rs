@@ -4,10 +4,12 @@ use super::wire::{self, Refusal, Request, Segment, Start, Status, Stop};
 use crate::carbon::{self, Intensity};
 use crate::cli::engine::ProcessMeter;
 use crate::cli::error::CliError;
+use crate::cli::journal;
 use crate::cli::options::Measuring;
 use crate::cli::process::Outcome;
 use crate::clock;
 use crate::ledger::rows::{RunEnd, RunStart};
+use crate::ledger::runs::KeptRun;
 use crate::ledger::{Ledger, Location};
 use crate::report::run::Execution;
 use crate::units::Pue;
@@ -254,7 +256,9 @@ impl Session {
             ledger.end_run(start, end)
         });
         if let Err(error) = &written {
-            log::warn!("this run is not recorded: {error}");
+            let run = KeptRun { start: start.clone(), end: Some(end.clone()) };
+            let told = journal::keep(location, &run, error);
+            log::warn!("{}", told.unwrap_or_else(|why| format!("this run is not recorded: {error}; {why}")));
         }
         written.is_ok()
     }

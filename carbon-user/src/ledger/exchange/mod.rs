@@ -41,6 +41,14 @@ pub fn run_line(run: &KeptRun) -> String {
     serde_json::to_string(&Line::Run(Box::new(run.into()))).unwrap_or_default()
 }
 
+/// The run of such a line.
+pub(super) fn run_of_line(text: &str) -> Result<KeptRun, LedgerError> {
+    let line: Line = serde_json::from_str(text).map_err(|error| refuse(1, error.to_string()))?;
+    let Line::Run(line) = line else { return Err(refuse(1, "it is no run")) };
+    let (start, end) = line.of(1)?;
+    Ok(KeptRun { start, end })
+}
+
 impl Ledger {
     /// Writes everything to `out` as of one instant, an hour at a time: a ledger of years is more than memory should hold.
     pub fn export(&mut self, out: &mut dyn Write) -> Result<Exchanged, LedgerError> {
@@ -346,8 +354,7 @@ fn import_balance(
         lost: Microjoules(it.lost_uj),
         gaps: it.gaps,
     };
-    let parts = u128::from(it.attributed_uj) + u128::from(it.static_uj) + u128::from(it.lost_uj);
-    if parts != u128::from(it.metered_uj) {
+    if !row.balances() {
         return Err(refuse(line, "its parts are not what was metered"));
     }
     coarse_only(database, it.level_s, it.start_s)?;
@@ -383,6 +390,11 @@ fn import_run(
         return Err(refuse(line, format!("run {} is there already", it.id)));
     }
     let (start, end) = it.of(line)?;
+    if let Some(row) = end.iter().flat_map(|end| &end.domains).find(|row| !row.balances()) {
+        let domain = &row.domain;
+        let which = format!("{} {} of {}", domain.domain, domain.device, domain.source);
+        return Err(refuse(line, format!("run {}: the parts of {which} are not what was metered", start.id)));
+    }
     insert_run(database, names, &start)?;
     end.map_or(Ok(()), |end| finish_run(database, names, &start, &end))
 }
