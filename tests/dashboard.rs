@@ -129,6 +129,9 @@ fn answers_are_the_reports_and_only_its_own_names_are_served() {
     let none = body(&dashboard.ask("/api/v1/processes?within=workload:/", &host));
     assert!(none["processes"].as_array().unwrap().is_empty(), "{none}");
     assert!(none["notes"][0].as_str().unwrap().contains("--dashboard on"), "{none}");
+    // Without a place, that of the ledger, where it has one only: the runs were in France.
+    let here = body(&dashboard.ask("/api/v1/intensity", &host));
+    assert!(here["zone"] == "FR" && here["assumed"] == false, "{here}");
     let page = dashboard.ask("/", &host);
     assert!(page.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{page}");
     for (path, headers, status) in [

@@ -84,6 +84,20 @@ for (const [query, name] of [["?page=runs", "Timeline"], ["?page=runs", "Runs"],
   expect(png.subarray(1, 4).toString() === "PNG" && png.length > 2000, `${name}: PNG of ${png.length} bytes`);
 }
 
+// Modelled bars are hatched in files too, and intervals are in the table of runs and in its file.
+await show(page, "?page=runs");
+expect((await file("Runs", "SVG")).toString().includes("<pattern"), "modelled bars in a file look measured");
+expect((await file("Runs", "CSV")).toString().startsWith('"id"') && (await file("Runs", "CSV")).toString().includes("energy_low_uj"), "a file of runs has no intervals");
+expect(/\bJ to [\d.,]+ \w*J\b/.test(await page.getByRole("table", { name: "Runs" }).innerText()), "runs have no intervals");
+// What is recorded is recent: a page that is told no time begins with a short one.
+expect((await page.getByLabel("Time").inputValue()) === "15m", "the time to begin with does not fit what is recorded");
+// Dates alone are a time too.
+await show(page, "?page=workloads&from=2001-01-01&to=2001-01-02");
+expect((await page.locator(".empty").count()) > 0, "dates without a range are not heeded");
+// Where all works is marked, by the factors of what was recorded.
+await show(page, "?page=regions");
+expect((await page.locator("tr.here").count()) === 1, "where the work is is not marked");
+
 // A time without data is told to have none, which is not zero.
 await show(page, "?page=workloads&range=dates&from=2001-01-01&to=2001-01-02");
 expect((await page.locator(".empty").count()) > 0, "a time without data looks like one with data");
@@ -160,6 +174,15 @@ await show(page, "?page=overview");
 await page.emulateMedia({ media: "print", colorScheme: "dark" });
 expect(!(await page.locator("nav").isVisible()) && !(await page.locator(".downloads").first().isVisible()), "controls are printed");
 await page.screenshot({ path: join(folder, "print.png"), fullPage: true });
+// What is drawn in dark colours is drawn anew for it.
+await page.emulateMedia({ media: null, colorScheme: "dark" });
+await show(page, "?page=runs");
+const ground = () => page.evaluate(() => document.querySelector(".picture svg rect").getAttribute("fill"));
+const dark = await ground();
+await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+expect(dark !== "rgb(255, 255, 255)" && (await ground()) === "rgb(255, 255, 255)", `a picture is printed on ${await ground()}`);
+await page.evaluate(() => dispatchEvent(new Event("afterprint")));
+expect((await ground()) === dark, "the page stays light after it is printed");
 await page.emulateMedia({ media: null, colorScheme: null });
 
 // By keyboard alone.

@@ -4,7 +4,7 @@ use super::advise;
 use super::chart_steps::{ChartSteps, Read};
 use super::dashboard_processes::{self, Looks};
 use super::error::CliError;
-use super::intensity;
+use super::intensity::{self, Said};
 use super::ledger_args::{
     AdviseArgs, ByArg, EquivalentsArg, ListFormat, ReportArgs, ReportFormat, StoreArgs,
 };
@@ -30,6 +30,7 @@ use clap::ValueEnum as _;
 use jiff::Timestamp;
 use jiff::civil::Time;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ impl FromLedger {
         let query = &question.query;
         match question.topic {
             Topic::Regions => return bytes(&regions(query)?),
-            Topic::Intensity => return bytes(&intensity::of_tables(given(query.place.as_deref()))?),
+            Topic::Intensity => return bytes(&self.intensity(query, limit)?),
             Topic::Processes => return bytes(&self.processes(query, limit)?),
             _ => {}
         }
@@ -115,6 +116,24 @@ impl FromLedger {
 }
 
 impl FromLedger {
+    /// Of the place that is asked for; else of `CARBON_ZONE`, else of the only one that the ledger has factors of.
+    fn intensity(&self, query: &Query, limit: Duration) -> Result<Said, CliError> {
+        if let Some(place) = given(query.place.as_deref()) {
+            return intensity::of_tables(Some(place));
+        }
+        let own = std::env::var("CARBON_ZONE").ok();
+        // A place that the tables do not have, and a ledger that cannot be read, tell none: the page says so.
+        let known = |place: &str| intensity::of_tables(Some(place)).ok();
+        if let Some(said) = given(own.as_deref()).and_then(known) {
+            return Ok(said);
+        }
+        let factors = self.open(limit).ok().and_then(|mut ledger| ledger.factors().ok()).unwrap_or_default();
+        let given = factors.into_values().filter(|factor| !factor.intensity.assumed);
+        let zones: BTreeSet<String> = given.map(|factor| factor.intensity.zone).collect();
+        let only = if zones.len() == 1 { zones.first() } else { None };
+        only.and_then(|zone| known(zone)).map_or_else(|| intensity::of_tables(None), Ok)
+    }
+
     fn processes(&self, query: &Query, limit: Duration) -> Result<ProcessList, CliError> {
         let of = query.within.as_deref().unwrap_or_default();
         match of.split_once(':') {

@@ -1,6 +1,6 @@
 //! Numbers of a line: those of one workload, or the sum of several.
 
-use super::history::{Series, Sum, joules, nanoseconds};
+use super::history::{Series, Sum, joules, nanoseconds, worse};
 use crate::report::figures::{METERED, between, of_quality, significant};
 
 /// What one or more workloads used in a window.
@@ -24,14 +24,17 @@ pub struct Figures {
     pub quality: Option<&'static str>,
     /// Since the start.
     pub sum: Sum,
+    /// The worst of what was summed since then; it stays where nothing ran of late.
+    pub sum_quality: Option<&'static str>,
 }
 
 impl Figures {
     /// Of one workload; nothing but the sum where it did not run in the last window.
     pub fn of(series: &Series) -> Self {
         let row = &series.row;
+        let (sum, sum_quality) = (series.sum, Some(series.sum_quality));
         if !series.runs {
-            return Self { sum: series.sum, ..Self::default() };
+            return Self { sum, sum_quality, ..Self::default() };
         }
         let seconds = nanoseconds(row.cpu_ns);
         let by_cpu = |watts: Option<f64>| watts.unwrap_or(0.0) * seconds;
@@ -48,7 +51,8 @@ impl Figures {
                 by_cpu(row.watts_per_cpu_high),
             ),
             quality: Some(row.quality),
-            sum: series.sum,
+            sum,
+            sum_quality,
         }
     }
 
@@ -75,6 +79,7 @@ impl Figures {
                 energy_uj: self.sum.energy_uj.saturating_add(other.sum.energy_uj),
                 grams: self.sum.grams + other.sum.grams,
             },
+            sum_quality: worst(self.sum_quality, other.sum_quality),
         }
     }
 
@@ -92,10 +97,8 @@ impl Figures {
 }
 
 fn worst(one: Option<&'static str>, other: Option<&'static str>) -> Option<&'static str> {
-    let rank =
-        |quality: &str| ["modelled", "sampled"].iter().position(|known| *known == quality).unwrap_or(2);
     match (one, other) {
-        (Some(one), Some(other)) => Some(if rank(other) < rank(one) { other } else { one }),
+        (Some(one), Some(other)) => Some(worse(one, other)),
         (one, other) => one.or(other),
     }
 }

@@ -59,6 +59,8 @@ pub struct Series {
     pub row: WorkloadRow,
     /// Since the start.
     pub sum: Sum,
+    /// The worst of what was summed.
+    pub sum_quality: &'static str,
     /// Whether it has a row in the last window.
     pub runs: bool,
     /// Watts, the oldest first; `None` where energy was not known. The last is of the last window.
@@ -99,10 +101,11 @@ impl History {
                 if let Some(last) = series.watts.back_mut() {
                     *last = now;
                 }
+                series.sum_quality = worse(series.sum_quality, row.quality);
                 (series.row, series.sum, series.runs) = (row, sum, true);
             } else {
-                let watts = VecDeque::from([now]);
-                self.series.insert(Key::of(&row), Series { row, sum, runs: true, watts });
+                let (watts, sum_quality) = (VecDeque::from([now]), row.quality);
+                self.series.insert(Key::of(&row), Series { row, sum, sum_quality, runs: true, watts });
             }
         }
         self.series.retain(|key, series| {
@@ -113,6 +116,13 @@ impl History {
         push(&mut self.watts, watts(update.top.domains.iter().map(|domain| domain.metered_uj).sum()));
         self.last = Some(update);
     }
+}
+
+/// The one of two qualities that promises less.
+pub fn worse(one: &'static str, other: &'static str) -> &'static str {
+    let rank =
+        |quality: &str| ["modelled", "sampled"].iter().position(|known| *known == quality).unwrap_or(2);
+    if rank(other) < rank(one) { other } else { one }
 }
 
 /// Whether there is any energy to speak of: what no domain gave is unknown, not zero.
@@ -176,6 +186,16 @@ mod tests {
         history.add(blind);
         assert_eq!(history.series[&Key::Cgroup(1)].watts, [Some(2.0), Some(0.0), None]);
         assert_eq!(history.watts.back(), Some(&None));
+    }
+
+    #[test]
+    fn a_sum_is_as_good_as_the_worst_of_its_windows() {
+        let mut history = History::default();
+        for quality in ["measured", "modelled", "measured"] {
+            history.add(update(vec![WorkloadRow { quality, ..workload(1, "/a", 2_000_000) }]));
+        }
+        let series = &history.series[&Key::Cgroup(1)];
+        assert_eq!((series.row.quality, series.sum_quality), ("measured", "modelled"));
     }
 
     #[test]

@@ -82,6 +82,7 @@ mod tests {
         let series = Series {
             row: workload(1, "/a", 1_000_000),
             sum: Sum::default(),
+            sum_quality: "measured",
             runs: true,
             watts: [Some(1.0)].into(),
         };

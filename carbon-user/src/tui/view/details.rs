@@ -90,8 +90,8 @@ fn per_cpu(figures: &Figures) -> String {
 fn since(figures: &Figures, since_start_ns: u64) -> String {
     format!(
         "{} J, {} gCO2e in {:.0} s",
-        number(joules(figures.sum.energy_uj), figures.quality, 3),
-        number(figures.sum.grams, figures.quality, 6),
+        number(joules(figures.sum.energy_uj), figures.sum_quality, 3),
+        number(figures.sum.grams, figures.sum_quality, 6),
         nanoseconds(since_start_ns)
     )
 }

@@ -124,7 +124,10 @@ fn content(app: &App, theme: Theme, window: &Window, line: &Line, column: Placed
     let plain = Style::new();
     let quality = figures.quality;
     let width = usize::from(column.width);
-    let of_model = if quality == Some("modelled") { theme.modelled() } else { plain };
+    let style_of = |quality| if quality == Some("modelled") { theme.modelled() } else { plain };
+    let of_model = style_of(quality);
+    // A sum has the quality of what was summed, also while nothing runs.
+    let (sum_quality, of_sum) = (figures.sum_quality, style_of(figures.sum_quality));
     let unknown = || (UNKNOWN.to_owned(), theme.alarm());
     match column.kind {
         Shows::Name => {
@@ -149,9 +152,9 @@ fn content(app: &App, theme: Theme, window: &Window, line: &Line, column: Placed
         },
         Shows::Joules => {
             let joules = crate::tui::history::joules(figures.sum.energy_uj);
-            (number(joules, quality, PLACES), of_model)
+            (number(joules, sum_quality, PLACES), of_sum)
         }
-        Shows::Grams => (number(figures.sum.grams, quality, GRAMS_PLACES), of_model),
+        Shows::Grams => (number(figures.sum.grams, sum_quality, GRAMS_PLACES), of_sum),
         Shows::Watts if window.known => {
             (number(watts(figures.energy_uj(), window.length_ns), quality, PLACES), of_model)
         }

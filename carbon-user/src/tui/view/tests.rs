@@ -135,6 +135,10 @@ fn zero_unknown_modelled_idle_and_old_look_different() {
     assert!(frame(&app).to_string().contains("? W: no meter gave any energy"));
     let (idle, dim) = shown(vec![one(&|_| {}), update(vec![])]);
     assert!(idle.contains(" 0 ") && idle.contains(" - ") && dim, "{idle}");
+    // The sum of an idle workload is still a model's.
+    let idle = vec![one(&|row| row.quality = "modelled"), update(vec![])];
+    let (idle, _) = first_row(&after((120, 24), PLAIN, idle, ""));
+    assert!(idle.contains("idle") && idle.contains(" ~"), "{idle}");
     let mut old = after((80, 24), PLAIN, vec![one(&|_| {})], "");
     old.update(Event::Tick, 60 * SECOND);
     assert!(first_row(&old).1 && frame(&old).to_string().contains("OLD: no window for 59 s"));

@@ -96,9 +96,12 @@ export interface Run {
   duration_ns: number | null;
   cpu_ns: number | null;
   dynamic_uj: number | null;
+  dynamic_stddev_uj: number | null;
   static_uj: number | null;
   held_uj?: number | null;
   grams: number | null;
+  grams_low: number | null;
+  grams_high: number | null;
   quality: string | null;
   hardware: string | null;
 }

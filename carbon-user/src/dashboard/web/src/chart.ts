@@ -3,17 +3,18 @@
 import uPlot from "uplot";
 import { clean, figure, h, table, unitOfWatts, watts as shownWatts } from "./dom";
 import { downloads } from "./download";
-import { colour, seriesColour, stack, timeSvg, type Line, type Options } from "./svg";
+import { colour, drawnIn, seriesColour, stack, timeSvg, type Line, type Options } from "./svg";
 
 const HEIGHT = 280;
 
 /** Modelled areas are hatched: what is estimated looks different from what was measured. */
-function hatched(of: string): CanvasPattern | string {
+export function hatched(of: string, opacity = 1): CanvasPattern | string {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;
   const pen = tile.getContext("2d");
   if (!pen) return of;
   pen.fillStyle = of;
+  pen.globalAlpha = opacity;
   pen.fillRect(0, 0, 8, 8);
   pen.strokeStyle = colour("--card");
   pen.globalAlpha = 0.45;
@@ -66,6 +67,11 @@ export function chart(starts: number[], lines: Line[], options: Options): HTMLEl
     else plot.setSize({ width: box.clientWidth, height: HEIGHT });
   });
   sizes.observe(box);
+  drawnIn(box, () => {
+    if (plot === null) return;
+    plot.destroy();
+    plot = draw(box, starts, lines, options, tell);
+  });
   const rows = starts.map((start, index) => ({ start, index }));
   const data = h("details", {}, h("summary", {}, "Data as a table"));
   data.addEventListener("toggle", () => {

@@ -2,7 +2,8 @@
 
 import uPlot from "uplot";
 import { authorized } from "./api";
-import { card, clean, h, watts } from "./dom";
+import { hatched } from "./chart";
+import { badge, card, clean, h, watts } from "./dom";
 import { short } from "./rows";
 import { colour } from "./svg";
 
@@ -79,7 +80,9 @@ export function powerNow(left: AbortSignal): HTMLElement {
   const list = h("ol", { class: "top" });
   const below = h("div", { class: "small" });
   const state = h("span", { class: "badge measured" }, "live");
-  const box = card("Now", h("div", { class: "now" }, h("div", {}, figure, state, below), line, list));
+  const model = badge("modelled");
+  model.hidden = true;
+  const box = card("Now", h("div", { class: "now" }, h("div", {}, figure, state, model, below), line, list));
   box.hidden = true;
   box.classList.add("live");
   const entries = Array.from({ length: SHOWN }, () => {
@@ -91,6 +94,7 @@ export function powerNow(left: AbortSignal): HTMLElement {
   });
   const [times, powers]: [number[], (number | null)[]] = [[], []];
   let plot: uPlot | null = null;
+  let modelled = false;
   watch(left, (live) => {
     box.classList.toggle("stale", live === null);
     state.textContent = live === null ? "stale: the agent sends nothing" : "live";
@@ -105,6 +109,8 @@ export function powerNow(left: AbortSignal): HTMLElement {
     const known = live.domains.filter((it) => it.watts !== null);
     const power = known.length === 0 ? null : known.reduce((sum, it) => sum + (it.watts ?? 0), 0);
     set(figure, watts(power));
+    modelled = known.some((it) => it.quality === "modelled");
+    model.hidden = !modelled;
     const text = live.domains.map((it) => `${it.domain} ${watts(it.watts)}${it.quality === "modelled" ? " (modelled)" : ""}`).join(", ");
     set(below, clean(`${live.node}: ${text}`));
     times.push(live.window_end_us / 1e6);
@@ -113,7 +119,7 @@ export function powerNow(left: AbortSignal): HTMLElement {
       times.shift();
       powers.shift();
     }
-    if (plot === null && line.clientWidth > 0) plot = spark(line, times, powers);
+    if (plot === null && line.clientWidth > 0) plot = spark(line, times, powers, () => modelled);
     else plot?.setData([times, powers]);
     const most = live.workloads[0]?.watts ?? 0;
     entries.forEach(({ entry, name, value, fill }, index) => {
@@ -143,13 +149,15 @@ function set(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function spark(box: HTMLElement, times: number[], powers: (number | null)[]): uPlot {
+/** A line of power; hatched below while it is a model's. */
+function spark(box: HTMLElement, times: number[], powers: (number | null)[], modelled: () => boolean): uPlot {
   const stroke = colour("--s0");
   const soft = colour("--soft");
+  const [plain, ofModel] = [stroke.replace(/rgb\((.*)\)/, "rgba($1, 0.2)"), hatched(stroke, 0.35)];
   return new uPlot({ width: box.clientWidth, height: 130, legend: { show: false }, cursor: { show: false },
     scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [{ show: false }, { stroke: soft, size: 44, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } }],
-    series: [{}, { stroke, width: 2, fill: stroke.replace(/rgb\((.*)\)/, "rgba($1, 0.2)"), points: { show: false } }] }, [times, powers], box);
+    series: [{}, { stroke, width: 2, fill: () => (modelled() ? ofModel : plain) as string, points: { show: false } }] }, [times, powers], box);
 }
 
 /** Cells of the table of workloads that hold the power of now. */

@@ -1,10 +1,11 @@
 // The router: reads the state from the URL, draws its page, and follows links without loading anew.
 
-import { TokenMissing, keepToken } from "./api";
+import { TokenMissing, ask, keepToken, type Overview, type Power, type Run } from "./api";
 import { card, choice, clean, field, h } from "./dom";
 import { PAGES, type Page } from "./pages";
 import { drawReport } from "./report";
-import { RANGES, link, read, type State } from "./state";
+import { printLight } from "./svg";
+import { RANGES, beginAt, interval, link, read, type State } from "./state";
 
 const THEME = "carbon-theme";
 const ZONES = ["UTC", "Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "Asia/Tokyo", "Asia/Kolkata"];
@@ -70,11 +71,37 @@ function askForToken(): Node {
   return card("This dashboard wants its token", h("p", {}, "It is in the file that --token-file names."), form);
 }
 
+/** The beginning of what is recorded of the last day; where that is nothing, of what was recorded last. */
+async function firstRecorded(): Promise<number | null> {
+  const day = interval({ range: "24h" });
+  const [power, runs] = await Promise.all([ask<Power>("power", { ...day, by: "node" }), ask<{ runs: Run[] }>("runs", day)]);
+  const known = power.start_s.filter((_, at) => power.series.some((it) => (it.watts[at] ?? null) !== null));
+  const starts = [...known, ...runs.runs.map((run) => Date.parse(run.start) / 1000)];
+  // A first step may begin before the day does.
+  if (starts.length > 0) return Math.max(Math.min(...starts), Date.now() / 1000 - 86_340);
+  const [last, before] = await Promise.all([ask<Overview>("overview", day), ask<{ runs: Run[] }>("runs", { limit: "1" })]);
+  const ends = [last.latest_s ?? 0, ...before.runs.map((run) => Date.parse(run.start) / 1000)].filter((at) => at > 0);
+  return ends.length > 0 ? Math.max(...ends) : null;
+}
+
+let asked = false;
+
+/** Chooses the time to begin with, once, where the URL has none. What cannot be asked is told by the page itself. */
+async function chooseRange(state: State, current: Page): Promise<State> {
+  const own = new URLSearchParams(location.search);
+  if (asked || !current.timed || ["range", "from", "to"].some((name) => own.has(name))) return state;
+  const first_s = await firstRecorded().catch(() => undefined);
+  if (first_s === undefined) return state;
+  asked = true;
+  if (first_s !== null) beginAt(first_s);
+  return read();
+}
+
 async function show(): Promise<void> {
   const mine = ++turn;
   leave.abort();
   leave = new AbortController();
-  const state = read();
+  let state = read();
   const current = page(state);
   document.title = `${current.title} \u00b7 Carbon`;
   navigation(state, current);
@@ -84,6 +111,13 @@ async function show(): Promise<void> {
   // What is there at once: the answers may take a moment.
   if (main.querySelector("h1")?.textContent !== current.title) {
     main.replaceChildren(h("h1", {}, current.title), h("div", { class: "cards waiting", "aria-hidden": "true" }, ...Array.from({ length: 4 }, () => h("div", { class: "card" }))));
+  }
+  const chosen = await chooseRange(state, current);
+  if (mine !== turn) return;
+  if (chosen !== state) {
+    state = chosen;
+    navigation(state, current);
+    controls(state, current);
   }
   let content: Node[];
   try {
@@ -124,4 +158,5 @@ function start(): void {
   void show();
 }
 
+printLight();
 if (!drawReport()) start();

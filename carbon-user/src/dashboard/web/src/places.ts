@@ -1,12 +1,12 @@
 // Where and when: regions of a cloud ranked, and the intensity of a place and of the hours of a day.
 
-import { ask, total, type Advice, type Intensity, type Overview, type Power } from "./api";
+import { ask, total, type Advice, type Intensity, type Overview, type Power, type Row, type Workloads } from "./api";
 import { UNKNOWN, card, choice, clean, field, figure, glance, grams, h, named, notes, percent, table } from "./dom";
 import { downloads } from "./download";
 import { intensityCard } from "./overview";
 import { bar, some, type Go } from "./rows";
 import { interval, type State } from "./state";
-import { barsSvg, hoursSvg } from "./svg";
+import { barsSvg, hoursSvg, inBox } from "./svg";
 
 /** Hours of a day that are marked as the best: as `carbon advise` takes unless told otherwise. */
 const BEST_HOURS = 4;
@@ -36,7 +36,7 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
   const ranked: Ranked[] = it.regions.map((region) => ({ rank: region.rank, name: region.region, where: region.city,
     here: region.region === it.near, grams: region.grams_per_month, low: region.grams_low, high: region.grams_high,
     g_per_kwh: region.g_per_kwh, pue: region.pue, better: region.better_probability, km: region.km }));
-  const own = used && here(used, it.energy_uj_per_month);
+  const own = (used && here(used.interval, "last 7 days", it.energy_uj_per_month)) ?? (await hereOfRuns(state, it.energy_uj_per_month));
   if (own && !ranked.some((line) => line.here)) {
     const place = ranked.findIndex((line) => line.grams > own.grams);
     ranked.splice(place < 0 ? ranked.length : place, 0, own);
@@ -50,7 +50,7 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
     it.near ?? "", (near) => go({ near })),
     field("Energy in a month", state["energy"] ?? "100kWh", (text) => go({ energy: text })));
   const list = table("Regions, least emissions first", [
-    { head: "", number: true, cell: (line) => (line.rank === null ? "\u25b6" : String(line.rank)) },
+    { head: "rank", number: true, cell: (line) => (line.rank === null ? "\u25b6" : String(line.rank)) },
     { head: "region", cell: (line) => h("div", {}, named(line.name), line.here ? h("span", { class: "badge here" }, "here") : null,
       h("div", { class: "small" }, clean(line.where))) },
     { head: "CO2e a month", number: true, cell: (line) => grams(line.grams) },
@@ -59,8 +59,8 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
     { head: "PUE", number: true, cell: (line) => (line.pue === null ? "" : figure(line.pue)) },
     // Both are of a region that was chosen.
     ...(it.near === null ? [] : [
-      { head: "better than here", number: true, cell: (line: Ranked) => (line.better === null ? UNKNOWN : percent(line.better)) },
-      { head: "distance", number: true, cell: (line: Ranked) => (line.km === null ? UNKNOWN : `${figure(line.km)} km`) },
+      { head: "better than here", number: true, cell: (line: Ranked) => (line.here ? "\u2013" : line.better === null ? UNKNOWN : chance(line.better)) },
+      { head: "distance", number: true, cell: (line: Ranked) => (line.here ? "\u2013" : line.km === null ? UNKNOWN : `${figure(line.km)} km`) },
     ]),
   ], ranked, (line) => (line.here ? "here" : null));
   const cells = () => [["rank", "region", "city", "here", "grams_per_month", "grams_low", "grams_high", "g_per_kwh", "pue"],
@@ -68,17 +68,30 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
   const bars = () => barsSvg(ranked.map((line) => ({ name: line.name, value: line.grams, low: line.low, high: line.high, marked: line.here })),
     "CO2e a month by region", grams);
   return some([form, card(null, list, h("div", { class: "under" }, downloads("Regions", cells, bars)), h("p", { class: "small" },
-    it.not_told_from_first > 0 ? `${it.not_told_from_first} regions cannot be told from the first by what is known of their grids.` : "")), notes(it.notes)]);
+    it.not_told_from_first > 0 ? `${it.not_told_from_first} regions cannot be told from the first by what is known of their grids.` : "")), notes(it.notes.map(inBrowser))]);
 }
 
+/** A chance: the tables are not known so well that more figures would say anything. */
+const chance = (ratio: number): string => (ratio < 0.001 ? "<0.1 %" : ratio > 0.999 ? ">99.9 %" : percent(ratio));
+
+/** Options are of the command line. */
+const inBrowser = (note: string): string => note.replace(/: give --live or --intensity-file$/, " here: carbon advise tells them with --live or --intensity-file");
+
 /** The same work where it was recorded: grams of what was used for each joule. */
-function here(used: Overview, energy_uj: number): Ranked | null {
-  const all = total(used.interval);
-  const { grams, grams_low, grams_high } = used.interval;
+function here(used: Row, when: string, energy_uj: number): Ranked | null {
+  const all = total(used);
+  const { grams, grams_low, grams_high } = used;
   if (!all || grams === null || grams_low === null || grams_high === null) return null;
   const ratio = energy_uj / all;
-  return { rank: null, name: "where it was recorded", where: "by the factors of the ledger, last 7 days", here: true, grams: grams * ratio,
+  return { rank: null, name: "where it was recorded", where: `by the factors of the ledger, ${when}`, here: true, grams: grams * ratio,
     low: grams_low * ratio, high: grams_high * ratio, g_per_kwh: (grams / all) * 3.6e12, pue: null, better: null, km: null };
+}
+
+/** The same by runs, where no agent wrote. */
+async function hereOfRuns(state: State, energy_uj: number): Promise<Ranked | null> {
+  const asked = { ...interval({ ...state, range: "365d" }), by: "project", limit: "1" };
+  const runs = await ask<Workloads>("workloads", asked).catch(() => null);
+  return runs && here(runs.report.total, "runs of the last year", energy_uj);
 }
 
 export async function intensity(state: State, go: Go): Promise<Node[]> {
@@ -92,8 +105,8 @@ export async function intensity(state: State, go: Go): Promise<Node[]> {
     glance(clean(it.name), `${figure(it.g_per_kwh)} g/kWh`, `90 %: ${figure(it.low_g_per_kwh)} to ${figure(it.high_g_per_kwh)}`),
     glance("PUE", it.pue === null ? UNKNOWN : figure(it.pue), clean(it.pue_source ?? "no source")),
     glance("Year", String(it.year), `${it.boundary}, ${it.basis}`));
-  const assumed = it.assumed ? h("p", { class: "bad" }, "No place was given: this is the world's average.") : null;
-  return some([h("div", { class: "row" }, field("Place", state["place"] ?? "", (place) => go({ place })),
+  const assumed = it.assumed ? h("p", { class: "bad" }, "No place was given, and the ledger has not one zone alone: this is the world's average.") : null;
+  return some([h("div", { class: "row" }, field("Place", state["place"] ?? (it.assumed ? "" : it.zone), (place) => go({ place })),
     h("span", { class: "small" }, "a country, a zone, or a region such as aws:eu-west-1")), assumed, cards,
     h("p", { class: "small" }, `Source: ${clean(it.source)}`), lately ? overTheDay(lately, state) : null,
     intensityCard(power, state, "Of what was used here, over time")]);
@@ -121,6 +134,6 @@ function overTheDay(power: Power, state: State): Node | null {
   const cells = () => [["hour", "g_per_kwh"], ...hours.map((value, at) => [at, value])];
   const told = flat ? "All hours are by one yearly factor: a day has no better and worse hours in it. Live intensities tell them (carbon run --live)."
     : `The ${BEST_HOURS} hours with the least are marked.`;
-  return card("Over the day", h("div", { class: "scroll picture", tabindex: 0, role: "region", "aria-label": "Intensity by hour of the day" }, drawn()),
+  return card("Over the day", h("div", { class: "scroll picture", tabindex: 0, role: "region", "aria-label": "Intensity by hour of the day" }, inBox(drawn)),
     h("div", { class: "under" }, h("span", { class: "small" }, told), downloads("Intensity by hour", cells, drawn)));
 }

@@ -70,7 +70,8 @@ export function processesNow(within: string, left: AbortSignal): HTMLElement {
 
 /** The processes of a run, as they were recorded. */
 export function processesOfRun(it: Processes): Node {
-  const rest = it.rest_uj === null ? "" : `${it.more} more, and what no process has, used ${energy(it.rest_uj)}. `;
+  const others = it.more > 0 ? `${it.more} more processes, and what no process has,` : "What no process has";
+  const rest = it.rest_uj === null || (it.more === 0 && it.rest_uj === 0) ? "" : `${others} used ${energy(it.rest_uj)}. `;
   if (it.processes.length === 0) return h("p", { class: "empty" }, ...it.notes.map(clean));
   return h("div", {}, table("Processes of the run", [
     { head: "process", cell: (row) => named(row.comm) },

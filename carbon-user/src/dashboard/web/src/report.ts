@@ -3,8 +3,8 @@
 import { total, type Power, type Report } from "./api";
 import { energy, grams, h } from "./dom";
 import { downloads } from "./download";
-import { powerChart, short, spread } from "./rows";
-import { barsSvg } from "./svg";
+import { edges, powerChart, short } from "./rows";
+import { barsSvg, inBox } from "./svg";
 
 interface Kept {
   report: Report & { scope: { tz: string; by: string } };
@@ -26,14 +26,14 @@ export function drawReport(): boolean {
   const drawn = (label: string, kind: "energy" | "grams") => () => barsSvg(most.map((row) => {
     const all = total(row);
     const name = row.period ? `${row.period} ${short(row.key)}` : short(row.key);
-    const [low, high] = kind === "energy" ? spread(all, row.stddev_uj, row.quality) : [row.grams_low, row.grams_high];
+    const [low, high] = kind === "energy" ? edges(row) : [row.grams_low, row.grams_high];
     return { name, value: kind === "energy" ? all : row.grams, low, high, modelled: row.quality === "modelled" };
   }), label, kind === "energy" ? energy : grams);
   for (const [label, kind] of [["Energy", "energy"], ["Emissions", "grams"]] as const) {
     const text = `${label} by ${report.scope.by}, with 90 % intervals`;
     const picture = drawn(text, kind);
     const cells = () => [["key", "energy_uj", "grams"], ...report.rows.map((row) => [row.key, total(row), row.grams])];
-    place.append(h("section", { class: "card" }, h("div", { class: "scroll picture" }, picture()), h("div", { class: "under" }, downloads(text, cells, picture)),
+    place.append(h("section", { class: "card" }, h("div", { class: "scroll picture" }, inBox(picture)), h("div", { class: "under" }, downloads(text, cells, picture)),
       report.rows.length > BARS_MAX ? h("p", { class: "small" }, `The largest ${BARS_MAX} of ${report.rows.length} rows; all are in the table.`) : null));
   }
   return true;

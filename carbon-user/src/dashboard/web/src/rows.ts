@@ -78,8 +78,23 @@ export function bar(part: number, whole: number, low: number, high: number, kind
   return h("div", { class: "bar", "aria-hidden": "true" }, fill, range);
 }
 
-const half = (row: Row): number => HALF_OF_90 * (row.stddev_uj ?? 0);
-const edges = (row: Row): [number | null, number | null] => spread(total(row), row.stddev_uj, row.quality);
+/** The 90 % interval of all energy of a row: that of its dynamic part, with the other parts as they are. None where nothing tells how far it is off. */
+export function edges(row: Pick<Row, "dynamic_uj" | "static_uj" | "held_uj" | "stddev_uj" | "quality">): [number | null, number | null] {
+  const all = total(row);
+  if (all === null || row.dynamic_uj === null || !row.stddev_uj) return [null, null];
+  const [low, high] = spread(row.dynamic_uj, row.stddev_uj, row.quality);
+  const rest = all - row.dynamic_uj;
+  return [low === null ? null : low + rest, high === null ? null : high + rest];
+}
+
+/** The interval in words. Static energy has none: nothing is exact because nothing is known of its error. */
+export function between(row: Parameters<typeof edges>[0]): string {
+  const [low, high] = edges(row);
+  if (low !== null && high !== null) return `${energy(low)} to ${energy(high)}`;
+  return total(row) === null || row.stddev_uj === null ? UNKNOWN : NONE;
+}
+
+const NONE = "\u2013";
 
 export interface Told {
   label: string;
@@ -91,7 +106,7 @@ export interface Told {
 
 /** Rows of a report: figures, and bars with their intervals. Files have all of them, where some are not shown. */
 export function rows(of: Row[], told: Told, all: Row[] = of): Node {
-  const most = Math.max(...of.map((row) => Math.min(edges(row)[1] ?? 0, 4 * (total(row) ?? 0))), 1);
+  const most = Math.max(...of.map((row) => Math.min(edges(row)[1] ?? total(row) ?? 0, 4 * (total(row) ?? 0))), 1);
   const drawn = (row: Row): Node => {
     const all = total(row);
     if (all === null) return h("span", { class: "unknown" }, UNKNOWN);
@@ -104,15 +119,15 @@ export function rows(of: Row[], told: Told, all: Row[] = of): Node {
     ...(now ? [{ head: "now", number: true, live: true, cell: now }] : []),
     { head: "energy", number: true, cell: (row) => energy(total(row)) },
     { head: "with its 90 % interval", cell: drawn },
-    { head: "\u00b1", number: true, cell: (row) => (row.stddev_uj === null ? UNKNOWN : energy(half(row))) },
+    { head: "low to high", number: true, cell: between },
     { head: "dynamic", number: true, cell: (row) => energy(row.dynamic_uj) },
     { head: "static", number: true, cell: (row) => energy(row.static_uj) },
     { head: "CPU time", number: true, cell: (row) => time(row.cpu_ns) },
     { head: "CO2e", number: true, cell: (row) => grams(row.grams) },
     { head: "quality", cell: (row) => badge(row.quality) },
   ], of);
-  const cells = () => [["who", "key", "energy_uj", "dynamic_uj", "static_uj", "stddev_uj", "cpu_ns", "grams", "grams_low", "grams_high", "quality"],
-    ...all.map((row) => [told.name(row), row.key, total(row), row.dynamic_uj, row.static_uj, row.stddev_uj, row.cpu_ns, row.grams, row.grams_low, row.grams_high, row.quality])];
+  const cells = () => [["who", "key", "energy_uj", "energy_low_uj", "energy_high_uj", "dynamic_uj", "static_uj", "stddev_uj", "cpu_ns", "grams", "grams_low", "grams_high", "quality"],
+    ...all.map((row) => [told.name(row), row.key, total(row), ...edges(row), row.dynamic_uj, row.static_uj, row.stddev_uj, row.cpu_ns, row.grams, row.grams_low, row.grams_high, row.quality])];
   const bars = (): Bar[] => of.map((row) => {
     const [low, high] = edges(row);
     return { name: told.name(row), value: total(row), modelled: row.quality === "modelled", low, high };
@@ -132,10 +147,13 @@ export function freshness(latest_s: number | null): HTMLElement {
 export const STALE_S = 300;
 
 /** Mean power of the last step that is known; none where that is long ago. */
-export function latest(power: Power, latest_s: number | null): string | null {
+export function latest(power: Power, latest_s: number | null): { text: string; modelled: boolean } | null {
   if (latest_s === null || Date.now() / 1000 - latest_s > STALE_S) return null;
-  const values = power.start_s
-    .map((_, at) => power.series.map((it) => it.watts[at] ?? null).filter((v): v is number => v !== null))
-    .filter((known) => known.length > 0).at(-1);
-  return values ? watts(values.reduce((sum, v) => sum + v, 0)) : null;
+  const at = [...power.start_s.keys()].filter((at) => power.series.some((it) => (it.watts[at] ?? null) !== null)).at(-1);
+  if (at === undefined) return null;
+  const of = power.series.flatMap((it) => {
+    const value = it.watts[at] ?? null;
+    return value === null ? [] : [{ value, modelled: it.quality === "modelled" }];
+  });
+  return { text: watts(of.reduce((sum, it) => sum + it.value, 0)), modelled: of.some((it) => it.modelled) };
 }

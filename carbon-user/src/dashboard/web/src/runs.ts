@@ -4,11 +4,14 @@ import { ask, total, type Compared, type Processes, type Row, type Run, type Wor
 import { UNKNOWN, badge, card, choice, clean, energy, field, figure, glance, grams, h, named, notes, percent, table, time } from "./dom";
 import { downloads } from "./download";
 import { processesOfRun } from "./processes";
-import { bar, rows, some, type Go } from "./rows";
+import { bar, between, edges, rows, some, type Go } from "./rows";
 import { interval, link, type State } from "./state";
-import { barsSvg, timelineSvg } from "./svg";
+import { barsSvg, inBox, timelineSvg } from "./svg";
 
 const PER: [string, string][] = [["project", "project"], ["organisation", "organisation"], ["experiment", "experiment"]];
+
+/** Where its energy is nine times in ten. */
+const spanned = (run: Run) => ({ ...run, stddev_uj: run.dynamic_stddev_uj });
 
 const called = (run: Run): string => run.name ?? (run.command.join(" ") || run.id);
 
@@ -53,12 +56,16 @@ function list(shown: Run[], state: State, go: Go): Node {
     { head: "ended", cell: (run) => h("span", { class: run.status === "done" ? null : "bad" }, run.status) },
     { head: "took", number: true, cell: (run) => time(run.duration_ns) },
     { head: "energy", number: true, cell: (run) => energy(total(run)) },
+    { head: "low to high, 90 %", number: true, cell: (run) => between(spanned(run)) },
     { head: "CO2e", number: true, cell: (run) => grams(run.grams) },
     { head: "quality", cell: (run) => badge(run.quality) },
   ], shown);
-  const cells = () => [["id", "start", "end", "status", "organisation", "project", "experiment", "name", "duration_ns", "energy_uj", "grams", "quality"],
-    ...shown.map((run) => [run.id, run.start, run.end, run.status, run.organisation, run.project, run.experiment, called(run), run.duration_ns, total(run), run.grams, run.quality])];
-  const bars = () => barsSvg(shown.map((run) => ({ name: called(run), value: total(run), modelled: run.quality === "modelled" })), "Energy of runs", energy);
+  const cells = () => [["id", "start", "end", "status", "organisation", "project", "experiment", "name", "duration_ns", "energy_uj", "energy_low_uj", "energy_high_uj", "grams", "grams_low", "grams_high", "quality"],
+    ...shown.map((run) => [run.id, run.start, run.end, run.status, run.organisation, run.project, run.experiment, called(run), run.duration_ns, total(run), ...edges(spanned(run)), run.grams, run.grams_low, run.grams_high, run.quality])];
+  const bars = () => barsSvg(shown.map((run) => {
+    const [low, high] = edges(spanned(run));
+    return { name: called(run), value: total(run), low, high, modelled: run.quality === "modelled" };
+  }), "Energy of runs", energy);
   return card(null, h("p", { class: "small" }, "Choose A and B to compare two."), runs, h("div", { class: "under" }, downloads("Runs", cells, bars)));
 }
 
@@ -68,7 +75,7 @@ function timeline(all: Run[], state: State): Node | null {
     from: Date.parse(run.start), to: run.end === null ? null : Date.parse(run.end), good: run.status === "done" }));
   const drawn = () => timelineSvg(spans, "When runs ran", state["tz"] ?? "UTC");
   const cells = () => [["project", "run", "start", "end"], ...all.map((run) => [run.project, called(run), run.start, run.end])];
-  return card(null, h("div", { class: "scroll picture", tabindex: 0, role: "region", "aria-label": "Timeline of runs" }, drawn()),
+  return card(null, h("div", { class: "scroll picture", tabindex: 0, role: "region", "aria-label": "Timeline of runs" }, inBox(drawn)),
     h("div", { class: "under" }, h("span", { class: "small" }, "Red ones failed or have not ended."), downloads("Timeline", cells, drawn)));
 }
 

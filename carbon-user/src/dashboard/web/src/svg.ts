@@ -45,7 +45,61 @@ export function step(span: number, count: number): number {
   return ([1, 2, 5].find((digit) => digit * power >= least) ?? 10) * power;
 }
 
-const cut = (name: string, length: number): string => (name.length > length ? `${name.slice(0, length - 1)}\u2026` : name);
+const PEN = document.createElement("canvas").getContext("2d");
+
+/** As much of a name as this many pixels hold, by the font of the pictures; some room is left for a font of another machine. */
+function cut(name: string, room: number): string {
+  if (PEN) PEN.font = "12px system-ui, sans-serif";
+  const width = (text: string) => 1.06 * (PEN?.measureText(text).width ?? 8 * text.length);
+  const letters = [...name.slice(0, 400)];
+  if (name.length <= 400 && width(name) <= room) return name;
+  while (letters.length > 0 && width(`${letters.join("")}\u2026`) > room) letters.splice(Math.floor(letters.length * 0.95));
+  return `${letters.join("")}\u2026`;
+}
+
+let patterns = 0;
+
+/** What is modelled is hatched in a picture too: a paint, after its tile is put into the picture. */
+function hatch(root: SVGElement, of: string): string {
+  const id = `model${patterns++}`;
+  root.append(s("defs", {}, s("pattern", { id, width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    s("rect", { width: 8, height: 8, fill: of }), s("rect", { width: 2, height: 8, fill: colour("--card"), opacity: 0.45 }))));
+  return `url(#${id})`;
+}
+
+const REDRAW = "carbon-redraw";
+
+/** Draws into a box, and again where the colours of the page change. */
+export function drawnIn<K extends HTMLElement>(box: K, draw: () => void): K {
+  box.dataset["drawn"] = "";
+  box.addEventListener(REDRAW, draw);
+  return box;
+}
+
+/** A picture in a page. */
+export function inBox(picture: () => SVGElement): HTMLElement {
+  const box = document.createElement("div");
+  const draw = () => box.replaceChildren(picture());
+  draw();
+  return drawnIn(box, draw);
+}
+
+/** Paper is white: what is drawn in dark colours is drawn anew while a page is printed. */
+export function printLight(): void {
+  const root = document.documentElement;
+  const redraw = () => document.querySelectorAll("[data-drawn]").forEach((box) => box.dispatchEvent(new Event(REDRAW)));
+  let before: string | undefined;
+  addEventListener("beforeprint", () => {
+    before = root.dataset["theme"];
+    root.dataset["theme"] = "light";
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    if (before === undefined) delete root.dataset["theme"];
+    else root.dataset["theme"] = before;
+    redraw();
+  });
+}
 
 export interface Line {
   name: string;
@@ -108,10 +162,7 @@ export function timeSvg(starts: number[], lines: Line[], options: Options): SVGE
     root.append(text(left + (part / 5) * (right - left), bottom + 18, when.format(1000 * (first + (part / 5) * (last - first))), { "text-anchor": anchor }));
   }
   lines.forEach((line, index) => {
-    const tile = s("pattern", { id: `m${index}`, width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-      s("rect", { width: 8, height: 8, fill: seriesColour(index) }), s("rect", { width: 2, height: 8, fill: colour("--card"), opacity: 0.45 }));
-    const fill = line.modelled ? `url(#m${index})` : seriesColour(index);
-    if (line.modelled) root.append(s("defs", {}, tile));
+    const fill = line.modelled ? hatch(root, seriesColour(index)) : seriesColour(index);
     const sum = sums[index] ?? [];
     for (const [from, to] of pieces(sum)) {
       const points = Array.from({ length: to - from + 1 }, (_, i) => from + i);
@@ -131,7 +182,7 @@ export function timeSvg(starts: number[], lines: Line[], options: Options): SVGE
     const [column, row] = [index % 3, Math.floor(index / 3)];
     const place = [left + (column * (right - left)) / 3, bottom + 44 + 18 * row] as const;
     root.append(s("rect", { x: place[0], y: place[1] - 10, width: 12, height: 12, rx: 3, fill }),
-      text(place[0] + 18, place[1], cut(clean(line.name), 34) + (line.modelled ? " (modelled)" : "")));
+      text(place[0] + 18, place[1], cut(clean(line.name), (right - left) / 3 - (line.modelled ? 100 : 30)) + (line.modelled ? " (modelled)" : "")));
   });
   return root;
 }
@@ -155,14 +206,15 @@ export function barsSvg(bars: Bar[], label: string, show: (value: number) => str
   const [left, right] = [250, WIDTH - 170];
   const x = (value: number) => left + Math.min(1, value / most) * (right - left);
   root.append(text(16, 22, label, { fill: colour("--text"), "font-size": 15, "font-weight": 600 }));
+  const modelled = shown.some((bar) => bar.modelled) ? hatch(root, colour("--s6")) : "";
   shown.forEach((bar, index) => {
     const y = 44 + 22 * index;
-    root.append(text(left - 8, y + 12, cut(clean(bar.name), 36), { "text-anchor": "end", fill: colour("--text") }));
+    root.append(text(left - 8, y + 12, cut(clean(bar.name), left - 24), { "text-anchor": "end", fill: colour("--text") }));
     if (bar.value === null) {
       root.append(text(left, y + 12, "unknown", { "font-style": "italic" }));
       return;
     }
-    root.append(s("rect", { x: left, y, width: Math.max(1, x(bar.value) - left), height: 15, rx: 3, fill: colour(bar.marked ? "--s2" : bar.modelled ? "--s6" : "--s1") }),
+    root.append(s("rect", { x: left, y, width: Math.max(1, x(bar.value) - left), height: 15, rx: 3, fill: bar.modelled && !bar.marked ? modelled : colour(bar.marked ? "--s2" : "--s1") }),
       text(Math.max(x(bar.value), x(bar.high ?? 0)) + 8, y + 12, show(bar.value) + (bar.modelled ? " (modelled)" : "")));
     if (bar.low !== undefined && bar.low !== null && bar.high !== undefined && bar.high !== null) {
       root.append(s("path", { d: `M${x(bar.low)} ${y + 7.5}H${x(bar.high)}M${x(bar.low)} ${y + 4}v7M${x(bar.high)} ${y + 4}v7`, stroke: colour("--text"), "stroke-width": 1.5, fill: "none" }));
@@ -192,7 +244,7 @@ export function timelineSvg(spans: Span[], label: string, tz: string): SVGElemen
   lanes.forEach((lane, index) => {
     const y = 44 + 30 * index;
     root.append(s("path", { d: `M${left} ${y + 11}H${right}`, stroke: colour("--line") }),
-      text(left - 10, y + 15, cut(clean(lane), 24), { "text-anchor": "end", fill: colour("--text") }));
+      text(left - 10, y + 15, cut(clean(lane), left - 24), { "text-anchor": "end", fill: colour("--text") }));
     for (const span of spans.filter((it) => it.lane === lane)) {
       const width = Math.max(3, x(span.to ?? span.from) - x(span.from));
       root.append(s("rect", { x: x(span.from), y, width, height: 22, rx: 3, fill: span.good ? seriesColour(index) : colour("--bad"), opacity: 0.85 },

@@ -31,7 +31,9 @@ export async function equivalents(state: State, go: Go): Promise<Node[]> {
   ], shown);
   const cells = () => [["amount", "label", "per_unit", "unit", "set", "year", "source"],
     ...shown.map((row) => [row.amount, row.label, row.per_unit, row.unit, row.set, row.year, row.reference])];
-  const none = shown.length === 0 ? h("p", { class: "empty" }, "Emissions of this time are not known, so nothing is equal to them.") : null;
+  const why = it.total.grams === null ? "Emissions of this time are not known, so nothing is equal to them."
+    : "These emissions are too little for an everyday comparison.";
+  const none = shown.length === 0 ? h("p", { class: "empty" }, why) : null;
   return some([h("div", { class: "row" }, choice("Units", [["metric", "metric"], ["miles", "miles and gallons"]], chosen, (value) => go({ units: value }))),
     h("div", { class: "cards" }, glance("Energy", energy(total(it.total)), badge(it.total.quality)),
       glance("Emissions", grams(it.total.grams), emissions(it.total))), none ?? tiles,

@@ -63,7 +63,7 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
     powerChart(power, state, within ? `Power by ${by}` : "Power", called),
     kind === "workload" ? processesNow(within, left) : null,
     card(null, body, out, total(it.report.total) === null ? null : h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
-      h("p", { class: "small" }, "\u00b1 is half of the 90 % interval of the dynamic energy."),
+      h("p", { class: "small" }, "The 90 % interval is that of the dynamic energy; how far static energy is off is not known, and a row of it alone has none."),
       within ? null : sums(it.report.reconciliation)),
     notes(it.report.notes)]);
 }
