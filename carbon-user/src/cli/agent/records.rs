@@ -108,3 +108,45 @@ impl Records {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carbon::Intensity;
+    use crate::ledger::runs::RunFilter;
+    use crate::units::Pue;
+
+    #[test]
+    fn what_an_agent_could_not_write_at_its_end_is_in_the_ledger_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let location = Location::File(path.clone());
+        let start = RunStart {
+            id: "one".into(),
+            node: "n".into(),
+            organisation: None,
+            project: None,
+            experiment: None,
+            name: None,
+            series: None,
+            tags: Vec::new(),
+            command: Vec::new(),
+            start_us: 0,
+        };
+        let ended = EndedRun {
+            start: start.clone(),
+            report: crate::report::gpu_tests::a_run(),
+            own: WorkloadTotal { dynamic_energy: Microjoules(7), ..WorkloadTotal::default() },
+            factor: Factor::new(Intensity::of("FR").unwrap(), Pue(1.0)),
+            outlived_by: 0,
+            outcome: Outcome::Exited(0),
+        };
+        let mut records = Records::default();
+        records.add(vec![RunRecord::Begin(Box::new(start)), RunRecord::End(Box::new(ended))]);
+        records.keep(&location, &LedgerError::Busy { place: path.display().to_string() });
+        assert!(records.is_empty());
+        let runs = Ledger::open(&location).unwrap().runs(&RunFilter::default()).unwrap();
+        let of = |run: &KeptRun| (run.start.id.clone(), run.energy());
+        assert_eq!(runs.iter().map(of).collect::<Vec<_>>(), [("one".to_owned(), Microjoules(7))]);
+    }
+}
