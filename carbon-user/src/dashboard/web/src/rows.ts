@@ -90,7 +90,11 @@ export function edges(row: Pick<Row, "dynamic_uj" | "static_uj" | "held_uj" | "s
 /** The interval in words. Static energy has none: nothing is exact because nothing is known of its error. */
 export function between(row: Parameters<typeof edges>[0]): string {
   const [low, high] = edges(row);
-  if (low !== null && high !== null) return `${energy(low)} to ${energy(high)}`;
+  if (low !== null && high !== null) {
+    const [from, to] = [energy(low), energy(high)];
+    // Narrower than three figures tell: how wide it is says more.
+    return from === to ? `\u00b1 ${energy((high - low) / 2)}` : `${from} to ${to}`;
+  }
   return total(row) === null || row.stddev_uj === null ? UNKNOWN : NONE;
 }
 
