@@ -424,7 +424,7 @@ def test_a_handler_that_is_any_callable_works_and_its_errors_are_told(agent: Stu
 
 def test_carbonboard_opens_the_file(agent: Stub, script: Script) -> None:
     if importlib.util.find_spec("codecarbon") is None or importlib.util.find_spec("pandas") is None:
-        pytest.skip("not here: pip install codecarbon[carbonboard]")
+        pytest.skip("too large to be installed for tests alone, and not here: pip install codecarbon[carbonboard]")
     for name in ("one", "one", "two"):
         tracked(project_name=name, country_iso_code="FRA")
     text = """
