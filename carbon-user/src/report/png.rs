@@ -23,7 +23,7 @@ pub enum DrawError {
     /// It cannot be read as SVG.
     #[error("the picture cannot be drawn")]
     Svg(#[from] resvg::usvg::Error),
-    /// Nothing to draw on, or more than [`SIDE_MAX`].
+    /// Nothing to draw on, or more than 4096 pixels on a side.
     #[error("the picture would have {width} x {height} pixels; {SIDE_MAX} is the most for a side")]
     Size {
         /// Pixels.
