@@ -11,6 +11,24 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// An agent that shares the machine with those on it, and the folder of their shares.
+fn share(machine: &Machine) -> (Child, PathBuf) {
+    let vms = machine.path("vms");
+    let share = format!("--share-with-vms={}", vms.display());
+    let options = [
+        "--hierarchy",
+        "cgroup2",
+        "--static",
+        "proportional",
+        "--flush",
+        "500ms",
+        "--listen",
+        "none",
+        &share,
+    ];
+    (machine.start(&options), vms)
+}
+
 /// A domain of libvirt as systemd keeps it (docs/cgroups.rst of libvirt), without a virtual machine: what runs in it is
 /// given by the name of its thread. All of it goes when it is dropped.
 struct Domain {
@@ -148,20 +166,7 @@ fn a_virtual_machine_reads_its_share_of_the_host() {
     let _alone = crate::support::alone();
     let machine = Machine::new();
     let busy = Domain::new(1, &["vcpu0", "emulator"]);
-    let vms = machine.path("vms");
-    let share = format!("--share-with-vms={}", vms.display());
-    let options = [
-        "--hierarchy",
-        "cgroup2",
-        "--static",
-        "proportional",
-        "--flush",
-        "500ms",
-        "--listen",
-        "none",
-        &share,
-    ];
-    let agent = machine.start(&options);
+    let (agent, vms) = share(&machine);
     let zone = vms.join(&busy.name).join("class/powercap/intel-rapl:0");
     let first = wait_for_more(&zone, "energy_uj", 0);
     let (metered, quality) = run_on(&vms.join(&busy.name), "4");
@@ -183,7 +188,7 @@ fn a_virtual_machine_reads_its_share_of_the_host() {
     assert!(all - shared < 10_000, "{shared} of {all}: what is not shared yet is less than a quantum");
 
     // Another agent goes on, with what was used since.
-    let agent = machine.start(&options);
+    let (agent, _) = share(&machine);
     let later = wait_for_more(&zone, "energy_uj", shared);
     assert_eq!(number(&zone, "enabled"), Some(1));
     let (said, status) = end(agent, Signal::TERM);
@@ -201,20 +206,7 @@ fn all_threads_of_a_machine_are_in_its_share() {
     }
     let _alone = crate::support::alone();
     let machine = Machine::new();
-    let vms = machine.path("vms");
-    let share = format!("--share-with-vms={}", vms.display());
-    let options = [
-        "--hierarchy",
-        "cgroup2",
-        "--static",
-        "proportional",
-        "--flush",
-        "500ms",
-        "--listen",
-        "none",
-        &share,
-    ];
-    let agent = machine.start(&options);
+    let (agent, vms) = share(&machine);
     let busy = Domain::of_one_process(2);
     let zone = vms.join(&busy.name).join("class/powercap/intel-rapl:0");
     let first = wait_for_more(&zone, "energy_uj", 0);
