@@ -6,8 +6,10 @@
 //! the CPU becomes idle or stops being so. While the key stays the same, only the CPU's slot is touched.
 //!
 //! The key is read from the task that leaves, not from the one that comes: the kernel has just followed the same pointers
-//! to charge it (`cgroup_account_cputime`, kernel/sched/fair.c), so that they are in the cache. With a thousand cgroups
-//! that is most of the cost.
+//! to charge it (`cgroup_account_cputime`, kernel/sched/fair.c), so that they are in the cache. It is the serial number of
+//! the cgroup, which no other has before or after it and which lies near what the kernel has read; the id by which the
+//! world knows the cgroup is two structures away, and is looked up where a key gets its cell, once. With a thousand cgroups
+//! that was most of the cost.
 
 use crate::{kernel, maps};
 use aya_ebpf::{
@@ -31,6 +33,35 @@ unsafe fn key_of(task: *const u8) -> u64 {
     // SAFETY: `task` is a typed pointer of a tracepoint.
     unsafe {
         let css_set: *const u8 = kernel::typed(task, kernel::TASK_CGROUPS.load());
+        let serial: u64 = if kernel::BY_CPUACCT.load() == 0 {
+            let cgroup: *const u8 = kernel::typed(css_set, kernel::CSS_SET_DFL_CGRP.load());
+            kernel::typed(cgroup, kernel::CGROUP_SERIAL.load())
+        } else {
+            let css: *const u8 = kernel::typed(css_set, kernel::CSS_SET_CPUACCT.load());
+            kernel::typed(css, kernel::CSS_SERIAL.load())
+        };
+        classed(numbered(serial), kernel::typed(task, kernel::TASK_FLAGS.load()))
+    }
+}
+
+/// That of a task that is known by its address.
+#[inline(always)]
+fn key_at(task: u64) -> u64 {
+    classed(numbered(kernel::task_cgroup_serial(task)), kernel::half(task + kernel::TASK_FLAGS.load()))
+}
+
+/// The root cgroup of version 2 has serial number 0, and 0 is no key.
+#[inline(always)]
+fn numbered(serial: u64) -> u64 {
+    serial.wrapping_add(1)
+}
+
+/// The name of a task's key: its cgroup's id, and the class.
+#[inline(always)]
+unsafe fn name_of(task: *const u8) -> u64 {
+    // SAFETY: `task` is a typed pointer of a tracepoint.
+    unsafe {
+        let css_set: *const u8 = kernel::typed(task, kernel::TASK_CGROUPS.load());
         let cgroup: *const u8 = if kernel::BY_CPUACCT.load() == 0 {
             kernel::typed(css_set, kernel::CSS_SET_DFL_CGRP.load())
         } else {
@@ -41,6 +72,12 @@ unsafe fn key_of(task: *const u8) -> u64 {
         let id: u64 = kernel::typed(node, kernel::KERNFS_NODE_ID.load());
         classed(id, kernel::typed(task, kernel::TASK_FLAGS.load()))
     }
+}
+
+/// That of a task that is known by its address.
+#[inline(always)]
+fn name_at(task: u64) -> u64 {
+    classed(kernel::task_cgroup_id(task), kernel::half(task + kernel::TASK_FLAGS.load()))
 }
 
 #[inline(always)]
@@ -70,13 +107,14 @@ pub(crate) fn carbon_switch(ctx: BtfTracePointContext) -> i32 {
         } else if slot.key != KEY_IDLE {
             let key = key_of(prev);
             if key != slot.key {
-                turn(slot, kernel::booked_to(key));
+                let wrong = kernel::booked_to(key) ^ key;
+                turn(slot, key ^ wrong, || name_of(prev) ^ wrong);
             }
             slot.pending_ns += prev_ns.wrapping_sub(slot.booked_ns);
         }
         let idle = kernel::typed::<u32>(next, kernel::TASK_PID.load()) == 0;
         if idle != (slot.key == KEY_IDLE) {
-            turn(slot, if idle { KEY_IDLE } else { KEY_NONE });
+            turn(slot, if idle { KEY_IDLE } else { KEY_NONE }, || 0);
         }
         slot.task = next as u64;
         slot.booked_ns = kernel::typed(next, kernel::TASK_SUM_EXEC.load());
@@ -125,18 +163,18 @@ pub(crate) fn carbon_peek(ctx: RawTracePointContext) -> i32 {
     let task = unsafe { (&raw const (*slot).task).read_volatile() };
     // A task that has gone meanwhile gives any number, and then the sequence has changed.
     let exec_ns = kernel::word(task + kernel::TASK_SUM_EXEC.load());
-    let key = classed(kernel::task_cgroup_id(task), kernel::half(task + kernel::TASK_FLAGS.load()));
+    let name = name_at(task);
     // SAFETY: as above.
     let after = unsafe { (&raw const (*slot).sequence).read_volatile() };
     let sequence = if before == after { u64::from(before) } else { 1 };
     // SAFETY: an element of the map, which only this program writes.
-    unsafe { *peeked = Peek { sequence, exec_ns, key } };
+    unsafe { *peeked = Peek { sequence, exec_ns, name } };
     0
 }
 
-/// Closes the slot's key and opens another one.
+/// Closes the slot's key and opens another one; `name` is asked only where that has no cell yet.
 #[inline(always)]
-fn turn(slot: &mut Slot, key: u64) {
+fn turn(slot: &mut Slot, key: u64, name: impl FnOnce() -> u64) {
     if slot.key == KEY_IDLE {
         // SAFETY: the helper has no arguments.
         slot.idle_ns += unsafe { bpf_ktime_get_ns() }.saturating_sub(slot.idle_since_ns);
@@ -146,32 +184,56 @@ fn turn(slot: &mut Slot, key: u64) {
     if key == KEY_IDLE {
         // SAFETY: the helper has no arguments.
         slot.idle_since_ns = unsafe { bpf_ktime_get_ns() };
+    } else if key != KEY_NONE {
+        open(key, name);
     }
     slot.key = key;
 }
 
-/// The key's cell, or a free one for it; nothing where both of its places are others'. It is not looked for a free one before
-/// both are seen: the first may have become free after the key took the second.
+/// Gives a key its cell, if it has none, and writes its name beside it. Where both of its places are others', its time will
+/// go to the hash, by its name.
 #[inline(always)]
-fn cell_of(table: &mut Cells, key: u64) -> Option<&mut Cell> {
+fn open(key: u64, name: impl FnOnce() -> u64) {
+    let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return };
+    // SAFETY: an element of this CPU.
+    let table = unsafe { &mut *table };
+    let place = place_of(table, key);
+    if place.is_some_and(|place| table.cells[place & (CELLS - 1)].key == key) {
+        return;
+    }
+    let Some(names) = maps::CELL_NAMES.get_ptr_mut(0) else { return };
+    // SAFETY: an element of this CPU.
+    let names = unsafe { &mut *names };
+    let name = name();
+    if let Some(place) = place {
+        names.names[place & (CELLS - 1)] = name;
+        table.cells[place & (CELLS - 1)].key = key;
+    } else {
+        names.crowded = name;
+    }
+}
+
+/// Where the key's cell is, or a free one for it; nothing where both of its places are others'. It is not looked for a free
+/// one before both are seen: the first may have become free after the key took the second.
+#[inline(always)]
+fn place_of(table: &Cells, key: u64) -> Option<usize> {
     let first = cell_index(key) & (CELLS - 1);
     let second = first ^ 1;
     let [one, other] = [table.cells[first].key, table.cells[second].key];
-    let place = if one == key {
-        first
+    if one == key {
+        Some(first)
     } else if other == key {
-        second
+        Some(second)
     } else if one == 0 {
-        first
+        Some(first)
     } else if other == 0 {
-        second
+        Some(second)
     } else {
-        return None;
-    };
-    Some(&mut table.cells[place & (CELLS - 1)])
+        None
+    }
 }
 
-/// Moves what is pending to the key's cell. A cell is never given to another key while it holds time: the loser
+/// Moves what is pending to the key's cell. A cell is never given to another key while it belongs to one: the loser
 /// of a conflict goes to the hash, and what has no room there to the overflow account.
 #[inline(always)]
 fn settle(slot: &mut Slot) {
@@ -182,13 +244,21 @@ fn settle(slot: &mut Slot) {
     }
     let Some(table) = maps::CELL_TABLE.get_ptr_mut(0) else { return };
     // SAFETY: an element of this CPU.
-    if let Some(cell) = cell_of(unsafe { &mut *table }, slot.key) {
-        cell.key = slot.key;
-        cell.exec_ns += pending_ns;
-    } else if let Some(crowded) = maps::CROWDED.get_ptr_mut(slot.key) {
+    let table = unsafe { &mut *table };
+    if let Some(place) = place_of(table, slot.key)
+        && table.cells[place & (CELLS - 1)].key == slot.key
+    {
+        table.cells[place & (CELLS - 1)].exec_ns += pending_ns;
+        return;
+    }
+    // SAFETY: an element of this CPU.
+    let name = maps::CELL_NAMES.get_ptr_mut(0).map_or(0, |names| unsafe { (*names).crowded });
+    if name == 0 {
+        slot.overflow_ns += pending_ns;
+    } else if let Some(crowded) = maps::CROWDED.get_ptr_mut(name) {
         // SAFETY: this CPU's copy of the element.
         unsafe { *crowded += pending_ns };
-    } else if maps::CROWDED.insert(slot.key, pending_ns, 0).is_err() {
+    } else if maps::CROWDED.insert(name, pending_ns, 0).is_err() {
         slot.overflow_ns += pending_ns;
     }
 }
@@ -218,10 +288,10 @@ pub(crate) fn carbon_forget(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn forget(table: &mut Cells, key: u64) {
     if key != 0
-        && let Some(cell) = cell_of(table, key)
-        && cell.key == key
+        && let Some(place) = place_of(table, key)
+        && table.cells[place & (CELLS - 1)].key == key
     {
-        *cell = Cell { key: 0, exec_ns: 0 };
+        table.cells[place & (CELLS - 1)] = Cell { key: 0, exec_ns: 0 };
     }
 }
 
@@ -242,7 +312,10 @@ pub(crate) fn carbon_raw(_: RawTracePointContext) -> i32 {
             slot.idle_ns += elapsed_ns;
         } else {
             // SAFETY: as above.
-            slot.key = unsafe { bpf_get_current_cgroup_id() };
+            let id = unsafe { bpf_get_current_cgroup_id() };
+            // Without the kernel's types there is no other number: the name is the key.
+            open(id, || id);
+            slot.key = id;
             slot.pending_ns = elapsed_ns;
             settle(slot);
         }
@@ -258,10 +331,10 @@ fn missed(slot: &mut Slot, prev: *const u8, prev_ns: u64) {
     slot.missed_switches += 1;
     let prev = prev as u64;
     let flags = kernel::half(prev + kernel::TASK_FLAGS.load());
-    let key = classed(kernel::task_cgroup_id(prev), flags);
-    let key = if kernel::half(prev + kernel::TASK_PID.load()) == 0 { KEY_IDLE } else { key };
+    let idle = kernel::half(prev + kernel::TASK_PID.load()) == 0;
+    let key = if idle { KEY_IDLE } else { key_at(prev) };
     if key != slot.key {
-        turn(slot, key);
+        turn(slot, key, || name_at(prev));
     }
     if key != KEY_IDLE && keeps_when_picked(prev) {
         let mut picked_ns = kernel::word(prev + kernel::TASK_PREV_SUM_EXEC.load());
@@ -316,17 +389,13 @@ pub(crate) fn carbon_fold(_: RawTracePointContext) -> i32 {
     let task = unsafe { bpf_get_current_task() };
     let exec_ns = kernel::word(task + kernel::TASK_SUM_EXEC.load());
     let idle = kernel::half(task + kernel::TASK_PID.load()) == 0;
-    let key = if idle {
-        KEY_IDLE
-    } else {
-        classed(kernel::task_cgroup_id(task), kernel::half(task + kernel::TASK_FLAGS.load()))
-    };
+    let key = if idle { KEY_IDLE } else { key_at(task) };
     begin_change(slot);
     if slot.task != 0 && slot.task != task {
         missed(slot, task as *const u8, exec_ns);
     }
     if key != slot.key {
-        turn(slot, key);
+        turn(slot, key, || name_at(task));
     }
     if !idle {
         if slot.task == task {

@@ -41,6 +41,10 @@ constants! {
     CGROUP_KN;
     /// `kernfs_node.id`.
     KERNFS_NODE_ID;
+    /// `cgroup.self.serial_nr`.
+    CGROUP_SERIAL;
+    /// `cgroup_subsys_state.serial_nr`.
+    CSS_SERIAL;
     /// `cgroup.level`.
     CGROUP_LEVEL;
     /// Id of the hierarchy that is followed: 0 for cgroup2.
@@ -149,6 +153,17 @@ pub(crate) fn task_cgroup_id(task: u64) -> u64 {
         cgroup_id(word(css_set + CSS_SET_DFL_CGRP.load()))
     } else {
         cgroup_id(word(word(css_set + CSS_SET_CPUACCT.load()) + CSS_CGROUP.load()))
+    }
+}
+
+/// Serial number of a task's cgroup in the hierarchy that is followed: no two have had the same since the machine was started.
+#[inline(always)]
+pub(crate) fn task_cgroup_serial(task: u64) -> u64 {
+    let css_set = word(task + TASK_CGROUPS.load());
+    if BY_CPUACCT.load() == 0 {
+        word(word(css_set + CSS_SET_DFL_CGRP.load()) + CGROUP_SERIAL.load())
+    } else {
+        word(word(css_set + CSS_SET_CPUACCT.load()) + CSS_SERIAL.load())
     }
 }
 

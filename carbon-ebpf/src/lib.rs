@@ -34,10 +34,10 @@ pub const PF_EXITING: u32 = 0x0000_0004;
 /// `task_struct.prio` of the least urgent real-time task, and one (`include/linux/sched/prio.h`, the same from 2.6 to 7.3).
 pub const MAX_RT_PRIO: i32 = 100;
 
-/// Bit of a [`Cell`]'s key that says kernel thread; the rest is the cgroup's id.
+/// Bit of a [`Cell`]'s key and of its name that says kernel thread; the rest is the cgroup's serial number and one, or its id.
 pub const KEY_KERNEL_THREAD: u64 = 1 << 63;
 
-/// Key of the idle task in a [`Slot`]. No cgroup has it: ids begin at 1.
+/// Key of the idle task in a [`Slot`]. No cgroup has it: that many are never made.
 pub const KEY_IDLE: u64 = u64::MAX;
 
 /// Key of a [`Slot`] with nothing pending: the task that runs is asked for its key when it leaves.
@@ -287,15 +287,15 @@ pub struct Peek {
     pub sequence: u64,
     /// `sum_exec_runtime` of the task.
     pub exec_ns: u64,
-    /// What the task is to be booked to.
-    pub key: u64,
+    /// The name of what the task is to be booked to: its cgroup's id, and the class.
+    pub name: u64,
 }
 
 /// CPU time of a key on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Cell {
-    /// Cgroup id and class; 0 for a free cell.
+    /// The cgroup's serial number and one, and the class; 0 for a free cell. Without the kernel's types, its id.
     pub key: u64,
     /// Its time on this CPU.
     pub exec_ns: u64,
@@ -307,6 +307,17 @@ pub struct Cell {
 pub struct Cells {
     /// A key's place is that of [`cell_index`], or the neighbour that differs in the last bit.
     pub cells: [Cell; CELLS],
+}
+
+/// What the keys of one CPU's cells are called: ids of cgroups, and the class. Apart from them, since per-CPU data ends at
+/// 32 KiB (`PCPU_MIN_UNIT_SIZE`, include/linux/percpu.h), and read only by userspace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct CellNames {
+    /// In the places of the cells.
+    pub names: [u64; CELLS],
+    /// Of the slot's key, where that has no cell.
+    pub crowded: u64,
 }
 
 /// The cell of a key: the top bits of a Fibonacci hash (Knuth, The Art of Computer Programming 3, 6.4).
@@ -363,5 +374,6 @@ const _: () = {
     assert!(size_of::<Wake>() == 24);
     assert!(size_of::<Cell>() == 16);
     assert!(size_of::<Cells>() == 16 * CELLS);
+    assert!(size_of::<CellNames>() == 8 * CELLS + 8);
     assert!(CELLS.is_power_of_two());
 };

@@ -9,7 +9,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, PerfEventArray, RingBuf},
 };
 use carbon_ebpf::{
-    CPUS_MAX, Cells, CounterState, CpuEntry, EventCounts, Leaving, PACKAGES_MAX, PATH_RECORD_HEAD,
+    CPUS_MAX, CellNames, Cells, CounterState, CpuEntry, EventCounts, Leaving, PACKAGES_MAX, PATH_RECORD_HEAD,
     PathRecord, Peek, RunCounts, RunMember, Slot, SumKey, TaskRecord, TaskSum, Wake, control, counter,
 };
 
@@ -73,7 +73,11 @@ pub(crate) static WAKES: Array<Wake> = Array::with_max_entries(PACKAGES_MAX as u
 #[map]
 pub(crate) static CELL_TABLE: PerCpuArray<Cells> = PerCpuArray::with_max_entries(1, 0);
 
-/// Keys whose cell belongs to another one.
+/// What their keys are called.
+#[map]
+pub(crate) static CELL_NAMES: PerCpuArray<CellNames> = PerCpuArray::with_max_entries(1, 0);
+
+/// Time of keys whose cells belong to others, by name.
 #[map]
 pub(crate) static CROWDED: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(4_096, 0);
 

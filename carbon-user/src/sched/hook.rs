@@ -5,7 +5,7 @@
 //! where they moved meanwhile. A CPU that is offline keeps its slot, and has no time.
 
 use super::apart::Apart;
-use super::object::ARGUMENTS;
+use super::object::{ARGUMENTS, HookCells};
 use super::procstat::ProcStat;
 use super::slots::{Rows, SlotTimes, workload};
 use super::tracer::Tracer;
@@ -15,7 +15,7 @@ use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos};
 use crate::window::{SchedSnapshot, Usage, WorkloadKey};
 use carbon_ebpf::{KEY_IDLE, KEY_KERNEL_THREAD, Slot};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 const FOLD: &str = "carbon_fold";
 const PEEK: &str = "carbon_peek";
@@ -100,8 +100,9 @@ impl Hook {
         loop {
             attempt += 1;
             let before = self.tracer.object.slots()?;
-            let mut rows = self.times.cells(&self.tracer.object)?;
-            self.add_running(&before, &mut rows)?;
+            let cells = self.tracer.object.cells()?;
+            let mut rows = self.times.rows(&cells);
+            self.add_running(&before, &cells, &mut rows)?;
             let after = self.tracer.object.slots()?;
             // Those that were folded go on: what they add is in the next reading.
             let moved = before.iter().zip(&after).enumerate().any(|(cpu, (before, after))| {
@@ -115,7 +116,7 @@ impl Hook {
     }
 
     /// Adds what runs on CPUs that are not to be disturbed, up to their last tick.
-    fn add_running(&mut self, slots: &[Slot], rows: &mut Rows) -> Result<(), SchedError> {
+    fn add_running(&mut self, slots: &[Slot], cells: &HookCells, rows: &mut Rows) -> Result<(), SchedError> {
         if !self.peeks {
             return Ok(());
         }
@@ -127,9 +128,10 @@ impl Hook {
             let peek = self.tracer.object.peeked()?;
             let same = peek.sequence == u64::from(slot.sequence);
             let running_ns = if same { peek.exec_ns.saturating_sub(slot.booked_ns) } else { 0 };
-            for (key, exec_ns) in [(slot.key, slot.pending_ns), (peek.key, running_ns)] {
+            let pending = (cells.name_of(cpu, slot.key), slot.pending_ns);
+            for (name, exec_ns) in [pending, (peek.name, running_ns)] {
                 if exec_ns > 0 {
-                    self.times.add(rows, cpu, key, exec_ns);
+                    self.times.add(rows, cpu, name, exec_ns);
                 }
             }
         }
@@ -144,24 +146,26 @@ impl Hook {
         if self.released.is_empty() {
             return Ok(());
         }
-        let mut on: HashMap<u64, HashSet<usize>> = HashMap::new();
-        let released = &self.released;
-        self.tracer.object.cells(|cpu, key, _| {
-            if released.contains(&CgroupId(key & !KEY_KERNEL_THREAD)) {
-                on.entry(key).or_default().insert(cpu);
+        // By name: the CPUs that have time of it, and the key of its cells there.
+        let mut on: HashMap<u64, HashMap<usize, u64>> = HashMap::new();
+        for (cpu, cell) in self.tracer.object.cells()?.iter() {
+            if self.released.contains(&CgroupId(cell.name & !KEY_KERNEL_THREAD)) {
+                let key = on.entry(cell.name).or_default().entry(cpu).or_default();
+                *key = (*key).max(cell.key);
             }
-        })?;
+        }
         let told: HashMap<WorkloadKey, CpuNanos> =
             usage.rows().map(|(key, nanos)| (key, nanos.iter().copied().sum())).collect();
-        // All keys of a cgroup, or none: what it had was told as one.
-        let undisturbed = on.iter().filter(|(_, cpus)| cpus.iter().any(|cpu| self.is_undisturbed(*cpu)));
+        // All names of a cgroup, or none: what it had was told as one.
+        let undisturbed = on.iter().filter(|(_, cpus)| cpus.keys().any(|cpu| self.is_undisturbed(*cpu)));
         let kept: HashSet<CgroupId> =
-            undisturbed.map(|(key, _)| CgroupId(key & !KEY_KERNEL_THREAD)).collect();
-        on.retain(|key, _| !kept.contains(&CgroupId(key & !KEY_KERNEL_THREAD)));
-        let cpus: BTreeSet<usize> = on.values().flatten().copied().collect();
-        for cpu in cpus {
-            let keys: Vec<u64> =
-                on.iter().filter(|(_, cpus)| cpus.contains(&cpu)).map(|(key, _)| *key).collect();
+            undisturbed.map(|(name, _)| CgroupId(name & !KEY_KERNEL_THREAD)).collect();
+        on.retain(|name, _| !kept.contains(&CgroupId(name & !KEY_KERNEL_THREAD)));
+        let mut by_cpu: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for (cpu, key) in on.values().flatten().filter(|(_, key)| **key != 0) {
+            by_cpu.entry(*cpu).or_default().push(*key);
+        }
+        for (cpu, keys) in by_cpu {
             for keys in keys.chunks(ARGUMENTS) {
                 let mut arguments = [0; ARGUMENTS];
                 for (argument, key) in arguments.iter_mut().zip(keys) {
@@ -170,10 +174,10 @@ impl Hook {
                 self.tracer.object.run_with(FORGET, arguments, u32::try_from(cpu).ok())?;
             }
         }
-        for key in on.keys() {
-            self.tracer.object.forget_crowded(*key)?;
+        for name in on.keys() {
+            self.tracer.object.forget_crowded(*name)?;
         }
-        let gone: HashSet<WorkloadKey> = on.keys().map(|key| workload(*key)).collect();
+        let gone: HashSet<WorkloadKey> = on.keys().map(|name| workload(*name)).collect();
         self.forgotten += gone.iter().filter_map(|key| told.get(key)).copied().sum();
         self.released = kept;
         Ok(())

@@ -23,6 +23,8 @@ type Field = (&'static str, &'static str, &'static [&'static str]);
 const NEEDED: &[Field] = &[
     ("CGROUP_KN", "cgroup", &["kn"]),
     ("KERNFS_NODE_ID", "kernfs_node", &["id"]),
+    ("CGROUP_SERIAL", "cgroup", &["self", "serial_nr"]),
+    ("CSS_SERIAL", "cgroup_subsys_state", &["serial_nr"]),
     ("CGROUP_LEVEL", "cgroup", &["level"]),
     ("CGROUP_ROOT", "cgroup", &["root"]),
     ("CGROUP_ROOT_HIERARCHY_ID", "cgroup_root", &["hierarchy_id"]),

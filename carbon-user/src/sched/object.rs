@@ -444,29 +444,66 @@ impl Object {
         Ok(values.iter().map(|words| bytemuck::cast(*words)).collect())
     }
 
-    /// Takes a key out of the hook's overflow table.
-    pub(super) fn forget_crowded(&mut self, key: u64) -> Result<(), SchedError> {
+    /// Takes a name out of the hook's overflow table.
+    pub(super) fn forget_crowded(&mut self, name: u64) -> Result<(), SchedError> {
         let mut crowded: PerCpuHashMap<_, u64, u64> = self.map_mut("CROWDED")?;
-        removed("CROWDED", crowded.remove(&key))
+        removed("CROWDED", crowded.remove(&name))
     }
 
-    /// Calls `take` with possible CPU, key and time of every cell of the hook.
-    pub(super) fn cells(&self, mut take: impl FnMut(usize, u64, u64)) -> Result<(), SchedError> {
+    /// Every cell of the hook, by possible CPU.
+    pub(super) fn cells(&self) -> Result<HookCells, SchedError> {
         let table: PerCpuArray<_, [u64; 2 * CELLS]> = self.map("CELL_TABLE")?;
-        let values = table.get(&0, 0).map_err(|error| SchedError::map("CELL_TABLE", error))?;
-        for (cpu, words) in values.iter().enumerate() {
-            for (key, exec_ns) in pairs(words).filter(|(key, _)| *key != 0) {
-                take(cpu, key, exec_ns);
-            }
+        let table = table.get(&0, 0).map_err(|error| SchedError::map("CELL_TABLE", error))?;
+        // After the keys: a key's name is written before it.
+        let names: PerCpuArray<_, [u64; CELLS + 1]> = self.map("CELL_NAMES")?;
+        let names = names.get(&0, 0).map_err(|error| SchedError::map("CELL_NAMES", error))?;
+        let mut cells = HookCells::default();
+        for (words, names) in table.iter().zip(names.iter()) {
+            let named =
+                pairs(words).zip(names).map(|((key, exec_ns), name)| HookCell { key, name: *name, exec_ns });
+            cells.by_cpu.push(named.filter(|cell| cell.key != 0).collect());
+            cells.crowded_name.push(names.last().copied().unwrap_or(0));
         }
         let crowded: PerCpuHashMap<_, u64, u64> = self.map("CROWDED")?;
         for entry in &crowded {
-            let (key, values) = entry.map_err(|error| SchedError::map("CROWDED", error))?;
-            for (cpu, exec_ns) in values.iter().enumerate() {
-                take(cpu, key, *exec_ns);
+            let (name, values) = entry.map_err(|error| SchedError::map("CROWDED", error))?;
+            for (cpu, exec_ns) in cells.by_cpu.iter_mut().zip(values.iter()) {
+                cpu.push(HookCell { key: 0, name, exec_ns: *exec_ns });
             }
         }
-        Ok(())
+        Ok(cells)
+    }
+}
+
+/// A key's time on one CPU.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HookCell {
+    /// What the programs know it by; 0 where it has no cell.
+    pub(super) key: u64,
+    /// Id of its cgroup, and the class.
+    pub(super) name: u64,
+    /// Its time.
+    pub(super) exec_ns: u64,
+}
+
+/// What the hook keeps by key.
+#[derive(Debug, Default)]
+pub(super) struct HookCells {
+    by_cpu: Vec<Vec<HookCell>>,
+    /// Of the slot's key, where that has no cell.
+    crowded_name: Vec<u64>,
+}
+
+impl HookCells {
+    /// Each with its CPU.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &HookCell)> {
+        self.by_cpu.iter().enumerate().flat_map(|(cpu, cells)| cells.iter().map(move |cell| (cpu, cell)))
+    }
+
+    /// The name of what a CPU's slot is open for; 0 where it has none.
+    pub(super) fn name_of(&self, cpu: usize, key: u64) -> u64 {
+        let cell = self.by_cpu.get(cpu).and_then(|cells| cells.iter().find(|cell| cell.key == key));
+        cell.map(|cell| cell.name).or_else(|| self.crowded_name.get(cpu).copied()).unwrap_or(0)
     }
 }
 

@@ -76,7 +76,7 @@ impl Accounting for Raw {
         let stat = ProcStat::read(&self.root)?;
         close(&mut self.object, &stat);
         let slots = self.object.slots()?;
-        let rows = self.times.usage(self.times.cells(&self.object)?);
+        let rows = self.times.usage(self.times.rows(&self.object.cells()?));
         let unknown: Vec<CgroupId> = rows
             .rows()
             .map(|(key, _)| key.cgroup)

@@ -1,7 +1,6 @@
 //! What programs on the context switch keep of each CPU, as times by key and accounts.
 
-use super::SchedError;
-use super::object::Object;
+use super::object::HookCells;
 use super::procstat::{Outside, ProcStat};
 use crate::clock;
 use crate::topology::Topology;
@@ -13,9 +12,9 @@ use std::collections::HashMap;
 /// Time by workload and package: several keys of the programs may be of one workload.
 pub(super) type Rows = HashMap<WorkloadKey, Vec<CpuNanos>>;
 
-/// What a key of the programs is.
-pub(super) fn workload(key: u64) -> WorkloadKey {
-    WorkloadKey::of_task(CgroupId(key & !KEY_KERNEL_THREAD), key & KEY_KERNEL_THREAD != 0)
+/// What a name of the programs' keys is.
+pub(super) fn workload(name: u64) -> WorkloadKey {
+    WorkloadKey::of_task(CgroupId(name & !KEY_KERNEL_THREAD), name & KEY_KERNEL_THREAD != 0)
 }
 
 /// Everything that is kept from one reading to the next.
@@ -57,15 +56,17 @@ impl SlotTimes {
     }
 
     /// What the cells hold, by workload and package.
-    pub(super) fn cells(&self, object: &Object) -> Result<Rows, SchedError> {
+    pub(super) fn rows(&self, cells: &HookCells) -> Rows {
         let mut rows = HashMap::new();
-        object.cells(|cpu, key, exec_ns| self.add(&mut rows, cpu, key, exec_ns))?;
-        Ok(rows)
+        for (cpu, cell) in cells.iter() {
+            self.add(&mut rows, cpu, cell.name, cell.exec_ns);
+        }
+        rows
     }
 
-    /// Adds a CPU's time to the row that a key belongs to.
-    pub(super) fn add(&self, rows: &mut Rows, cpu: usize, key: u64, exec_ns: u64) {
-        let row = rows.entry(workload(key)).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
+    /// Adds a CPU's time to the row that a name belongs to.
+    pub(super) fn add(&self, rows: &mut Rows, cpu: usize, name: u64, exec_ns: u64) {
+        let row = rows.entry(workload(name)).or_insert_with(|| vec![CpuNanos::ZERO; self.packages]);
         let package = self.package_of.get(cpu).copied().unwrap_or(0).min(self.packages.saturating_sub(1));
         if let Some(nanos) = row.get_mut(package) {
             *nanos += CpuNanos(exec_ns);
