@@ -47,6 +47,7 @@ class TaskEmissionsTracker:
 
 def _around(function: Any, begin: _Begin) -> Any:
     """`function` within the context that `begin` makes, for as long as it really runs."""
+    from collections.abc import Coroutine
     from functools import wraps
 
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
@@ -64,14 +65,20 @@ def _around(function: Any, begin: _Begin) -> Any:
         async def async_generator(*arguments: Any, **keywords: Any) -> Any:
             with begin():
                 inner = function(*arguments, **keywords)
+                step, sent = inner.asend, None
                 try:
-                    sent = None
                     while True:
                         try:
-                            item = await inner.asend(sent)
+                            item = await step(sent)
                         except StopAsyncIteration:
                             return
-                        sent = yield item
+                        try:
+                            step, sent = inner.asend, (yield item)
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:
+                            # As `yield from` does: it may be meant for the function.
+                            step, sent = inner.athrow, error
                 finally:
                     await inner.aclose()
 
@@ -87,10 +94,31 @@ def _around(function: Any, begin: _Begin) -> Any:
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        with begin():
-            return function(*arguments, **keywords)
+        tracked = begin()
+        tracked.__enter__()
+        try:
+            result = function(*arguments, **keywords)
+        except BaseException as error:
+            tracked.__exit__(type(error), error, error.__traceback__)
+            raise
+        if isinstance(result, Coroutine):
+            # It was made and has not run: a partial, an object, or another decorator around an `async def`.
+            return _awaited(result, tracked)
+        tracked.__exit__(None, None, None)
+        return result
 
     return call
+
+
+async def _awaited(coroutine: Any, tracked: Any) -> Any:
+    """The coroutine, to its end, in a context that was entered before."""
+    try:
+        result = await coroutine
+    except BaseException as error:
+        tracked.__exit__(type(error), error, error.__traceback__)
+        raise
+    tracked.__exit__(None, None, None)
+    return result
 
 
 if TYPE_CHECKING:
