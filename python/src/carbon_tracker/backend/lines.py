@@ -62,7 +62,8 @@ class Lines(Backend):
             with self._lock:
                 self._send(line.encode() + b"\n")
                 answered = self._receive()
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # The second is Python's word for a pipe that was closed here.
             raise BackendError(f"no answer to {request!r}: {error}") from error
         if not answered.endswith(b"\n"):
             raise BackendError(f"the connection was closed at {request!r}")
