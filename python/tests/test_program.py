@@ -107,6 +107,27 @@ def test_a_tracker_that_is_dropped_beside_another_ends_nothing(program: Path) ->
         backend.read()
 
 
+def test_a_forked_worker_measures_itself_whatever_its_parent_was_doing(program: Path, script: Script) -> None:
+    text = (
+        "import os, time\n"
+        "from carbon_tracker import EmissionsTracker\n"
+        "from carbon_tracker.backend import child\n"
+        "def tracker(): return EmissionsTracker(output_methods=[], log_level='error', backend='child')\n"
+        "outer = tracker()\nouter.start()\n"
+        "child._opening.acquire()\n"
+        "if os.fork() == 0:\n"
+        "    own = tracker()\n    own.start()\n"
+        "    assert type(own._backend).__name__ == 'Child', own._backend\n"
+        "    begun = time.process_time()\n"
+        "    while time.process_time() < begun + 0.3: pass\n"
+        "    own.stop()\n    os._exit(0 if own._last.cpu_ns > 0.25e9 else 9)\n"
+        "child._opening.release()\n"
+        "assert os.waitstatus_to_exitcode(os.wait()[1]) == 0\n"
+        "outer.stop()\nassert outer._last.cpu_ns > 0.25e9\n"
+    )
+    script(text)
+
+
 def test_50_short_children_are_counted(program: Path) -> None:
     # CodeCarbon 3.3.2 has 0.5 % of them.
     import resource

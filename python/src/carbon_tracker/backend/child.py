@@ -184,3 +184,13 @@ class Beside(Backend):
 # The one that measures, and who looks whether it does.
 _open: Optional[Child] = None
 _opening = allocate_lock()
+
+
+def _forked() -> None:
+    """A forked child has a program of its own, and does not wait for a thread that it does not have."""
+    global _open, _opening
+    _open, _opening = None, allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
