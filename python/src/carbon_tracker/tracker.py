@@ -9,6 +9,7 @@ import time
 from _weakref import ref
 
 from . import busy, parameters, say
+from .backend import open_backend, prepare
 from .say import quiet
 
 # `typing` is half of what importing all of this would cost.
@@ -103,6 +104,9 @@ class BaseEmissionsTracker:
         self._cpu_began: Optional[tuple[int, int]] = None
         self._began_by_task = False
         self._last: Optional[Reading] = None
+        # What `start` needs is loaded here, so that it is a connection and a request: what it waits for, a program waits for.
+        quiet(prepare)(self._values["backend"])
+        quiet(self._look)()
         if self._values["tracking_mode"] == "machine":
             say.warn_once(
                 "tracking_mode=machine: this program and what it starts are measured, not its neighbours; "
@@ -162,12 +166,10 @@ class BaseEmissionsTracker:
         return data.emissions
 
     def _open(self) -> None:
-        from .backend import open_backend
-
-        # Told at once where something is wrong with it; a place that nobody named is looked at when it is needed.
-        self._place = None
-        if os.environ.get("CARBON_ZONE") or any(self._values[name] is not None for name in parameters.OF_PLACE):
-            self._where()
+        if self.final_emissions_data is not None:
+            # Of a run before: a live intensity, or the agent's, may be another by now.
+            self._place = None
+        self._look()
         self._cpu_began = busy.cpu_times()
         self._of_tasks, self._previous, self._last = None, None, None
         self._backend = open_backend(self._values["backend"], self._about(), self._values["force_cpu_power"])
@@ -176,6 +178,11 @@ class BaseEmissionsTracker:
             self.run_id = self._backend.run or _new_id()
         key = id(self)
         _live[key] = ref(self, lambda _: _live.pop(key, None))
+
+    def _look(self) -> None:
+        """Told at once where something is wrong with it; a place that nobody named is looked at when it is needed."""
+        if os.environ.get("CARBON_ZONE") or any(self._values[name] is not None for name in parameters.OF_PLACE):
+            self._where()
 
     def _where(self) -> Place:
         if self._place is None:

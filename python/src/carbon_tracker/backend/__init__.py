@@ -79,6 +79,14 @@ def open_backend(wanted: str, about: Mapping[str, Any], model_watts: Optional[fl
     return model
 
 
+def prepare(wanted: str) -> None:
+    """Loads what asking an agent takes, so that beginning is a connection and a request."""
+    if wanted in ("auto", "agent"):
+        from .agent import load
+
+        load()
+
+
 def _make(name: str) -> Optional[Backend]:
     if name == "agent":
         from .agent import Agent
