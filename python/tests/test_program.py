@@ -107,6 +107,18 @@ def test_a_tracker_that_is_dropped_beside_another_ends_nothing(program: Path) ->
         backend.read()
 
 
+def test_a_program_that_was_killed_is_not_shared(program: Path) -> None:
+    one = tracker()
+    process = getattr(one._backend, "_process", None)
+    assert process is not None
+    process.kill()
+    process.wait()
+    two = tracker()
+    burn(0.2)
+    two.stop()
+    assert cpu_s(two) > 0.15
+
+
 def test_a_forked_worker_measures_itself_whatever_its_parent_was_doing(program: Path, script: Script) -> None:
     text = (
         "import os, time\n"

@@ -88,7 +88,8 @@ class Child(Lines):
 
     def enter(self, path: str) -> bool:
         """One tracker more, where it measures this process and a run is open."""
-        joins = self.run is not None and self._users > 0 and self._pid == os.getpid() and self._process.args == [path, "track"]
+        ours = self._pid == os.getpid() and self._process.args == [path, "track"]
+        joins = ours and self.run is not None and self._users > 0 and self._process.poll() is None
         self._users += joins
         return joins
 
