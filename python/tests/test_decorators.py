@@ -1,4 +1,4 @@
-"""What the decorators are put on: plain functions are in test_tracker.py."""
+"""What the decorators are put on, and tokens of a task: plain functions are in test_tracker.py."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import csv
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 from stub import Stub
 
-from carbon_tracker import EmissionsTracker, track_emissions, track_task_emissions
+from carbon_tracker import EmissionsTracker, TaskEmissionsTracker, track_emissions, track_task_emissions
 
 WAIT_S = 0.2
 
@@ -87,3 +88,40 @@ def test_what_is_thrown_into_a_generator_reaches_it(agent: Stub) -> None:
     asyncio.run(use())
     assert seen == ["inside"]
     assert len(rows()) == 1
+
+
+USAGE = SimpleNamespace(usage=SimpleNamespace(prompt_tokens=3, completion_tokens=5))
+VLLM = SimpleNamespace(
+    prompt_token_ids=[1, 2, 3], outputs=[SimpleNamespace(token_ids=[1, 2]), SimpleNamespace(token_ids=[3, 4, 5])]
+)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        USAGE,
+        {"usage": {"prompt_tokens": 3, "completion_tokens": 5}},
+        {"usage": {"input_tokens": 3, "output_tokens": 5}},
+        {"prompt_eval_count": 3, "eval_count": 5, "done": True},
+        VLLM,
+    ],
+    ids=["openai", "its JSON", "the newer form", "ollama", "vllm"],
+)
+def test_tokens_of_an_answer_are_counted(agent: Stub, response: object) -> None:
+    tracker = EmissionsTracker(output_methods=[])
+    with TaskEmissionsTracker(task_name="model", tracker=tracker) as task:
+        task.record_tokens(response=response)
+        task.record_tokens(input_tokens=10, output_tokens=20)
+    assert tracker._tasks["model"].counts == {"input_tokens": 13, "output_tokens": 25, "requests": 2}
+    tracker.stop()
+    per = tracker.energy_per("output_tokens")
+    assert per is not None and per > 0
+
+
+def test_an_answer_without_tokens_is_told(agent: Stub, said: pytest.LogCaptureFixture) -> None:
+    tracker = EmissionsTracker(output_methods=[])
+    with TaskEmissionsTracker(task_name="model", tracker=tracker) as task:
+        task.record_tokens(response={"usage": None})
+    tracker.stop()
+    assert tracker._tasks["model"].counts == {"requests": 1}
+    assert "does not say how many tokens" in said.text

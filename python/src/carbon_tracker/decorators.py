@@ -44,6 +44,26 @@ class TaskEmissionsTracker:
         if self.is_default_tracker:
             self.tracker.stop()
 
+    def record_tokens(
+        self,
+        response: object = None,
+        input_tokens: Optional[int] = None,
+        output_tokens: Optional[int] = None,
+    ) -> None:
+        """Counts a request to a language model, by its answer or by numbers, as CodeCarbon's next version does.
+
+        `count` has what is done: `input_tokens`, `output_tokens` and `requests`, with their energies.
+        """
+        from .tokens import of_response
+
+        said = of_response(response) if response is not None else (None, None)
+        given = (said[0] if input_tokens is None else input_tokens, said[1] if output_tokens is None else output_tokens)
+        if given == (None, None):
+            say.warn_once("record_tokens: the answer does not say how many tokens it took: give them as numbers")
+        for unit, number in (("input_tokens", given[0]), ("output_tokens", given[1]), ("requests", 1)):
+            if number:
+                self.tracker.count(unit, number)
+
 
 def _around(function: Any, begin: _Begin) -> Any:
     """`function` within the context that `begin` makes, for as long as it really runs."""
