@@ -216,6 +216,12 @@ fn walk(store: &str) {
     assert!(listed.contains(&run) && listed.contains("360000000"), "{listed}");
     let verified = said(store, &["ledger", "verify"]);
     assert!(verified.contains("all sums hold"), "{verified}");
+    // As CodeCarbon's command line asks for a token: it says neither access nor scope, and means one that posts.
+    let asked = json!({"project_id": team.project, "name": "api token", "x_token": "???"}).to_string();
+    let (status, made) =
+        serve.ask("POST", &format!("/projects/{}/api-tokens", team.project), &team.admin, &asked);
+    assert_eq!(status, 201);
+    assert_eq!(serve.ask("GET", "/auth/check", made["token"].as_str().unwrap(), "").1["scope"], "write");
     // By its link anybody sees the project, and nothing else.
     let (status, link) =
         serve.ask("POST", &format!("/api/v1/projects/{}/share", team.project), &team.admin, "");

@@ -87,6 +87,8 @@ class Run:
 class Stub:
     def __init__(self, path: Path, zone: str = "WORLD", runs: bool = True) -> None:
         self.path, self.zone, self.follows = path, zone, runs
+        # How long an answer waits that needs the end of a window.
+        self.window_s = 0.0
         self.runs: dict[str, Run] = {}
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
@@ -147,7 +149,7 @@ class Stub:
         answer: dict[str, Any] = {"version": 1, "ok": True}
         try:
             request = json.loads(line)
-            self.requests.append(request)
+            self.requests.append(dict(request))
             answer.update(self._handle(request, peer, mine))
         except (Refused, ValueError) as error:
             code = error.code if isinstance(error, Refused) else "bad_request"
@@ -161,8 +163,8 @@ class Stub:
         if kind not in KEYS or set(request) - KEYS[kind] - {"id"}:
             raise Refused("bad_request", f"{kind}: {sorted(request)}")
         if kind == "hello":
-            intensity = {"g_per_kwh": 52.1, "zone": self.zone, "year": 2025, "source": "a stub's table"}
-            return {"server": "stub", "versions": [1], "runs": self.follows, "accounting": "books", "intensity": intensity}
+            about = {"server": "stub", "versions": [1], "runs": self.follows, "accounting": "books"}
+            return {**about, "intensity": self._intensity()}
         if kind == "start":
             return self._start(request, peer, mine)
         run = self.runs.get(str(request.get("run")))
@@ -171,14 +173,20 @@ class Stub:
         if kind == "count":
             run.counts[request["unit"]] = run.counts.get(request["unit"], 0) + request["count"]
             return {"run": run.id, "unit": request["unit"], "count": run.counts[request["unit"]]}
+        if kind in ("mark", "stop"):
+            time.sleep(self.window_s)
         if kind == "stop":
             run.status = request.get("status", "done")
-            return {"run": run.id, "status": run.status, "energy": run.energy(), "counts": run.counts}
+            ended = {"run": run.id, "status": run.status, "energy": run.energy(), "counts": run.counts}
+            return {**ended, "intensity": self._intensity()}
         if kind == "mark":
             self._check_name("name", request.get("name"))
             run.segments.append(request.get("name"))
             return {"run": run.id, "segment": {}, "total": run.energy()}
         return {"run": run.id}
+
+    def _intensity(self) -> dict[str, Any]:
+        return {"g_per_kwh": 52.1, "zone": self.zone, "year": 2025, "source": "a stub's table"}
 
     def _start(self, request: dict[str, Any], peer: int, mine: list[Run]) -> dict[str, Any]:
         for name in NAMES:
@@ -188,6 +196,8 @@ class Stub:
         zone = request.get("zone")
         if zone is not None and not ZONES.fullmatch(zone):
             raise Refused("bad_request", f"zone {zone!r} is unknown")
+        if not self.follows:
+            raise Refused("cannot_measure", "accounting by cpu.stat cannot follow processes that run already")
         run = Run(request, peer)
         self.runs[run.id] = run
         mine.append(run)

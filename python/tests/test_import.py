@@ -45,6 +45,19 @@ def test_starting_it_with_an_agent_imports_nothing_heavy(agent: Stub, script: Sc
     assert not new & HEAVY
 
 
+def test_only_what_beginning_needs_is_loaded_then(agent: Stub, script: Script) -> None:
+    # Each module more is memory of every program that is tracked.
+    text = (
+        "import sys; before = set(sys.modules)\nfrom carbon_tracker import EmissionsTracker\n"
+        "t = EmissionsTracker(log_level='error', output_methods=[])\nt.start()\n"
+        "print(sorted(name for name in set(sys.modules) - before if name.startswith('carbon'))); t.stop()"
+    )
+    new = json.loads(script(text).stdout.replace("'", '"'))
+    parts = ["_version", "backend", "backend.agent", "backend.compact", "backend.lines"]
+    parts += ["busy", "config", "parameters", "say", "tracker"]
+    assert new == ["carbon_tracker", *(f"carbon_tracker.{part}" for part in parts)]
+
+
 def test_nothing_runs_in_the_process_between_two_calls(script: Script) -> None:
     text = """
 import threading, signal

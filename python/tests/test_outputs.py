@@ -255,7 +255,7 @@ def test_a_textfile_is_written(agent: Stub) -> None:
 
 
 def api(web: Web, **parameters: Any) -> EmissionsTracker:
-    return EmissionsTracker(output_methods=["api"], api_endpoint=web.url, api_key="key", **parameters)
+    return EmissionsTracker(**{"output_methods": ["api"], "api_endpoint": web.url, "api_key": "key", **parameters})
 
 
 def test_the_api_gets_a_run_and_its_emissions(agent: Stub, web: Web, tmp_path: Path) -> None:
@@ -336,6 +336,32 @@ def test_a_run_that_was_removed_from_the_server_blocks_nothing(agent: Stub, web:
     second.start()
     second.stop()
     assert [path.name for path in spool.glob("*.json")] == [f"{second.run_id}.json"]
+
+
+def test_what_waits_is_not_sent_with_another_projects_token(
+    agent: Stub, web: Web, said: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    spool = tmp_path / "home/state/carbon/spool"
+
+    def program(key: str, **parameters: Any) -> str:
+        tracker = api(web, **{"api_key": key, **parameters})
+        tracker.start()
+        tracker.stop()
+        return tracker.run_id
+
+    web.statuses = [500] * 2
+    first, of_one = program("one"), program("one", experiment_id="an experiment of one")
+    web.got.clear()
+    second = program("two")
+    assert {headers["idempotency-key"].partition(":")[0] for _, _, headers, _ in web.got} == {second}
+    assert "wait for a tracker with the token that they were made with" in said.text
+    # An experiment is of one project, whatever the token is by now; else the token says it.
+    program("three", experiment_id="an experiment of one")
+    assert [path.name for path in spool.glob("*.json")] == [f"{first}.json"]
+    program("one")
+    assert not list(spool.glob("*.json"))
+    tokens = {headers["idempotency-key"]: headers["x-api-token"] for _, _, headers, _ in web.got}
+    assert (tokens[f"{first}:0"], tokens[f"{of_one}:0"]) == ("one", "three")
 
 
 def test_a_server_that_is_not_there_costs_a_word(agent: Stub, said: pytest.LogCaptureFixture) -> None:
@@ -423,7 +449,7 @@ def test_a_handler_that_is_any_callable_works_and_its_errors_are_told(agent: Stu
 
 
 def test_carbonboard_opens_the_file(agent: Stub, script: Script) -> None:
-    if importlib.util.find_spec("codecarbon") is None or importlib.util.find_spec("pandas") is None:
+    if importlib.util.find_spec("codecarbon") is None or importlib.util.find_spec("dash") is None:
         pytest.skip("too large to be installed for tests alone, and not here: pip install codecarbon[carbonboard]")
     for name in ("one", "one", "two"):
         tracked(project_name=name, country_iso_code="FRA")

@@ -12,6 +12,8 @@ from stub import Stub
 from test_outputs import Web, web
 
 from carbon_tracker import EmissionsTracker, OfflineEmissionsTracker, _tables, parameters, place
+from carbon_tracker._tables.clouds import CLOUDS
+from carbon_tracker._tables.countries import COUNTRIES
 
 __all__ = ["web"]
 
@@ -107,8 +109,8 @@ def test_a_live_intensity_is_asked_for_once_and_replaced_where_it_fails(web: Web
 
 
 def test_all_countries_and_clouds_have_an_intensity() -> None:
-    for iso3 in _tables.COUNTRIES:
+    for iso3 in COUNTRIES:
         assert of(country_iso_code=iso3).known
-    for key in _tables.CLOUDS:
+    for key in CLOUDS:
         provider, region = key.split(":", 1)
         assert of(cloud_provider=provider, cloud_region=region).known, key

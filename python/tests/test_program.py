@@ -14,6 +14,7 @@ import pytest
 from conftest import Script
 
 from carbon_tracker import EmissionsTracker
+from carbon_tracker.backend import BackendError
 
 BURN = "import time\nwhile time.process_time() < {}: pass\n"
 
@@ -66,6 +67,77 @@ def test_this_process_is_measured_from_now_on(program: Path) -> None:
     assert reading is not None
     assert 0 < reading.low_uj <= reading.energy_uj <= reading.high_uj
     assert reading.method
+
+
+def test_trackers_that_overlap_share_one_program(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each had a program of its own, whose work the others counted as this process's.
+    monkeypatch.setenv("CARBON_STORE", "ledger.db")
+    one = tracker(project_name="one")
+    burn(0.3)
+    two = tracker(project_name="two")
+    assert getattr(two._backend, "_child", None) is one._backend
+    burn(0.4)
+    two.count("items", 2)
+    one.stop()
+    burn(0.3)
+    two.stop()
+    # Each has what was used while it was open, whichever ends first.
+    assert 0.65 < cpu_s(one) < 1.0 and 0.65 < cpu_s(two) < 1.0
+    assert one._last is not None and two._last is not None
+    assert (one._last.counts, two._last.counts) == ({}, {"items": 2})
+    # The ledger has one run, with each joule once; the next tracker has its own.
+    three = tracker(project_name="three")
+    three.stop()
+    asked = [str(program), "runs", "list", "--store", "ledger.db", "--format", "json"]
+    listed = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)["runs"]
+    runs = {run["project"]: run for run in listed}
+    assert set(runs) == {"one", "three"} and runs["one"]["cpu_ns"] > 0.95e9
+    assert {run["status"] for run in listed} == {"done"}
+
+
+def test_a_tracker_that_is_dropped_beside_another_ends_nothing(program: Path) -> None:
+    one, two = tracker(), tracker()
+    backend = two._backend
+    assert backend is not None
+    backend.abandon()
+    burn(0.2)
+    one.stop()
+    assert cpu_s(one) > 0.15
+    with pytest.raises(BackendError):
+        backend.read()
+
+
+def test_a_program_that_was_killed_is_not_shared(program: Path) -> None:
+    one = tracker()
+    process = getattr(one._backend, "_process", None)
+    assert process is not None
+    process.kill()
+    process.wait()
+    two = tracker()
+    burn(0.2)
+    two.stop()
+    assert cpu_s(two) > 0.15
+
+
+def test_a_forked_worker_measures_itself_whatever_its_parent_was_doing(program: Path, script: Script) -> None:
+    text = (
+        "import os, time\n"
+        "from carbon_tracker import EmissionsTracker\n"
+        "from carbon_tracker.backend import child\n"
+        "def tracker(): return EmissionsTracker(output_methods=[], log_level='error', backend='child')\n"
+        "outer = tracker()\nouter.start()\n"
+        "child._opening.acquire()\n"
+        "if os.fork() == 0:\n"
+        "    own = tracker()\n    own.start()\n"
+        "    assert type(own._backend).__name__ == 'Child', own._backend\n"
+        "    begun = time.process_time()\n"
+        "    while time.process_time() < begun + 0.3: pass\n"
+        "    own.stop()\n    os._exit(0 if own._last.cpu_ns > 0.25e9 else 9)\n"
+        "child._opening.release()\n"
+        "assert os.waitstatus_to_exitcode(os.wait()[1]) == 0\n"
+        "outer.stop()\nassert outer._last.cpu_ns > 0.25e9\n"
+    )
+    script(text)
 
 
 def test_50_short_children_are_counted(program: Path) -> None:

@@ -78,6 +78,34 @@ def test_the_life_of_a_tracker(agent: Stub) -> None:
     assert '"project_name": "life"' in data.toJSON()
 
 
+def test_beginning_is_one_request(agent: Stub) -> None:
+    tracker = EmissionsTracker(output_methods=[], country_iso_code="FRA")
+    tracker.start()
+    assert [request["request"] for request in agent.requests] == ["start"]
+    tracker.flush()
+    tracker.stop()
+    # The agent's place is asked for where the user gave none, and once; the end of a run says it unasked.
+    with EmissionsTracker(output_methods=[]) as other:
+        other.flush()
+        other.flush()
+    with EmissionsTracker(output_methods=[]):
+        pass
+    assert [request["request"] for request in agent.requests].count("hello") == 1
+
+
+def test_waiting_for_an_answer_is_no_time_of_the_programs(agent: Stub) -> None:
+    agent.window_s = 0.2
+    tracker = EmissionsTracker()
+    tracker.start()
+    tracker.start_task("one")
+    time.sleep(0.1)
+    one = tracker.stop_task()
+    tracker.stop()
+    assert one is not None and 0.1 <= one.duration < 0.2
+    # What was waited for within the run is of it, and the end is when it was asked for.
+    assert 0.5 <= data_of(tracker).duration < 0.7
+
+
 def test_a_tracker_that_was_not_started_harms_nobody(said: pytest.LogCaptureFixture) -> None:
     tracker = EmissionsTracker()
     assert tracker.flush() is None
@@ -211,7 +239,7 @@ def test_tasks_of_threads_do_not_mix(agent: Stub) -> None:
         for thread in threads:
             thread.join()
         parents = {name: task.parent for name, task in tracker._tasks.items()}
-        assert all(task.data is not None for task in tracker._tasks.values())
+        assert all(task.emissions_data is not None for task in tracker._tasks.values())
     assert len(parents) == 16
     assert all(parents[f"in task {number}"] == f"task {number}" for number in range(8))
     assert all(parents[f"task {number}"] is None for number in range(8))

@@ -1,4 +1,4 @@
-"""Makes src/carbon_tracker/_tables.py from the tables of ../data: run it after these have changed.
+"""Makes src/carbon_tracker/_tables from the tables of ../data: run it after these have changed.
 
 Only what the client needs where there is no program `carbon` beside it: intensities of countries and states, regions of
 clouds, and watts by processor. The table of Electricity Maps, which has another licence, is left to the program.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 PYTHON = Path(__file__).resolve().parent.parent
 DATA = PYTHON.parent / "data"
-TARGET = PYTHON / "src" / "carbon_tracker" / "_tables.py"
+TARGET = PYTHON / "src" / "carbon_tracker" / "_tables"
 SOURCES = (
     "cloud-regions.csv",
     "constants.csv",
@@ -94,72 +94,95 @@ def constants() -> list[str]:
     return lines
 
 
-def text() -> str:
+Table = tuple[str, str, str, list[str]]
+
+
+def parts() -> dict[str, list[Table]]:
+    """File by file: name, type, what it is, lines. Each is imported where it is asked for, since all of them are 0.2 MiB."""
+    return {
+        "__init__": [
+            (
+                "CONSTANTS",
+                "dict[str, tuple[float, float | None, float | None, int]]",
+                "value, low, high, year",
+                constants(),
+            ),
+        ],
+        "countries": [
+            (
+                "COUNTRIES",
+                "dict[str, tuple[str, str, float, int, str]]",
+                "ISO 3166-1 alpha-3: alpha-2, name, g CO2e per kWh, year, source",
+                countries(),
+            ),
+        ],
+        "states": [
+            (
+                "STATES",
+                "dict[str, tuple[str, float, int, str]]",
+                "ISO 3166-2: name, g CO2e per kWh, year, source and boundary",
+                states(),
+            ),
+        ],
+        "clouds": [
+            (
+                "CLOUDS",
+                "dict[str, tuple[str, str, str, float, float]]",
+                "provider:region: city, ISO 3166-1 alpha-2, ISO 3166-2, latitude, longitude",
+                clouds(),
+            ),
+        ],
+        "processors": [
+            (
+                "PROCESSORS",
+                "dict[tuple[str, int | None, int, int, tuple[int, int] | None], str]",
+                "vendor, family, first and last model, steppings: microarchitecture",
+                processors(),
+            ),
+            (
+                "WATTS",
+                "dict[str, tuple[float, float]]",
+                "microarchitecture: W per hardware thread, idle and at full load",
+                watts(),
+            ),
+        ],
+    }
+
+
+def files() -> dict[Path, str]:
     digest = hashlib.sha256(b"".join((DATA / name).read_bytes() for name in SOURCES)).hexdigest()
-    lines = [
-        '"""Reference tables; made by tools/make_tables.py from the tables in data/, never edited.',
-        "",
-        "Sources and licences: data/PROVENANCE.md. Countries: Ember (2026), with major processing by Our World in Data,",
-        "CC BY 4.0. States: US EPA eGRID2023 and others. Regions of clouds: Green Software Foundation, Real Time Cloud.",
-        "Watts: derived from SPECpower_ssj2008 results published by SPEC; whole servers at the wall, memory included.",
-        '"""',
-        "",
-        "# fmt: off",
-        "# ruff: noqa: E501",
-        "from __future__ import annotations",
-        "",
-        "# Of the tables that it was made from.",
-        f"SHA256 = {digest!r}",
-        *table(
-            "CONSTANTS",
-            "dict[str, tuple[float, float | None, float | None, int]]",
-            "value, low, high, year",
-            constants(),
-        ),
-        *table(
-            "COUNTRIES",
-            "dict[str, tuple[str, str, float, int, str]]",
-            "ISO 3166-1 alpha-3: alpha-2, name, g CO2e per kWh, year, source",
-            countries(),
-        ),
-        *table(
-            "STATES",
-            "dict[str, tuple[str, float, int, str]]",
-            "ISO 3166-2: name, g CO2e per kWh, year, source and boundary",
-            states(),
-        ),
-        *table(
-            "CLOUDS",
-            "dict[str, tuple[str, str, str, float, float]]",
-            "provider:region: city, ISO 3166-1 alpha-2, ISO 3166-2, latitude, longitude",
-            clouds(),
-        ),
-        *table(
-            "PROCESSORS",
-            "dict[tuple[str, int | None, int, int, tuple[int, int] | None], str]",
-            "vendor, family, first and last model, steppings: microarchitecture",
-            processors(),
-        ),
-        *table(
-            "WATTS",
-            "dict[str, tuple[float, float]]",
-            "microarchitecture: W per hardware thread, idle and at full load",
-            watts(),
-        ),
-        "",
-    ]
-    return "\n".join(lines)
+    made = {}
+    for part, tables in parts().items():
+        lines = [
+            '"""Reference tables; made by tools/make_tables.py from the tables in data/, never edited.',
+            "",
+            "Sources and licences: data/PROVENANCE.md. Countries: Ember (2026), with major processing by Our World in Data,",
+            "CC BY 4.0. States: US EPA eGRID2023 and others. Regions of clouds: Green Software Foundation, Real Time Cloud.",
+            "Watts: derived from SPECpower_ssj2008 results published by SPEC; whole servers at the wall, memory included.",
+            '"""',
+            "",
+            "# fmt: off",
+            "# ruff: noqa: E501",
+            "from __future__ import annotations",
+        ]
+        if part == "__init__":
+            lines += ["", "# Of the tables that they were made from.", f"SHA256 = {digest!r}"]
+        for one in tables:
+            lines += table(*one)
+        made[TARGET / f"{part}.py"] = "\n".join([*lines, ""])
+    return made
 
 
 def main() -> int:
-    made = text()
+    made = files()
     if "--check" in sys.argv[1:]:
-        current = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-        if current != made:
-            print(f"{TARGET} is older than the tables: run python3 {Path(__file__).name}", file=sys.stderr)
-            return 1
-        return 0
-    TARGET.write_text(made, encoding="utf-8")
+        old = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+        if old:
+            print(f"{old[0]} is older than the tables: run python3 {Path(__file__).name}", file=sys.stderr)
+        return 1 if old else 0
+    TARGET.mkdir(exist_ok=True)
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

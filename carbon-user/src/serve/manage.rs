@@ -129,7 +129,8 @@ pub(super) fn tokens(team: &mut Team<'_>, asked: &Asked) -> Answered {
     Answer::json(200, &of_project.map(shapes::token).collect::<Vec<_>>())
 }
 
-/// Ours says `scope`; `access` is of `CodeCarbon`: 1 reads, 2 writes, 3 both.
+/// Ours says `scope`; `access` is of `CodeCarbon`: 1 reads, 2 writes, 3 both. Its command line says neither, and is given what
+/// its own server gives then: a token that writes.
 #[derive(Debug, Deserialize)]
 struct TokenBody {
     name: String,
@@ -143,7 +144,7 @@ impl TokenBody {
     fn scope(&self) -> Result<Scope, Refused> {
         match (self.scope.as_deref(), self.access) {
             (Some("read"), _) | (None, Some(1)) => Ok(Scope::Read),
-            (Some("write"), _) | (None, Some(2 | 3)) => Ok(Scope::Write),
+            (Some("write"), _) | (None, Some(2 | 3) | None) => Ok(Scope::Write),
             (Some("admin"), _) => Ok(Scope::Admin),
             _ => Err(Refused::wrong("scope must be read, write or admin")),
         }

@@ -11,11 +11,11 @@ Importing it costs next to nothing: what is needed only while tracking, or only 
 from __future__ import annotations
 
 from ._version import __version__
-from .decorators import TaskEmissionsTracker, track_emissions, track_task_emissions
 from .tracker import BaseEmissionsTracker, EmissionsTracker, OfflineEmissionsTracker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .decorators import TaskEmissionsTracker, track_emissions, track_task_emissions
     from .emissions import EmissionsData, TaskEmissionsData
     from .methods import OutputMethod
     from .output import BaseOutput
@@ -40,6 +40,9 @@ _LATER = {
     "EmissionsData": "emissions",
     "OutputMethod": "methods",
     "TaskEmissionsData": "emissions",
+    "TaskEmissionsTracker": "decorators",
+    "track_emissions": "decorators",
+    "track_task_emissions": "decorators",
 }
 
 
@@ -47,7 +50,9 @@ def __getattr__(name: str) -> object:
     if name in _LATER:
         from importlib import import_module
 
-        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        found = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -44,9 +44,30 @@ class TaskEmissionsTracker:
         if self.is_default_tracker:
             self.tracker.stop()
 
+    def record_tokens(
+        self,
+        response: object = None,
+        input_tokens: Optional[int] = None,
+        output_tokens: Optional[int] = None,
+    ) -> None:
+        """Counts a request to a language model, by its answer or by numbers, as CodeCarbon's next version does.
+
+        `count` has what is done: `input_tokens`, `output_tokens` and `requests`, with their energies.
+        """
+        from .tokens import of_response
+
+        said = of_response(response) if response is not None else (None, None)
+        given = (said[0] if input_tokens is None else input_tokens, said[1] if output_tokens is None else output_tokens)
+        if given == (None, None):
+            say.warn_once("record_tokens: the answer does not say how many tokens it took: give them as numbers")
+        for unit, number in (("input_tokens", given[0]), ("output_tokens", given[1]), ("requests", 1)):
+            if number:
+                self.tracker.count(unit, number)
+
 
 def _around(function: Any, begin: _Begin) -> Any:
     """`function` within the context that `begin` makes, for as long as it really runs."""
+    from collections.abc import Coroutine
     from functools import wraps
 
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
@@ -64,14 +85,20 @@ def _around(function: Any, begin: _Begin) -> Any:
         async def async_generator(*arguments: Any, **keywords: Any) -> Any:
             with begin():
                 inner = function(*arguments, **keywords)
+                step, sent = inner.asend, None
                 try:
-                    sent = None
                     while True:
                         try:
-                            item = await inner.asend(sent)
+                            item = await step(sent)
                         except StopAsyncIteration:
                             return
-                        sent = yield item
+                        try:
+                            step, sent = inner.asend, (yield item)
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:
+                            # As `yield from` does: it may be meant for the function.
+                            step, sent = inner.athrow, error
                 finally:
                     await inner.aclose()
 
@@ -87,10 +114,31 @@ def _around(function: Any, begin: _Begin) -> Any:
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        with begin():
-            return function(*arguments, **keywords)
+        tracked = begin()
+        tracked.__enter__()
+        try:
+            result = function(*arguments, **keywords)
+        except BaseException as error:
+            tracked.__exit__(type(error), error, error.__traceback__)
+            raise
+        if isinstance(result, Coroutine):
+            # It was made and has not run: a partial, an object, or another decorator around an `async def`.
+            return _awaited(result, tracked)
+        tracked.__exit__(None, None, None)
+        return result
 
     return call
+
+
+async def _awaited(coroutine: Any, tracked: Any) -> Any:
+    """The coroutine, to its end, in a context that was entered before."""
+    try:
+        result = await coroutine
+    except BaseException as error:
+        tracked.__exit__(type(error), error, error.__traceback__)
+        raise
+    tracked.__exit__(None, None, None)
+    return result
 
 
 if TYPE_CHECKING:

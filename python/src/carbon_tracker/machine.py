@@ -1,4 +1,4 @@
-"""What the row says of the machine. Read at the start and at the end, never in between."""
+"""What the row says of the machine. Read at the end."""
 
 from __future__ import annotations
 
@@ -18,22 +18,6 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""
-
-
-def cpu_times() -> Optional[tuple[int, int]]:
-    """Busy and all ticks of the machine since its boot, by /proc/stat (proc(5)); none elsewhere."""
-    first = _read("/proc/stat").partition("\n")[0].split()
-    if len(first) < 6 or first[0] != "cpu":
-        return None
-    ticks = [int(field) for field in first[1:9]]
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
-
-
-def cpu_percent(before: Optional[tuple[int, int]], after: Optional[tuple[int, int]]) -> float:
-    """How busy all CPUs were between two looks."""
-    if before is None or after is None or after[1] <= before[1]:
-        return 0.0
-    return min(100.0, 100.0 * (after[0] - before[0]) / (after[1] - before[1]))
 
 
 def cpu_model() -> str:

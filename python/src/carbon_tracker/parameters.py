@@ -6,7 +6,7 @@ Nothing that is wrong with a parameter raises: it is said once, and the default 
 from __future__ import annotations
 
 from .config import configured
-from .say import warn, warn_once
+from .say import configure, warn, warn_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,8 +163,17 @@ KNOWN: dict[str, tuple[object, Parser]] = {
     "tags": (None, as_is),
 }
 
-# Keys of the wizard and of the command line, which other programs read.
-_OF_OTHERS = {"organization_id", "project_id", "offline"}
+# What names a place, or its intensity.
+OF_PLACE = (
+    "country_iso_code",
+    "country_2letter_iso_code",
+    "cloud_provider",
+    "cloud_region",
+    "force_carbon_intensity_g_co2e_kwh",
+)
+
+# Keys of the wizard and of the command line, which other programs read; nothing is ever told to anybody else.
+_OF_OTHERS = {"organization_id", "project_id", "offline", "telemetry_level"}
 
 # What these say has nothing to do here, and why.
 MEANINGLESS: dict[str, str] = {
@@ -194,6 +203,8 @@ def resolve(arguments: dict[str, object]) -> Values:
     """Arguments above the environment above the files above the defaults. An argument that is `None` says nothing."""
     given: dict[str, object] = dict(configured())
     given.update({name: value for name, value in arguments.items() if value is not None})
+    # First, so that what is said of the others is said as it is wanted.
+    configure(given.get("log_level", KNOWN["log_level"][0]), str(given.get("logger_preamble", "")))
     unknown = sorted(name for name in given if name not in KNOWN and name not in _OF_OTHERS)
     if unknown:
         warn_once(f"unknown parameters are ignored: {', '.join(unknown)}")

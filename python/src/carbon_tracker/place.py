@@ -100,7 +100,7 @@ def of_answer(place: Place, intensity: Optional[Mapping[str, Any]]) -> None:
 
 
 def _of_cloud(place: Place, provider: str, region: str) -> bool:
-    from ._tables import CLOUDS
+    from ._tables.clouds import CLOUDS
 
     key = provider.strip().lower()
     key = _PROVIDERS.get(key, key)
@@ -119,7 +119,7 @@ def _of_cloud(place: Place, provider: str, region: str) -> bool:
 
 
 def _of_state(place: Place, code: str) -> bool:
-    from ._tables import STATES
+    from ._tables.states import STATES
 
     row = STATES.get(code)
     if row is None:
@@ -131,7 +131,7 @@ def _of_state(place: Place, code: str) -> bool:
 
 
 def _name_country(place: Place, code: str) -> bool:
-    from ._tables import COUNTRIES
+    from ._tables.countries import COUNTRIES
 
     code = code.strip().upper()
     for iso3, (iso2, name, _, _, _) in COUNTRIES.items():
@@ -142,7 +142,7 @@ def _name_country(place: Place, code: str) -> bool:
 
 
 def _of_country(place: Place, code: str, region: Optional[object], tell: bool = True) -> bool:
-    from ._tables import COUNTRIES, STATES
+    from ._tables.countries import COUNTRIES
 
     if not _name_country(place, code):
         if tell:
@@ -152,6 +152,8 @@ def _of_country(place: Place, code: str, region: Optional[object], tell: bool = 
     place.zone = place.country_2letter
     place.rate(grams, f"{source}, {year}, {name}")
     if region:
+        from ._tables.states import STATES
+
         place.region = str(region)
         for state, row in STATES.items():
             if state.startswith(place.country_2letter + "-") and row[0].lower() == place.region.strip().lower():

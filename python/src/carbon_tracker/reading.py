@@ -31,12 +31,15 @@ class Reading:
         "method",
         "quality",
         "ram_uj",
+        "resumed",
         "seconds",
     )
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        """Since the run began, by the monotonic clock."""
+        """Since the run began, by the monotonic clock: up to when it was asked for."""
+        self.resumed = 0.0
+        """The same, up to when the program went on with it: where what is measured next begins."""
         self.cpu_ns = 0
         self.cpu_uj = 0
         self.ram_uj = 0
@@ -95,7 +98,8 @@ class Reading:
     def since(self, before: Reading) -> Reading:
         """What was added after `before`. Bounds are scaled, since errors of the two are not independent."""
         difference = Reading()
-        for name in ("seconds", "cpu_ns", "cpu_uj", "ram_uj", "gpu_uj", "dynamic_uj", "idle_uj"):
+        difference.seconds = max(0.0, self.seconds - before.resumed)
+        for name in ("cpu_ns", "cpu_uj", "ram_uj", "gpu_uj", "dynamic_uj", "idle_uj"):
             setattr(difference, name, max(0, getattr(self, name) - getattr(before, name)))
         part = difference.energy_uj / self.energy_uj if self.energy_uj else 0.0
         difference.low_uj, difference.high_uj = round(self.low_uj * part), round(self.high_uj * part)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Optional
 
-from . import machine
+from . import busy, machine
 from ._version import __version__
 from .emissions import EmissionsData
 from .place import Place
@@ -69,7 +69,7 @@ def record(
         latitude=place.latitude,
         ram_total_size=ram_total,
         tracking_mode=mode,
-        cpu_utilization_percent=machine.cpu_percent(cpu_before, machine.cpu_times()),
+        cpu_utilization_percent=busy.cpu_percent(cpu_before, busy.cpu_times()),
         ram_utilization_percent=100.0 * ram_used / ram_total if ram_total else 0.0,
         ram_used_gb=ram_used,
         on_cloud="Y" if place.cloud_provider else "N",

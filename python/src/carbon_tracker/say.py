@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     _Result = TypeVar("_Result")
 
 NAME = "carbon_tracker"
+# Programs that came from CodeCarbon silence its logger: that holds for this one too.
+THEIRS = "codecarbon"
 LEVELS = {"notset": 0, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "critical": 50, "fatal": 50}
 
 _state: dict[str, object] = {"level": 20, "preamble": ""}
@@ -23,6 +27,8 @@ _logger: logging.Logger | None = None
 def configure(level: object, preamble: str) -> None:
     """Takes the lowest level that is shown, a word or a number, and what stands before each message."""
     _state["level"], _state["preamble"] = level_number(level), preamble
+    if _logger is not None:
+        _logger.setLevel(_shown())
 
 
 def level_number(level: object) -> int:
@@ -37,8 +43,14 @@ def level_number(level: object) -> int:
     return LEVELS.get(text, 20)
 
 
+def _shown() -> int:
+    """The lowest level that is shown. For `logging` 0 is none at all, and then its root's holds."""
+    level = _state["level"]
+    return max(1, level) if isinstance(level, int) else LEVELS["info"]
+
+
 def logger() -> logging.Logger:
-    """The logger, made with the first call."""
+    """The logger, made with the first call. A level that the program has given it stands."""
     global _logger
     import logging
 
@@ -49,20 +61,29 @@ def logger() -> logging.Logger:
             handler.setFormatter(logging.Formatter("carbon: %(message)s"))
             _logger.addHandler(handler)
             _logger.propagate = False
+        if _logger.level == 0:
+            _logger.setLevel(_shown())
     return _logger
 
 
 def say(level: str, message: str) -> None:
     """Says something, where the level is to be shown."""
     number = LEVELS[level]
-    shown = _state["level"]
-    if isinstance(shown, int) and number < shown:
+    # Where `logging` is not loaded, nobody has set a level but by the parameter.
+    if ("logging" not in sys.modules and number < _shown()) or _silenced(number):
         return
     preamble = f"[{_state['preamble']}] " if _state["preamble"] else ""
-    log = logger()
-    if log.level == 0 or log.level > number:
-        log.setLevel(number)
-    log.log(number, "%s%s", preamble, message)
+    logger().log(number, "%s%s", preamble, message)
+
+
+def _silenced(number: int) -> bool:
+    """Whether CodeCarbon's logger is there and would not say it."""
+    if "logging" not in sys.modules:
+        return False
+    import logging
+
+    theirs = logging.root.manager.loggerDict.get(THEIRS)
+    return isinstance(theirs, logging.Logger) and (theirs.disabled or theirs.level > number)
 
 
 def warn(message: str) -> None:

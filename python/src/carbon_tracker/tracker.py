@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-# What `weakref` itself has beyond these costs 0.2 MiB; see tools/cost.py.
-from _weakrefset import WeakSet
-from contextvars import ContextVar
+# All that `weakref` is made of; importing it whole costs 0.2 MiB. See tools/cost.py.
+from _weakref import ref
 
-from . import parameters, say
+from . import busy, parameters, say
+from .backend import open_backend, prepare
 from .say import quiet
 
 # `typing` is half of what importing all of this would cost.
@@ -25,24 +25,12 @@ if TYPE_CHECKING:
     from .output import BaseOutput
     from .place import Place
     from .reading import Reading
+    from .tasks import Task, Tasks
 
     _Self = TypeVar("_Self", bound="BaseEmissionsTracker")
 
-# Tasks that are open in this thread or coroutine: id of the tracker, name. So those of one are not within those of another.
-_stack: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("carbon_tracker_tasks", default=())
-
-_live: WeakSet[BaseEmissionsTracker] = WeakSet()
-
-
-class _Task:
-    """A task: where it began, and once it has ended what it used."""
-
-    def __init__(
-        self, name: str, asked: Optional[str], parent: Optional[str], began: Reading, cpu: Optional[tuple[int, int]]
-    ) -> None:
-        self.name, self.asked, self.parent, self.began, self.cpu = name, asked, parent, began, cpu
-        self.data: Optional[EmissionsData] = None
-        self.counts: dict[str, int] = {}
+# Those that track, by their ids.
+_live: dict[int, ref[BaseEmissionsTracker]] = {}
 
 
 class BaseEmissionsTracker:
@@ -102,7 +90,6 @@ class BaseEmissionsTracker:
         for name in ("self", "others", "__class__"):
             given.pop(name, None)
         self._values = parameters.resolve({**others, **given})
-        say.configure(self._values["log_level"], self._values["logger_preamble"])
         self.run_id: str = ""
         """A UUID; that of the ledger once tracking has begun, unless it was set before."""
         self.final_emissions: Optional[float] = None
@@ -112,12 +99,14 @@ class BaseEmissionsTracker:
         self._place: Optional[Place] = None
         self._outputs: Optional[list[BaseOutput]] = None
         self._start_time: Optional[float] = None
-        self._tasks: dict[str, _Task] = {}
-        self._active: list[str] = []
+        self._of_tasks: Optional[Tasks] = None
         self._previous: Optional[EmissionsData] = None
         self._cpu_began: Optional[tuple[int, int]] = None
         self._began_by_task = False
         self._last: Optional[Reading] = None
+        # What `start` needs is loaded here, so that it is a connection and a request: what it waits for, a program waits for.
+        quiet(prepare)(self._values["backend"])
+        quiet(self._look)()
         if self._values["tracking_mode"] == "machine":
             say.warn_once(
                 "tracking_mode=machine: this program and what it starts are measured, not its neighbours; "
@@ -154,7 +143,7 @@ class BaseEmissionsTracker:
             if self._start_time is None and self.final_emissions is None:
                 say.warn("stopped without having been started")
             return self.final_emissions
-        for name in reversed(list(self._active)):
+        for name in reversed(list(self._of_tasks.open if self._of_tasks is not None else ())):
             self.stop_task(name)
         backend, self._backend, self._start_time = self._backend, None, None
         try:
@@ -167,6 +156,7 @@ class BaseEmissionsTracker:
             say.warn(f"the end is not measured, what was read before is written: {error}")
             reading = self._last
         self._last = reading
+        _live.pop(id(self), None)
         data = self._record(reading, backend)
         self.final_emissions_data, self.final_emissions = data, data.emissions
         self._write(data, backend)
@@ -176,18 +166,30 @@ class BaseEmissionsTracker:
         return data.emissions
 
     def _open(self) -> None:
-        from . import machine
-        from .backend import open_backend
-        from .place import of_parameters
-
-        self._place = of_parameters(self._values)
-        self._cpu_began = machine.cpu_times()
-        self._tasks, self._active, self._previous = {}, [], None
+        if self.final_emissions_data is not None:
+            # Of a run before: a live intensity, or the agent's, may be another by now.
+            self._place = None
+        self._look()
+        self._cpu_began = busy.cpu_times()
+        self._of_tasks, self._previous, self._last = None, None, None
         self._backend = open_backend(self._values["backend"], self._about(), self._values["force_cpu_power"])
         self._start_time = time.perf_counter()
         if not self.run_id:
             self.run_id = self._backend.run or _new_id()
-        _live.add(self)
+        key = id(self)
+        _live[key] = ref(self, lambda _: _live.pop(key, None))
+
+    def _look(self) -> None:
+        """Told at once where something is wrong with it; a place that nobody named is looked at when it is needed."""
+        if os.environ.get("CARBON_ZONE") or any(self._values[name] is not None for name in parameters.OF_PLACE):
+            self._where()
+
+    def _where(self) -> Place:
+        if self._place is None:
+            from .place import of_parameters
+
+            self._place = of_parameters(self._values)
+        return self._place
 
     def _about(self) -> dict[str, Any]:
         """What the protocol's `start` is told."""
@@ -223,10 +225,9 @@ class BaseEmissionsTracker:
         from .place import ask_live, of_answer
         from .record import record
 
-        place, backend = self._place, backend or self._backend
-        if place is None:
-            raise RuntimeError("no place")
-        of_answer(place, backend.intensity if backend is not None else None)
+        place, backend = self._where(), backend or self._backend
+        if not place.known and backend is not None:
+            of_answer(place, backend.intensity())
         token = self._values["electricitymaps_api_token"]
         if token and not self._offline and self._values["force_carbon_intensity_g_co2e_kwh"] is None:
             ask_live(place, token)
@@ -243,7 +244,8 @@ class BaseEmissionsTracker:
         delta = dataclasses.replace(data)
         if self._previous is not None:
             delta.compute_delta_emission(self._previous)
-        tasks = [TaskEmissionsData.of(task.name, task.data) for task in self._tasks.values() if task.data is not None]
+        ended = self._of_tasks.ended() if self._of_tasks is not None else []
+        tasks = [TaskEmissionsData.of(task.task_name, of_task) for task, of_task in ended]
         more = self._beyond(backend)
         for output in self._outputs:
             output.beyond = more
@@ -256,14 +258,10 @@ class BaseEmissionsTracker:
         from .record import beyond
 
         backend = backend or self._backend
-        if self._last is None or self._place is None or backend is None:
+        if self._last is None or backend is None:
             return {}
-        more = beyond(self._last, self._place, backend.name, backend.run, float(self._values["pue"]))
-        more["tasks"] = [
-            {"name": task.name, "parent": task.parent, "counts": task.counts, "energy_kwh": task.data.energy_consumed}
-            for task in self._tasks.values()
-            if task.data is not None
-        ]
+        more = beyond(self._last, self._where(), backend.name, backend.run, float(self._values["pue"]))
+        more["tasks"] = self._of_tasks.beyond() if self._of_tasks is not None else []
         return more
 
     def summary(self) -> str:
@@ -271,52 +269,29 @@ class BaseEmissionsTracker:
         from .summary import line
 
         data = self.final_emissions_data or self._previous
-        if data is None or self._last is None or self._place is None:
-            return ""
-        return line(data, self._last, self._place)
+        return line(data, self._last, self._where()) if data is not None and self._last is not None else ""
 
     # Tasks.
 
     @quiet
     def start_task(self, task_name: Optional[str] = None) -> Optional[str]:
         """Begins a task, within the ones that are open, and gives its name. Without `start` before, tracking begins here."""
-        from . import machine
+        from .tasks import Tasks
 
         if self._backend is None:
             self._open()
             self._began_by_task = True
-        name = task_name or _new_id()
-        if name in self._tasks:
-            name = f"{name}_{_new_id()}"
-        task = _Task(name, task_name, self._innermost(), self._read(name), machine.cpu_times())
-        self._tasks[name] = task
-        self._active.append(name)
-        _stack.set((*_stack.get(), (id(self), name)))
-        return name
-
-    def _innermost(self) -> Optional[str]:
-        """The open task that was begun last in this thread or coroutine."""
-        return next((name for of, name in reversed(_stack.get()) if of == id(self) and name in self._active), None)
+        if self._of_tasks is None:
+            self._of_tasks = Tasks(self)
+        return self._of_tasks.begin(task_name, _new_id())
 
     @quiet
     def stop_task(self, task_name: Optional[str] = None) -> Optional[EmissionsData]:
         """Ends a task, the innermost where none is named, and gives what was used in it."""
-        from .record import record
-
-        name = task_name or self._innermost() or (self._active[-1] if self._active else None)
-        if name is not None and name not in self._active:
-            # The second of a name has another one, and is ended by what it was asked by.
-            name = next((open_ for open_ in reversed(self._active) if self._tasks[open_].asked == name), name)
-        if name is None or name not in self._active or self._place is None:
-            say.warn(f"no task {name!r} is open" if name else "no task is open")
+        if self._of_tasks is None:
+            say.warn(f"no task {task_name!r} is open" if task_name else "no task is open")
             return None
-        self._active.remove(name)
-        _stack.set(tuple(entry for entry in _stack.get() if entry != (id(self), name)))
-        task = self._tasks[name]
-        reading = self._read(self._active[-1] if self._active else "").since(task.began)
-        task.counts = reading.counts
-        task.data = record(self._values, self.run_id, "process", reading, self._place, task.cpu)
-        return task.data
+        return self._of_tasks.end(task_name)
 
     @quiet
     def count(self, unit: str, number: int = 1) -> None:
@@ -376,6 +351,16 @@ class BaseEmissionsTracker:
     _total_gpu_energy = property(lambda self: self._energy_of("gpu_energy"))
     _total_ram_energy = property(lambda self: self._energy_of("ram_energy"))
 
+    @property
+    def _tasks(self) -> Mapping[str, Task]:
+        """Private in CodeCarbon, and read by programs all the same."""
+        return self._of_tasks.all if self._of_tasks is not None else {}
+
+    @property
+    def _active_task(self) -> Optional[str]:
+        """Private in CodeCarbon, and read by programs all the same: the task that was begun last of the open ones."""
+        return self._of_tasks.open[-1] if self._of_tasks is not None and self._of_tasks.open else None
+
     def __getattr__(self, name: str) -> Any:
         # Parameters, as CodeCarbon keeps them: `_project_name`, `_output_dir` and so on.
         values = self.__dict__.get("_values", {})
@@ -414,11 +399,15 @@ def _new_id() -> str:
 
 def _forked() -> None:
     """In a forked child: the run is the parent's, and so is the connection, which must close when the parent ends."""
-    for tracker in list(_live):
+    for reference in list(_live.values()):
+        tracker = reference()
+        if tracker is None:
+            continue
         backend, tracker._backend, tracker._start_time = tracker._backend, None, None
         if backend is not None:
             quiet(backend.abandon)()
-        tracker._active.clear()
+        tracker._of_tasks = None
+    _live.clear()
 
 
 if hasattr(os, "register_at_fork"):

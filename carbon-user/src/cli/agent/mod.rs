@@ -181,13 +181,14 @@ impl Agent {
         }
     }
 
-    /// Something that a client wants. A run begins with a window of its own, where that is not too much.
+    /// Something that a client wants. A run begins with a window of its own, where that is not too much: the window before
+    /// ends once the client has its answer, which it waits for, or for a run that has to begin with a window, with it.
     fn event(&mut self, event: api::Event) {
         let starts = matches!(&event, api::Event::Asked { asked: api::Asked::Start(_), .. });
+        self.clients.take(event, &mut self.node);
         if starts && self.clients.may_end_window() {
             self.tick();
         }
-        self.clients.take(event, &mut self.node);
         self.write_runs();
     }
 

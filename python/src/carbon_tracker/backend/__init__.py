@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from ..reading import Reading
 from ..say import say, warn_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Optional
+
+    from ..reading import Reading
 
 
 class BackendError(Exception):
@@ -29,9 +30,6 @@ class Backend:
     run: Optional[str] = None
     """The id under which the run is in a ledger."""
 
-    intensity: Optional[Mapping[str, Any]] = None
-    """That of whoever measures, where it has one of a known place: the keys of the run's report."""
-
     def begin(self, about: Mapping[str, Any]) -> None:
         """Starts. `about` has what the protocol's `start` takes."""
         raise NotImplementedError
@@ -46,6 +44,10 @@ class Backend:
     def end(self, failed: bool) -> Reading:
         """Ends, and gives the energy since the begin."""
         raise NotImplementedError
+
+    def intensity(self) -> Optional[Mapping[str, Any]]:
+        """That of whoever measures, where it has one: the keys of the run's report."""
+        return None
 
     def abandon(self) -> None:
         """In a process that was forked: lets go, and leaves the run to the parent."""
@@ -75,6 +77,14 @@ def open_backend(wanted: str, about: Mapping[str, Any], model_watts: Optional[fl
     model.begin(about)
     warn_once("; ".join([f"energy is modelled, not measured: {model.why()}", *why_not]))
     return model
+
+
+def prepare(wanted: str) -> None:
+    """Loads what asking an agent takes, so that beginning is a connection and a request."""
+    if wanted in ("auto", "agent"):
+        from .agent import load
+
+        load()
 
 
 def _make(name: str) -> Optional[Backend]:

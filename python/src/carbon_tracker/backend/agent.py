@@ -27,6 +27,18 @@ def _sockets() -> Any:
         return socket
 
 
+def _path() -> Optional[str]:
+    """The socket, where there is one."""
+    path = os.environ.get(VARIABLE) or DEFAULT
+    return path if path != "none" and os.path.exists(path) else None
+
+
+def load() -> None:
+    """Loads what a connection takes, where there is something to connect to."""
+    if _path() is not None:
+        _sockets()
+
+
 class Agent(Lines):
     """The agent. The connection is that of this process: a forked child lets go of it."""
 
@@ -40,8 +52,8 @@ class Agent(Lines):
     @classmethod
     def find(cls) -> Optional[Agent]:
         """The agent, where there is a socket; an error where nobody answers there."""
-        path = os.environ.get(VARIABLE) or DEFAULT
-        if path == "none" or not os.path.exists(path):
+        path = _path()
+        if path is None:
             return None
         sockets = _sockets()
         family = getattr(sockets, "AF_UNIX", None)

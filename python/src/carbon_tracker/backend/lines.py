@@ -8,7 +8,6 @@ import time
 # The lock alone: `threading` costs 0.7 MiB.
 from _thread import allocate_lock
 
-from ..reading import Reading
 from . import Backend, BackendError
 from .compact import dumps, loads
 
@@ -16,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Optional
+
+    from ..reading import Reading
 
 VERSION = 1
 
@@ -35,7 +36,8 @@ class Lines(Backend):
 
     def __init__(self) -> None:
         self._began = 0.0
-        self._last = Reading()
+        self._last: Optional[Reading] = None
+        self._intensity: Optional[Mapping[str, Any]] = None
         self._counts: dict[str, int] = {}
         self._pid = os.getpid()
         # Requests and answers are in one order; tasks of several threads share the connection.
@@ -60,7 +62,8 @@ class Lines(Backend):
             with self._lock:
                 self._send(line.encode() + b"\n")
                 answered = self._receive()
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # The second is Python's word for a pipe that was closed here.
             raise BackendError(f"no answer to {request!r}: {error}") from error
         if not answered.endswith(b"\n"):
             raise BackendError(f"the connection was closed at {request!r}")
@@ -75,9 +78,7 @@ class Lines(Backend):
         return answer
 
     def begin(self, about: Mapping[str, Any]) -> None:
-        hello = self.ask("hello")
-        if not hello.get("runs", True):
-            raise BackendError(f"it takes CPU time by {hello.get('accounting')}, and cannot follow processes")
+        # One request: each takes four wake-ups, which a busy machine makes everybody wait for.
         keys = {key: about[key] for key in _START if about.get(key) is not None}
         for key in ("project", "experiment", "organisation", "name", "series"):
             if key in keys:
@@ -95,36 +96,56 @@ class Lines(Backend):
             answer = self.ask("start", **keys)
         self.run = str(answer["run"])
         self._began = time.monotonic()
-        intensity = hello.get("intensity")
-        self.intensity = intensity if isinstance(intensity, dict) else None
+
+    def intensity(self) -> Optional[Mapping[str, Any]]:
+        if self._intensity is None:
+            try:
+                self._rate(self.ask("hello"))
+            except BackendError:
+                # It is gone, or has ended: the place is what the user said, or unknown.
+                self._intensity = {}
+        return self._intensity
+
+    def _rate(self, answer: Mapping[str, Any]) -> None:
+        intensity = answer.get("intensity")
+        if isinstance(intensity, dict):
+            self._intensity = intensity
 
     def read(self, segment: Optional[str] = None) -> Reading:
         keys = {} if segment is None else {"name": printable(segment) or None}
+        asked = time.monotonic()
         answer = self.ask("mark", run=self.run, **keys)
-        return self._take(answer["total"])
+        return self._take(answer["total"], asked)
 
     def count(self, unit: str, number: int) -> None:
         self.ask("count", run=self.run, unit=unit, count=number)
         self._counts[unit] = self._counts.get(unit, 0) + number
 
     def end(self, failed: bool) -> Reading:
+        asked = time.monotonic()
         answer = self.ask("stop", run=self.run, status="failed" if failed else "done")
-        intensity = answer.get("intensity")
-        if isinstance(intensity, dict):
-            self.intensity = intensity
-        reading = self._take(answer["energy"])
+        self._rate(answer)
+        reading = self._take(answer["energy"], asked)
         self._close()
         return reading
 
     def abandon(self) -> None:
         self._close()
 
-    def _take(self, energy: Mapping[str, Any]) -> Reading:
-        self._last = Reading.of_answer(energy, time.monotonic() - self._began, self._last)
-        self._last.counts = dict(self._counts)
-        return self._last
+    def _take(self, energy: Mapping[str, Any], asked: float) -> Reading:
+        """An answer may wait for the end of a window, a tenth of a second: that is no time of the program's."""
+        from ..reading import Reading
+
+        reading = Reading.of_answer(energy, asked - self._began, self._last)
+        reading.resumed = time.monotonic() - self._began
+        reading.counts = dict(self._counts)
+        self._last = reading
+        return reading
 
 
 def printable(text: str) -> str:
     """As a name may be: printable, and not too long."""
+    if text.isascii():
+        # The tables of Unicode are 64 KiB that most programs have no other use for.
+        return "".join(letter for letter in text if " " <= letter <= "~")[:_NAME_MAX].strip()
     return "".join(letter for letter in text if letter.isprintable())[:_NAME_MAX].strip()

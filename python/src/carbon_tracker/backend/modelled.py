@@ -25,7 +25,8 @@ class Processor:
     """Watts of a hardware thread above idle, and how sure they are."""
 
     def __init__(self, cpuinfo: str) -> None:
-        from .._tables import CONSTANTS, WATTS
+        from .._tables import CONSTANTS
+        from .._tables.processors import WATTS
 
         self.name = microarchitecture(cpuinfo)
         known = WATTS.get(self.name) if self.name else None
@@ -41,7 +42,7 @@ class Processor:
 
 def microarchitecture(cpuinfo: str) -> Optional[str]:
     """That of the first processor of /proc/cpuinfo, where it is in the table."""
-    from .._tables import PROCESSORS
+    from .._tables.processors import PROCESSORS
 
     fields = {}
     for line in cpuinfo.strip().split("\n\n", 1)[0].splitlines():
@@ -74,8 +75,9 @@ def read_text(path: str) -> str:
 
 def cpu_seconds() -> float:
     """CPU time of this process, of its children that were waited for, and on Linux of those alive and theirs."""
+    # That of the children is in ticks of 10 ms; its own is exact.
     times = os.times()
-    total = times.user + times.system + times.children_user + times.children_system
+    total = time.process_time() + times.children_user + times.children_system
     return total + (living_seconds(os.getpid()) if sys.platform == "linux" else 0.0)
 
 
@@ -131,7 +133,7 @@ class Modelled(Backend):
         # A child that ended and was not waited for takes its time with it: what was seen stays.
         self._cpu = max(self._cpu, cpu_seconds() - self._cpu_began)
         reading = Reading()
-        reading.seconds = time.monotonic() - self._began
+        reading.seconds = reading.resumed = time.monotonic() - self._began
         reading.cpu_ns = round(self._cpu * 1e9)
         reading.cpu_uj = reading.dynamic_uj = round(self._cpu * self._processor.watts * 1e6)
         reading.low_uj = round(reading.cpu_uj / self._processor.factor)

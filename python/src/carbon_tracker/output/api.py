@@ -7,13 +7,15 @@ post names run and sequence, so that a server which knows these takes none twice
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
 from typing import Any
 
 from ..emissions import EmissionsData
-from ..say import warn
+from ..parameters import KNOWN
+from ..say import warn, warn_once
 from .base import BaseOutput
 from .file import locked, replace
 from .http import send_json
@@ -26,7 +28,7 @@ THEIRS = "codecarbon.io"
 # A spool of a machine that never reaches its server stays small: about 1 KB each.
 FILES_MAX = 10_000
 # What comes again however often it is sent: of anything else, a wrong token too, somebody may mend the cause.
-REFUSED_FOR_GOOD = (400, 413, 422)
+REFUSED_FOR_GOOD = (400, 409, 413, 422)
 # What is said of emissions of a run that was removed from the server.
 GONE = (404, 410)
 
@@ -90,6 +92,8 @@ class CodeCarbonAPIOutput(BaseOutput):
         self.endpoint_url, self.experiment_id = endpoint_url.rstrip("/"), experiment_id
         self.experiment_name = experiment_name
         self._key = api_key
+        # Tells tokens apart without being one.
+        self._mark = hashlib.sha256(api_key.encode()).hexdigest()[:16]
         self._sequence = 0
         self._path = ""
 
@@ -102,6 +106,8 @@ class CodeCarbonAPIOutput(BaseOutput):
             self._add(path, total, delta)
             waiting = [path, *(other for other in self._others(folder) if other != path)]
             for file in waiting:
+                if file != path and not self._is_ours(file):
+                    continue
                 try:
                     self._deliver(file)
                 except Refused as error:
@@ -123,7 +129,8 @@ class CodeCarbonAPIOutput(BaseOutput):
         emission["duration"] = max(1, round(delta.duration))
         emission["emissions_sum"], emission["timestamp"] = delta.emissions, now()
         emission.update(self._known(total, delta))
-        entry = self._entry(path) or {"endpoint": self.endpoint_url, "run": run, "id": None, "emissions": []}
+        fresh: dict[str, Any] = {"endpoint": self.endpoint_url, "token": self._mark, "run": run, "id": None, "emissions": []}
+        entry = self._entry(path) or fresh
         entry["emissions"].append({"sequence": self._sequence, "body": emission})
         self._sequence += 1
         replace(path, json.dumps(entry))
@@ -153,10 +160,24 @@ class CodeCarbonAPIOutput(BaseOutput):
         names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
         return [os.path.join(folder, name) for name in names[:FILES_MAX]]
 
-    def _deliver(self, path: str) -> None:
+    def _is_ours(self, path: str) -> bool:
+        """Whether these results may be sent with this token: another project's would come to this one's."""
         entry = self._entry(path)
         if entry.get("endpoint") != self.endpoint_url:
-            return
+            return False
+        # An experiment that was made for one project is known by its id, whatever its token is by now.
+        experiment = entry.get("run", {}).get("experiment_id")
+        own = experiment == self.experiment_id and experiment != KNOWN["experiment_id"][0]
+        if entry.get("token", self._mark) == self._mark or own:
+            return True
+        warn_once(
+            f"results in {os.path.dirname(path)} wait for a tracker with the token that they were made with, or with their "
+            "experiment_id: this one's token is another"
+        )
+        return False
+
+    def _deliver(self, path: str) -> None:
+        entry = self._entry(path)
         run_id = os.path.basename(path)[: -len(".json")]
         if entry["id"] is None:
             created = self._post("runs", entry["run"], f"{run_id}:run")
