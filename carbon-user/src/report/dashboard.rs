@@ -35,7 +35,7 @@ pub struct Overview {
     pub to: String,
     /// Unix time of the end of the last minute that there are readings of; none where there are none.
     pub latest_s: Option<i64>,
-    /// The interval that was asked for.
+    /// The interval that was asked for. This and the next two say of how many runs they are, where nothing was recorded of the machine.
     pub interval: GroupRow,
     /// Since midnight of the time zone.
     pub today: GroupRow,
@@ -59,6 +59,8 @@ impl Overview {
         month: &LedgerReport,
         latest_s: Option<i64>,
     ) -> Self {
+        // Rows of runs are of projects.
+        let domains = if interval.total.runs.is_some() { Vec::new() } else { interval.rows };
         Self {
             latest_s,
             schema: "carbon.overview/1",
@@ -70,7 +72,7 @@ impl Overview {
             interval: interval.total,
             today: today.total.clone(),
             month: month.total.clone(),
-            domains: interval.rows,
+            domains,
             reconciliation: interval.reconciliation,
             notes: interval.notes,
         }
@@ -112,6 +114,8 @@ impl Equivalents {
 pub struct DataQuality {
     /// `carbon.quality/1`.
     pub schema: &'static str,
+    /// Of how many runs it is, where nothing else was recorded in that time: the meters then are of the machine while they lasted.
+    pub runs: Option<usize>,
     /// One for each domain of a node.
     pub meters: Vec<MeterRow>,
     /// Energy of all rows by their quality and kind.
@@ -145,8 +149,8 @@ pub struct MeterRow {
     pub static_uj: u64,
     /// Given to nobody.
     pub lost_uj: u64,
-    /// Windows in which it hid some energy.
-    pub gaps: u64,
+    /// Windows in which it hid some energy; none where that is not known, as of runs.
+    pub gaps: Option<u64>,
     /// For how long there are readings.
     pub covered_ns: u64,
     /// metered = attributed + static + lost.
@@ -166,7 +170,7 @@ impl MeterRow {
             attributed_uj: balance.attributed_uj,
             static_uj: balance.static_uj,
             lost_uj: balance.lost_uj,
-            gaps: balance.gaps,
+            gaps: Some(balance.gaps),
             covered_ns: balance.covered_ns,
             holds: balance.holds(),
         }
@@ -189,7 +193,8 @@ pub type EnergiesByQuality = BTreeMap<(Quality, EnergyKind), u64>;
 
 impl DataQuality {
     /// From a report, its meters, and its energies.
-    pub fn new(report: LedgerReport, meters: Vec<MeterRow>, energies: &EnergiesByQuality) -> Self {
+    pub fn new(mut report: LedgerReport, meters: Vec<MeterRow>, energies: &EnergiesByQuality) -> Self {
+        cut_factors(&mut report.factors, &mut report.notes);
         let energies = energies
             .iter()
             .rev()
@@ -201,6 +206,7 @@ impl DataQuality {
             .collect();
         Self {
             schema: "carbon.quality/1",
+            runs: report.total.runs,
             meters,
             energies,
             reconciliation: report.reconciliation,
