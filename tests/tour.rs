@@ -1,7 +1,5 @@
 //! The tour of docs/tour.md, command by command: what a page promises to a stranger must be what he sees.
 
-#![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

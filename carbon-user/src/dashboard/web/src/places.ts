@@ -59,7 +59,7 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
     { head: "CO2e a month", number: true, cell: (line) => grams(line.grams) },
     { head: "with its 90 % interval", cell: (line) => bar(line.grams, most, line.low, line.high, line.here ? "here" : "") },
     { head: "g/kWh", number: true, cell: (line) => figure(line.g_per_kwh) },
-    { head: "PUE", number: true, cell: (line) => (line.pue === null ? "" : h("span", {}, figure(line.pue), line.assumed ? h("div", { class: "badge assumed", title: clean(line.pueSource) }, "assumed") : null)) },
+    { head: "PUE", number: true, cell: (line) => (line.pue === null ? "" : h("div", {}, figure(line.pue), line.assumed ? h("div", {}, h("span", { class: "badge assumed", title: clean(line.pueSource) }, "assumed")) : null)) },
     // Both are of a region that was chosen.
     ...(it.near === null ? [] : [
       { head: "better than here", number: true, cell: (line: Ranked) => (line.here ? "\u2013" : line.better === null ? UNKNOWN : chance(line.better)) },

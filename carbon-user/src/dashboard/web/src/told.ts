@@ -3,7 +3,7 @@
 import { ask, total, type Equivalents, type Quality } from "./api";
 import { UNKNOWN, badge, card, choice, clean, energy, figure, glance, grams, h, named, notes, percent, table, time } from "./dom";
 import { downloads } from "./download";
-import { emissions, ofRuns, onlyRuns, some, sums, type Go } from "./rows";
+import { gramsRange, ofRuns, onlyRuns, some, sums, type Go } from "./rows";
 import { interval, type State } from "./state";
 import { barsSvg } from "./svg";
 
@@ -37,7 +37,7 @@ export async function equivalents(state: State, go: Go): Promise<Node[]> {
   return some([h("div", { class: "row" }, choice("Units", [["metric", "metric"], ["miles", "miles and gallons"]], chosen, (value) => go({ units: value }))),
     it.total.runs ? onlyRuns(it.total, state) : null,
     h("div", { class: "cards" }, glance("Energy", energy(total(it.total)), ofRuns(it.total), badge(it.total.quality)),
-      glance("Emissions", grams(it.total.grams), emissions(it.total))), none ?? tiles,
+      glance("Emissions", grams(it.total.grams), gramsRange(it.total) ?? "")), none ?? tiles,
     none ? null : card("With their sources", list, h("div", { class: "under" },
       downloads("Equivalents", cells, () => barsSvg(shown.map((row) => ({ name: row.label, value: row.amount })), "Equivalents", figure))),
     h("p", { class: "small" }, "Most factors are of the United States, whatever the units; none is exact. They compare sizes, and are no accounts."))]);
