@@ -6,7 +6,7 @@ import { chromium } from "playwright-core";
 
 const [url, executablePath, path, seconds = "1"] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
-const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light", locale: "en-IE", timezoneId: "Europe/Berlin" });
+const context = await browser.newContext({ viewport: { width: 1280, height: 1060 }, colorScheme: "light", locale: "en-IE", timezoneId: "Europe/Berlin" });
 const page = await context.newPage();
 await page.goto(url);
 await page.waitForSelector('main[aria-busy="false"]');

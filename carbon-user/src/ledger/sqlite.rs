@@ -329,20 +329,17 @@ mod tests {
         fn each_sum_has_its_own_series(numbers in prop::collection::btree_map(1_i64..200, 1_u32..1000, 0..60), known in 0_i64..200) {
             let folder = tempfile::tempdir().unwrap();
             let mut store = Sqlite::open(&folder.path().join("ledger.db")).unwrap();
+            // Between those that are asked for there are others.
             store.batch(
-                "CREATE TABLE series (id PRIMARY KEY, workload, domain, kind, factor, quality, rerated) WITHOUT ROWID; \
+                "PRAGMA synchronous = OFF; \
+                 CREATE TABLE series (id PRIMARY KEY, workload, domain, kind, factor, quality, rerated) WITHOUT ROWID; \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 199) \
+                 INSERT INTO series SELECT i, i * 7, i % 3, i % 2, i * 5, 2, 0 FROM n; \
                  CREATE TABLE energy (level_s, start_s, series, energy_uj, cpu_ns, common_uj, variance_uj2);",
             ).unwrap();
-            // Between those that are asked for there are others.
-            for id in 1_i64..200 {
-                store.execute("INSERT INTO series VALUES ($1, $1 * 7, $1 % 3, $1 % 2, $1 * 5, 2, 0)", &[id.into()]).unwrap();
-            }
             let mut put = |numbers: &BTreeMap<i64, u32>| {
-                store.batch("DELETE FROM energy").unwrap();
-                for (id, uj) in numbers {
-                    let row = [(*id).into(), i64::from(*uj).into()];
-                    store.execute("INSERT INTO energy VALUES (60, 0, $1, $2, 1, 0.5, 0.25)", &row).unwrap();
-                }
+                let rows: String = numbers.iter().map(|(id, uj)| format!("INSERT INTO energy VALUES (60, 0, {id}, {uj}, 1, 0.5, 0.25);")).collect();
+                store.batch(&format!("BEGIN; DELETE FROM energy; {rows} COMMIT;")).unwrap();
                 let sums = store.sums(INTERVAL).unwrap();
                 let found: BTreeMap<i64, u32> =
                     sums.iter().map(|it| (it.workload / 7, u32::try_from(it.energy_uj).unwrap())).collect();

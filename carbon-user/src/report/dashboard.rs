@@ -279,3 +279,57 @@ impl Workloads {
         Self { schema: "carbon.workloads/1", left_out, names, report }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carbon::Intensity;
+    use crate::ledger::Factor;
+    use crate::report::group::{Group, Hashed, Part};
+    use crate::report::ledger::{Period, Scope};
+    use crate::units::{GramsPerKwh, Pue};
+
+    /// As the ledger has it of hours with an intensity each.
+    fn report(hours: u32) -> LedgerReport {
+        let mut group = Group::default();
+        for hour in 0..hours {
+            let g_per_kwh = GramsPerKwh(100.0 + f64::from(hour));
+            let intensity = Intensity { g_per_kwh, ..Intensity::of_unknown_place() };
+            group.add(&Part {
+                kind: EnergyKind::Dynamic,
+                factor: &Hashed::new(Factor::new(intensity, Pue(1.0))),
+                quality: Quality::Measured,
+                energy: Microjoules(3_600_000),
+                cpu_ns: 1,
+                common_uj: 0.0,
+                variance_uj2: 0.0,
+                rerated: true,
+            });
+        }
+        let scope = Scope {
+            ledger: String::new(),
+            from: String::new(),
+            to: String::new(),
+            tz: String::new(),
+            by: String::new(),
+            hardware: Vec::new(),
+            methods: Vec::new(),
+        };
+        let groups = [(Period::default(), BTreeMap::from([("package".to_owned(), group)]))];
+        LedgerReport::new(scope, &groups, Balance::default(), false, None, Vec::new())
+    }
+
+    #[test]
+    fn a_page_lists_no_more_factors_than_it_shows_and_says_how_many_there_are() {
+        let few = DataQuality::new(report(100), Vec::new(), &EnergiesByQuality::new());
+        assert!(
+            few.factors.len() == 100 && !few.notes.iter().any(|it| it.contains("not listed")),
+            "{:?}",
+            few.notes
+        );
+        let many = DataQuality::new(report(130), Vec::new(), &EnergiesByQuality::new());
+        assert_eq!(many.factors.len(), 100);
+        let said = "30 more factors are not listed: carbon report --format json has them";
+        assert!(many.notes.iter().any(|it| it == said), "{:?}", many.notes);
+    }
+}
