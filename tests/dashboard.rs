@@ -129,6 +129,28 @@ fn answers_are_the_reports_and_only_its_own_names_are_served() {
     let none = body(&dashboard.ask("/api/v1/processes?within=workload:/", &host));
     assert!(none["processes"].as_array().unwrap().is_empty(), "{none}");
     assert!(none["notes"][0].as_str().unwrap().contains("--dashboard on"), "{none}");
+    // No agent wrote: what pages say of the machine, they say of the runs, and of how many.
+    let overview = body(&dashboard.ask("/api/v1/overview?tz=UTC", &host));
+    for time in ["interval", "today", "month"] {
+        assert!(overview[time]["runs"] == 4 && overview[time]["grams"].is_f64(), "{time}: {overview}");
+    }
+    assert_eq!(overview["domains"].as_array().unwrap().len(), 0, "projects are no domains: {overview}");
+    let equivalents = body(&dashboard.ask("/api/v1/equivalents?tz=UTC", &host));
+    assert_eq!(equivalents["total"]["grams"], overview["interval"]["grams"]);
+    let quality = body(&dashboard.ask("/api/v1/quality?tz=UTC", &host));
+    assert!(quality["runs"] == 4 && quality["energies"][0]["quality"] == "modelled", "{quality}");
+    let of_kinds: u64 =
+        quality["energies"].as_array().unwrap().iter().map(|it| it["energy_uj"].as_u64().unwrap()).sum();
+    assert_eq!(overview["interval"]["dynamic_uj"], of_kinds, "{quality}");
+    let meter = &quality["meters"][0];
+    assert!(meter["gaps"].is_null() && meter["covered_ns"].as_u64() > Some(0), "{quality}");
+    assert_eq!(meter["metered_uj"], quality["reconciliation"]["metered_uj"], "{quality}");
+    // Of a time without runs nothing is known, as before.
+    let never = "?tz=UTC&from=2001-01-01&to=2001-01-02";
+    let overview = body(&dashboard.ask(&format!("/api/v1/overview{never}"), &host));
+    assert!(overview["interval"]["runs"].is_null() && overview["interval"]["grams"].is_null(), "{overview}");
+    let quality = body(&dashboard.ask(&format!("/api/v1/quality{never}"), &host));
+    assert!(quality["runs"].is_null() && quality["meters"].as_array().unwrap().is_empty(), "{quality}");
     // Without a place, that of the ledger, where it has one only: the runs were in France.
     let here = body(&dashboard.ask("/api/v1/intensity", &host));
     assert!(here["zone"] == "FR" && here["assumed"] == false, "{here}");
@@ -286,7 +308,7 @@ fn pages_work_in_a_browser() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("browser");
     let shots = folder.join("screenshots");
     fs::create_dir_all(&shots).unwrap();
-    for name in ["package.json", "package-lock.json", "pages.mjs", "speed.mjs"] {
+    for name in ["package.json", "package-lock.json", "pages.mjs", "speed.mjs", "picture.mjs"] {
         fs::copy(root.join("tests/browser").join(name), folder.join(name)).unwrap();
     }
     let npm = Command::new(npm)
@@ -320,6 +342,8 @@ fn pages_work_in_a_browser() {
     }
     drop(more);
     let dashboard = Dashboard::start(&store, &[]);
+    let of_runs = Machine::new();
+    let alone = Dashboard::start(&runs(&of_runs), &[]);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = format!("127.0.0.1:{port}");
     let agent = machine.start(&["--interval", "500ms", "--listen", &listen, "--dashboard", "on"]);
@@ -329,6 +353,7 @@ fn pages_work_in_a_browser() {
         .arg(&chromium)
         .arg(&shots)
         .arg(format!("http://{listen}/"))
+        .arg(format!("http://{}/", alone.address))
         .current_dir(&folder)
         .output()
         .unwrap();
@@ -346,6 +371,17 @@ fn pages_work_in_a_browser() {
     let said = String::from_utf8_lossy(&live.stdout) + String::from_utf8_lossy(&live.stderr);
     println!("{said}");
     assert!(live.status.success(), "{said}");
-    // Each page light, dark and narrow; then names, none, old, on paper, two of processes, and two that follow an agent until it ends.
-    assert_eq!(fs::read_dir(&shots).unwrap().count(), 21 + 4 + 2 + 3);
+    // The picture of the README is made so, of another ledger.
+    let picture = Command::new(found("node").unwrap())
+        .arg("picture.mjs")
+        .arg(format!("http://{}/?range=1h", dashboard.address))
+        .arg(&chromium)
+        .arg(shots.join("readme.png"))
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert!(picture.status.success(), "{}", String::from_utf8_lossy(&picture.stdout));
+    // Each page light, dark and narrow; then names, none, old, on paper, two of processes, four of runs alone, two that follow an agent
+    // until it ends, and the README's.
+    assert_eq!(fs::read_dir(&shots).unwrap().count(), 21 + 4 + 2 + 4 + 3 + 1);
 }

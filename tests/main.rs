@@ -52,4 +52,5 @@ mod support;
 mod terminal;
 mod terminal_faults;
 mod terminal_picture;
+mod tour;
 mod vhost;

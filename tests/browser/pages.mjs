@@ -1,4 +1,4 @@
-// Opens the dashboard's pages in a browser: `node pages.mjs URL CHROMIUM FOLDER AGENT`. Prints each thing that is wrong on a line, and
+// Opens the dashboard's pages in a browser: `node pages.mjs URL CHROMIUM FOLDER AGENT RUNS`, the last of a ledger that has runs alone. Prints each thing that is wrong on a line, and
 // ends with status 1 where there is any. Screenshots go to the folder.
 
 import axe from "axe-core";
@@ -6,7 +6,7 @@ import { chromium } from "playwright-core";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-const [url, executablePath, folder, agent] = process.argv.slice(2);
+const [url, executablePath, folder, agent, alone] = process.argv.slice(2);
 const wrong = [];
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 
@@ -18,7 +18,7 @@ async function opened(options) {
   page.on("pageerror", (error) => wrong.push(`${page.url()}: ${error}`));
   page.on("dialog", (it) => { wrong.push(`${page.url()}: a name was run`); void it.dismiss(); });
   // A picture or file that the page made itself has an address of its own below this one's.
-  page.on("request", (it) => [url, agent].some((own) => it.url().replace(/^blob:/, "").startsWith(own)) || wrong.push(`asks elsewhere: ${it.url()}`));
+  page.on("request", (it) => [url, agent, alone].some((own) => it.url().replace(/^blob:/, "").startsWith(own)) || wrong.push(`asks elsewhere: ${it.url()}`));
   return page;
 }
 
@@ -99,6 +99,10 @@ expect((await page.locator(".empty").count()) > 0, "dates without a range are no
 // Where all works is marked, by the factors of what was recorded.
 await show(page, "?page=regions");
 expect((await page.locator("tr.here").count()) === 1, "where the work is is not marked");
+// A PUE that nobody published of the region is marked, in the file too.
+const marked = await page.locator("td .badge.assumed").count();
+const ranked = (await file("Regions", "CSV")).toString();
+expect(marked > 0 && ranked.split("\n").filter((line) => /,"yes","[^"]*"$/.test(line)).length === marked, `${marked} assumed PUE in the page: ${ranked.slice(0, 300)}`);
 
 // A time without data is told to have none, which is not zero.
 await show(page, "?page=workloads&range=dates&from=2001-01-01&to=2001-01-02");
@@ -161,6 +165,19 @@ if (await now.count()) {
   await accessible(page, "processes now");
 }
 await page.screenshot({ path: join(folder, "processes-now.png"), fullPage: true });
+
+// Of a ledger that has runs alone, their sums are shown, and that they are no more than that.
+for (const [name, told] of [["overview", "of 4 runs"], ["workloads", "thesis"], ["equivalents", "of 4 runs"], ["quality", "modelled"]]) {
+  await show(page, `?page=${name}`, alone);
+  const text = await page.locator("main").innerText();
+  expect(text.includes("4 runs that began in it") && text.includes(told), `${name} of runs alone: ${text.slice(0, 300)}`);
+  expect(name === "overview" || !text.includes("unknown") || name === "quality", `${name} of runs alone: a figure is unknown: ${text.slice(0, 300)}`);
+  await accessible(page, `${name} of runs alone`);
+  await page.screenshot({ path: join(folder, `runs-alone-${name}.png`), fullPage: true });
+}
+await show(page, "?page=workloads", alone);
+await page.getByRole("link", { name: "thesis" }).click();
+await page.waitForFunction(() => new URLSearchParams(location.search).get("project") === "thesis");
 
 // Miles where people use them, kilometres elsewhere.
 for (const [locale, told, not] of [["en-US", "mile driven", "kilometre"], ["de-DE", "kilometre", "mile driven"]]) {

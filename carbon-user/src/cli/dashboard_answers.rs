@@ -3,6 +3,7 @@
 use super::advise;
 use super::chart_steps::{ChartSteps, Read};
 use super::dashboard_processes::{self, Looks};
+use super::dashboard_runs;
 use super::error::CliError;
 use super::intensity::{self, Said};
 use super::ledger_args::{
@@ -109,7 +110,7 @@ impl FromLedger {
                 let (before, now) = (pick(ledger, a)?, pick(ledger, b)?);
                 bytes(&Compared::new((a, &before), (b, &now), None, ALPHA))
             }
-            Topic::Equivalents => bytes(&Equivalents::new(report(query, ByArg::Node, ledger)?)),
+            Topic::Equivalents => bytes(&Equivalents::new(or_of_runs(query, ByArg::Node, ledger)?)),
             _ => bytes(&quality(query, ledger)?),
         }
     }
@@ -232,6 +233,12 @@ fn report(query: &Query, by: ByArg, ledger: &mut Ledger) -> Result<LedgerReport,
     made(&report_args(query, by), within(query)?.as_ref(), ledger)
 }
 
+/// The same; where nothing was recorded of the machine in that time, of the runs that began in it, if there are any.
+fn or_of_runs(query: &Query, by: ByArg, ledger: &mut Ledger) -> Result<LedgerReport, CliError> {
+    let report = report(query, by, ledger)?;
+    Ok(dashboard_runs::instead(&report_args(query, ByArg::Project), &report, ledger)?.unwrap_or(report))
+}
+
 fn overview(query: &Query, ledger: &mut Ledger) -> Result<Overview, CliError> {
     let tz = zone(query.tz.as_deref().unwrap_or("UTC"))?;
     let now = clock::wall().to_zoned_datetime(tz);
@@ -240,14 +247,23 @@ fn overview(query: &Query, ledger: &mut Ledger) -> Result<Overview, CliError> {
         to: None,
         ..query.clone()
     };
-    let today = report(&since(now.date()), ByArg::Node, ledger)?;
-    let month = report(&since(now.date().first_of_month()), ByArg::Node, ledger)?;
+    let today = or_of_runs(&since(now.date()), ByArg::Node, ledger)?;
+    let month = or_of_runs(&since(now.date().first_of_month()), ByArg::Node, ledger)?;
     let latest_s = ledger.latest()?;
-    Ok(Overview::new(report(query, ByArg::Domain, ledger)?, &today, &month, latest_s))
+    Ok(Overview::new(or_of_runs(query, ByArg::Domain, ledger)?, &today, &month, latest_s))
 }
 
-/// Power over the time of a report, in steps that fit it.
+/// Power over the time of a report, in steps that fit it, as of one instant.
 pub(super) fn power(
+    args: &ReportArgs,
+    within: Option<&Within>,
+    ledger: &mut Ledger,
+    known: &ChartSteps,
+) -> Result<Power, CliError> {
+    ledger.snapshot(|ledger| power_of(args, within, ledger, known))
+}
+
+fn power_of(
     args: &ReportArgs,
     within: Option<&Within>,
     ledger: &mut Ledger,
@@ -284,7 +300,22 @@ pub(super) fn power(
 
 fn quality(query: &Query, ledger: &mut Ledger) -> Result<DataQuality, CliError> {
     let args = report_args(query, ByArg::Domain);
-    let (from, to) = interval(&args, &zone(&args.tz)?, ledger, false)?;
+    let of_machine = made(&args, None, ledger)?;
+    let runs = report_args(query, ByArg::Project);
+    if let Some(of_runs) = dashboard_runs::instead(&runs, &of_machine, ledger)? {
+        return dashboard_runs::quality(&runs, of_runs, query.rows(), ledger);
+    }
+    let (meters, energies) = ledger.snapshot(|ledger| metered(query, &args, ledger))?;
+    Ok(DataQuality::new(of_machine, meters, &energies))
+}
+
+/// The meters of an interval with their balances, and energies by how good they are.
+fn metered(
+    query: &Query,
+    args: &ReportArgs,
+    ledger: &mut Ledger,
+) -> Result<(Vec<MeterRow>, EnergiesByQuality), CliError> {
+    let (from, to) = interval(args, &zone(&args.tz)?, ledger, false)?;
     let segments = ledger.segments(from.timestamp().as_second(), to.timestamp().as_second())?;
     let domains = ledger.domains()?;
     let balances = ledger.balances(&segments)?;
@@ -296,7 +327,7 @@ fn quality(query: &Query, ledger: &mut Ledger) -> Result<DataQuality, CliError> 
         let of_both = energies.entry((sum.quality, sum.kind)).or_default();
         *of_both = of_both.saturating_add(sum.energy_uj);
     })?;
-    Ok(DataQuality::new(made(&args, None, ledger)?, meters, &energies))
+    Ok((meters, energies))
 }
 
 /// Runs that began in the interval, the newest if there are too many.

@@ -13,6 +13,7 @@ mod chart_steps;
 mod dashboard;
 mod dashboard_answers;
 mod dashboard_processes;
+mod dashboard_runs;
 pub mod doctor;
 pub mod engine;
 pub mod error;

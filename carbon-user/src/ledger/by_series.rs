@@ -29,11 +29,15 @@ pub(super) struct OfSeries {
 }
 
 /// Sums on the way. Buckets have their rows in the order of the series, so the row after one is mostly the one that came after it
-/// in the bucket before: looking there first saves the hash.
+/// in the bucket before: looking there first saves the hash. A number above all others is new, and is not looked for either: where
+/// each hour has a factor of its own, all numbers of a year are.
 #[derive(Debug, Default)]
 struct Sums {
     rows: Vec<OfSeries>,
+    /// Places of the first `indexed` rows.
     index: HashMap<i64, usize>,
+    indexed: usize,
+    highest: Option<i64>,
     next: usize,
 }
 
@@ -41,14 +45,25 @@ impl Sums {
     fn of(&mut self, series: i64) -> Option<&mut OfSeries> {
         let at = if self.rows.get(self.next).is_some_and(|known| known.series == series) {
             self.next
+        } else if self.highest.is_none_or(|highest| series > highest) {
+            self.add(series)
         } else {
-            *self.index.entry(series).or_insert_with(|| {
-                self.rows.push(OfSeries { series, ..OfSeries::default() });
-                self.rows.len() - 1
-            })
+            let fresh = self.rows.iter().enumerate().skip(self.indexed);
+            self.index.extend(fresh.map(|(at, row)| (row.series, at)));
+            self.indexed = self.rows.len();
+            match self.index.get(&series) {
+                Some(at) => *at,
+                None => self.add(series),
+            }
         };
         self.next = if at + 1 < self.rows.len() { at + 1 } else { 0 };
         self.rows.get_mut(at)
+    }
+
+    fn add(&mut self, series: i64) -> usize {
+        self.highest = self.highest.max(Some(series));
+        self.rows.push(OfSeries { series, ..OfSeries::default() });
+        self.rows.len() - 1
     }
 
     fn encode(&self) -> Vec<u8> {

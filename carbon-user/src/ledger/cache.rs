@@ -63,12 +63,17 @@ impl SumsCache {
         Some(Arc::clone(&kept.sums))
     }
 
+    /// Whether a block of so many sums is kept: one that would fill half of the room is not.
+    pub(super) fn takes(&self, sums: &[Sum]) -> bool {
+        sums.len() <= self.rows_max / 2
+    }
+
     /// Keeps what was read of these blocks.
     pub(super) fn put(&self, read: &[(Segment, Mark, Arc<[Sum]>)]) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.blocks.rcu(|blocks| {
             let mut blocks = Blocks::clone(blocks);
-            for (block, mark, sums) in read.iter().filter(|(.., sums)| sums.len() <= self.rows_max / 2) {
+            for (block, mark, sums) in read.iter().filter(|(.., sums)| self.takes(sums)) {
                 let kept = Kept { mark: *mark, sums: Arc::clone(sums), used: AtomicU64::new(turn) };
                 blocks.insert(*block, Arc::new(kept));
             }

@@ -9,7 +9,7 @@ impl Ledger {
     pub fn each_sum(&mut self, segments: &[Segment], show: &mut dyn FnMut(&Sum)) -> Result<(), LedgerError> {
         for segment in segments {
             for (block, _) in cache::cut(*segment) {
-                self.sums(&[block])?.iter().for_each(&mut *show);
+                self.each_block(block, &mut |found| found.iter().for_each(&mut *show))?;
             }
         }
         Ok(())

@@ -220,40 +220,53 @@ impl Sums {
 impl Ledger {
     /// Sums of an interval by all that tells rows apart but time.
     pub fn sums(&mut self, segments: &[Segment]) -> Result<Vec<Sum>, LedgerError> {
-        let Some(cache) = self.cache.clone() else { return self.read_sums(segments) };
         let mut sums = Sums::default();
         for segment in segments {
-            let blocks = cache::cut(*segment);
-            let marks = cache::marks(self.database.as_mut(), &blocks)?;
-            let mut read: Vec<(Segment, cache::Mark, Arc<[Sum]>)> = Vec::new();
-            for ((block, whole), mark) in blocks.into_iter().zip(marks) {
-                if let Some(known) = cache.get(block, mark).filter(|_| whole) {
-                    for sum in known.iter() {
-                        sums.add(sum);
-                    }
-                    continue;
-                }
-                let found = self.read_sums(&[block])?;
-                for sum in &found {
-                    sums.add(sum);
-                }
-                if whole {
-                    read.push((block, mark, found.into()));
-                }
+            if self.cache.is_none() {
+                self.database.sums(*segment)?.iter().for_each(|sum| sums.add(sum));
+                continue;
             }
-            if !read.is_empty() {
-                cache.put(&read);
-            }
+            self.each_block(*segment, &mut |found| found.iter().for_each(|sum| sums.add(sum)))?;
         }
         Ok(sums.sorted())
     }
 
-    fn read_sums(&mut self, segments: &[Segment]) -> Result<Vec<Sum>, LedgerError> {
-        let mut sums = Sums::default();
-        for segment in segments {
-            self.database.sums(*segment)?.iter().for_each(|sum| sums.add(sum));
+    /// Shows the sums of each block of a segment, in the order of what tells them apart: from what is remembered, or read.
+    pub(super) fn each_block(
+        &mut self,
+        segment: Segment,
+        show: &mut dyn FnMut(&[Sum]),
+    ) -> Result<(), LedgerError> {
+        let blocks = cache::cut(segment);
+        let Some(cache) = self.cache.clone() else {
+            for (block, _) in blocks {
+                show(&self.read_block(block)?);
+            }
+            return Ok(());
+        };
+        let marks = cache::marks(self.database.as_mut(), &blocks)?;
+        let mut read: Vec<(Segment, cache::Mark, Arc<[Sum]>)> = Vec::new();
+        for ((block, whole), mark) in blocks.into_iter().zip(marks) {
+            if let Some(known) = cache.get(block, mark).filter(|_| whole) {
+                show(&known);
+                continue;
+            }
+            let found = self.read_block(block)?;
+            show(&found);
+            if whole && cache.takes(&found) {
+                read.push((block, mark, found));
+            }
         }
-        Ok(sums.sorted())
+        if !read.is_empty() {
+            cache.put(&read);
+        }
+        Ok(())
+    }
+
+    fn read_block(&mut self, block: Segment) -> Result<Arc<[Sum]>, LedgerError> {
+        let mut sums = self.database.sums(block)?;
+        sums.sort_unstable_by_key(Sum::key);
+        Ok(sums.into())
     }
 
     /// Balances of an interval by domain.

@@ -22,6 +22,9 @@ const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 /// Series remembered at most, of about 100 bytes each.
 const SERIES_MAX: usize = 100_000;
 
+/// Numbers of series that are wanted lie this far apart at most in a range that is read at once.
+const SERIES_APART: i64 = 8;
+
 /// An open file.
 #[derive(Debug)]
 pub struct Sqlite {
@@ -94,19 +97,30 @@ impl Sqlite {
         self.batch(&format!("PRAGMA max_page_count = {pages};"))
     }
 
-    /// What a series is of; none where there is no such series, which a sound file does not have.
-    fn key_of(&mut self, series: i64) -> Result<Option<[i64; 6]>, LedgerError> {
-        if let Some(key) = self.series.get(&series) {
-            return Ok(Some(*key));
+    /// What these series are of, which are in order; one that a sound file does not have is missing. Numbers that lie close together are
+    /// read as one range: where each hour has a factor of its own, a year has millions of series, and a statement for each costs
+    /// more than to read their sums.
+    fn read_series(&mut self, wanted: &[i64]) -> Result<Vec<(i64, [i64; 6])>, LedgerError> {
+        let sql = format!("SELECT {KEY}, id FROM series WHERE id BETWEEN $1 AND $2 ORDER BY id");
+        let mut found = Vec::with_capacity(wanted.len());
+        for range in wanted.chunk_by(|one, next| next.saturating_sub(*one) <= SERIES_APART) {
+            let (Some(first), Some(last)) = (range.first(), range.last()) else { continue };
+            self.each(&sql, &[(*first).into(), (*last).into()], &mut |row| {
+                found.push((row.int(6), key_of(row)));
+            })?;
         }
-        let rows = self.query(&format!("SELECT {KEY} FROM series WHERE id = $1"), &[series.into()])?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        if self.series.len() >= SERIES_MAX {
+        Ok(found)
+    }
+
+    /// Few at a time: where an interval brings many, the next one brings others.
+    fn remember(&mut self, read: Vec<(i64, [i64; 6])>) {
+        if read.len() > SERIES_MAX / 10 {
+            return;
+        }
+        if self.series.len().saturating_add(read.len()) > SERIES_MAX {
             self.series.clear();
         }
-        let key = key_of(row);
-        self.series.insert(series, key);
-        Ok(Some(key))
+        self.series.extend(read);
     }
 
     fn failed(&self, error: &rusqlite::Error) -> LedgerError {
@@ -245,13 +259,23 @@ impl Database for Sqlite {
                 Ok(by_series::decode(row.get_ref(0)?.as_blob()?))
             })
         };
-        let found = read().map_err(|error| self.failed(&error))?;
+        let mut found = read().map_err(|error| self.failed(&error))?;
+        found.sort_unstable_by_key(|it| it.series);
+        let unknown: Vec<i64> =
+            found.iter().map(|it| it.series).filter(|id| !self.series.contains_key(id)).collect();
+        let read = self.read_series(&unknown)?;
+        let mut next = read.iter().peekable();
         let mut sums = Vec::with_capacity(found.len());
-        for it in found {
-            let Some(key) = self.key_of(it.series)? else { continue };
-            let OfSeries { energy_uj, cpu_ns, common_uj, variance_uj2, .. } = it;
-            sums.push(Sum { energy_uj, cpu_ns, common_uj, variance_uj2, ..Sum::empty(key) });
+        for OfSeries { series, energy_uj, cpu_ns, common_uj, variance_uj2 } in found {
+            while next.next_if(|(id, _)| *id < series).is_some() {}
+            let of = self.series.get(&series).or_else(|| {
+                let (id, key) = next.peek()?;
+                (*id == series).then_some(key)
+            });
+            let Some(key) = of else { continue };
+            sums.push(Sum { energy_uj, cpu_ns, common_uj, variance_uj2, ..Sum::empty(*key) });
         }
+        self.remember(read);
         Ok(sums)
     }
 
@@ -287,5 +311,44 @@ impl Database for Sqlite {
 
     fn compact(&mut self) -> Result<(), LedgerError> {
         self.batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const INTERVAL: Segment = Segment { level_s: 60, start_s: 0, end_s: 60 };
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        /// Series are found however their numbers lie, and those that are remembered are those that were read.
+        #[test]
+        fn each_sum_has_its_own_series(numbers in prop::collection::btree_map(1_i64..200, 1_u32..1000, 0..60), known in 0_i64..200) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut store = Sqlite::open(&folder.path().join("ledger.db")).unwrap();
+            // Between those that are asked for there are others.
+            store.batch(
+                "PRAGMA synchronous = OFF; \
+                 CREATE TABLE series (id PRIMARY KEY, workload, domain, kind, factor, quality, rerated) WITHOUT ROWID; \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 199) \
+                 INSERT INTO series SELECT i, i * 7, i % 3, i % 2, i * 5, 2, 0 FROM n; \
+                 CREATE TABLE energy (level_s, start_s, series, energy_uj, cpu_ns, common_uj, variance_uj2);",
+            ).unwrap();
+            let mut put = |numbers: &BTreeMap<i64, u32>| {
+                let rows: String = numbers.iter().map(|(id, uj)| format!("INSERT INTO energy VALUES (60, 0, {id}, {uj}, 1, 0.5, 0.25);")).collect();
+                store.batch(&format!("BEGIN; DELETE FROM energy; {rows} COMMIT;")).unwrap();
+                let sums = store.sums(INTERVAL).unwrap();
+                let found: BTreeMap<i64, u32> =
+                    sums.iter().map(|it| (it.workload / 7, u32::try_from(it.energy_uj).unwrap())).collect();
+                let right = sums.iter().all(|it| it.factor == it.workload / 7 * 5 && it.domain == it.workload / 7 % 3);
+                (found, right && sums.len() == numbers.len())
+            };
+            let first: BTreeMap<i64, u32> = numbers.range(..known).map(|(id, uj)| (*id, *uj)).collect();
+            prop_assert_eq!(put(&first), (first, true));
+            prop_assert_eq!(put(&numbers), (numbers, true));
+        }
     }
 }

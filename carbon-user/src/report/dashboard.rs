@@ -35,7 +35,7 @@ pub struct Overview {
     pub to: String,
     /// Unix time of the end of the last minute that there are readings of; none where there are none.
     pub latest_s: Option<i64>,
-    /// The interval that was asked for.
+    /// The interval that was asked for. This and the next two say of how many runs they are, where nothing was recorded of the machine.
     pub interval: GroupRow,
     /// Since midnight of the time zone.
     pub today: GroupRow,
@@ -59,6 +59,8 @@ impl Overview {
         month: &LedgerReport,
         latest_s: Option<i64>,
     ) -> Self {
+        // Rows of runs are of projects.
+        let domains = if interval.total.runs.is_some() { Vec::new() } else { interval.rows };
         Self {
             latest_s,
             schema: "carbon.overview/1",
@@ -70,7 +72,7 @@ impl Overview {
             interval: interval.total,
             today: today.total.clone(),
             month: month.total.clone(),
-            domains: interval.rows,
+            domains,
             reconciliation: interval.reconciliation,
             notes: interval.notes,
         }
@@ -112,6 +114,8 @@ impl Equivalents {
 pub struct DataQuality {
     /// `carbon.quality/1`.
     pub schema: &'static str,
+    /// Of how many runs it is, where nothing else was recorded in that time: the meters then are of the machine while they lasted.
+    pub runs: Option<usize>,
     /// One for each domain of a node.
     pub meters: Vec<MeterRow>,
     /// Energy of all rows by their quality and kind.
@@ -145,8 +149,8 @@ pub struct MeterRow {
     pub static_uj: u64,
     /// Given to nobody.
     pub lost_uj: u64,
-    /// Windows in which it hid some energy.
-    pub gaps: u64,
+    /// Windows in which it hid some energy; none where that is not known, as of runs.
+    pub gaps: Option<u64>,
     /// For how long there are readings.
     pub covered_ns: u64,
     /// metered = attributed + static + lost.
@@ -166,7 +170,7 @@ impl MeterRow {
             attributed_uj: balance.attributed_uj,
             static_uj: balance.static_uj,
             lost_uj: balance.lost_uj,
-            gaps: balance.gaps,
+            gaps: Some(balance.gaps),
             covered_ns: balance.covered_ns,
             holds: balance.holds(),
         }
@@ -189,7 +193,8 @@ pub type EnergiesByQuality = BTreeMap<(Quality, EnergyKind), u64>;
 
 impl DataQuality {
     /// From a report, its meters, and its energies.
-    pub fn new(report: LedgerReport, meters: Vec<MeterRow>, energies: &EnergiesByQuality) -> Self {
+    pub fn new(mut report: LedgerReport, meters: Vec<MeterRow>, energies: &EnergiesByQuality) -> Self {
+        cut_factors(&mut report.factors, &mut report.notes);
         let energies = energies
             .iter()
             .rev()
@@ -201,6 +206,7 @@ impl DataQuality {
             .collect();
         Self {
             schema: "carbon.quality/1",
+            runs: report.total.runs,
             meters,
             energies,
             reconciliation: report.reconciliation,
@@ -271,5 +277,59 @@ impl Workloads {
             .map(|it| (it.identity.clone(), it.into()))
             .collect();
         Self { schema: "carbon.workloads/1", left_out, names, report }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carbon::Intensity;
+    use crate::ledger::Factor;
+    use crate::report::group::{Group, Hashed, Part};
+    use crate::report::ledger::{Period, Scope};
+    use crate::units::{GramsPerKwh, Pue};
+
+    /// As the ledger has it of hours with an intensity each.
+    fn report(hours: u32) -> LedgerReport {
+        let mut group = Group::default();
+        for hour in 0..hours {
+            let g_per_kwh = GramsPerKwh(100.0 + f64::from(hour));
+            let intensity = Intensity { g_per_kwh, ..Intensity::of_unknown_place() };
+            group.add(&Part {
+                kind: EnergyKind::Dynamic,
+                factor: &Hashed::new(Factor::new(intensity, Pue(1.0))),
+                quality: Quality::Measured,
+                energy: Microjoules(3_600_000),
+                cpu_ns: 1,
+                common_uj: 0.0,
+                variance_uj2: 0.0,
+                rerated: true,
+            });
+        }
+        let scope = Scope {
+            ledger: String::new(),
+            from: String::new(),
+            to: String::new(),
+            tz: String::new(),
+            by: String::new(),
+            hardware: Vec::new(),
+            methods: Vec::new(),
+        };
+        let groups = [(Period::default(), BTreeMap::from([("package".to_owned(), group)]))];
+        LedgerReport::new(scope, &groups, Balance::default(), false, None, Vec::new())
+    }
+
+    #[test]
+    fn a_page_lists_no_more_factors_than_it_shows_and_says_how_many_there_are() {
+        let few = DataQuality::new(report(100), Vec::new(), &EnergiesByQuality::new());
+        assert!(
+            few.factors.len() == 100 && !few.notes.iter().any(|it| it.contains("not listed")),
+            "{:?}",
+            few.notes
+        );
+        let many = DataQuality::new(report(130), Vec::new(), &EnergiesByQuality::new());
+        assert_eq!(many.factors.len(), 100);
+        let said = "30 more factors are not listed: carbon report --format json has them";
+        assert!(many.notes.iter().any(|it| it == said), "{:?}", many.notes);
     }
 }

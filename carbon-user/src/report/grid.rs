@@ -134,7 +134,8 @@ impl Grid {
         let shown = self.for_people();
         let mut text = String::from("<table>\n<thead><tr>");
         for column in &shown.columns {
-            write!(text, "<th scope=\"col\">{}</th>", html_escaped(column.head)).unwrap_or_default();
+            let class = if column.number { " class=\"number\"" } else { "" };
+            write!(text, "<th scope=\"col\"{class}>{}</th>", html_escaped(column.head)).unwrap_or_default();
         }
         text.push_str("</tr></thead>\n<tbody>\n");
         for row in &shown.rows {
@@ -239,6 +240,7 @@ mod tests {
         let grid = grid();
         assert_eq!(grid.csv().unwrap(), "name,energy_uj\n'=a|b<c>&\u{fffd}[31m,1234567\n50%_$,\n");
         assert!(grid.markdown().contains("| =a\\|b&lt;c>&\u{fffd}\\[31m | 1.2 |"), "{}", grid.markdown());
+        assert!(grid.html().contains("<th scope=\"col\">NAME</th><th scope=\"col\" class=\"number\">J</th>"));
         assert!(grid.html().contains("<td>=a|b&lt;c&gt;&amp;\u{fffd}[31m</td><td class=\"number\">1.2</td>"));
         assert!(grid.latex().contains("50\\%\\_\\$ & unknown \\\\"), "{}", grid.latex());
         assert!(grid.table(Style::default()).contains("unknown"));

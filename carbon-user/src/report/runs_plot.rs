@@ -2,11 +2,13 @@
 
 use super::figures::{interval, of_quality, significant};
 use super::runs::RunRow;
-use super::svg::{Anchor, BLACK, BLUE, GREY, ORANGE, PALE, SKY, Svg, lines, step};
+use super::svg::{Anchor, BLACK, BLUE, GREY, ORANGE, PALE, Svg, lines, step};
 use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 
 const WIDTH: f64 = 860.0;
-const LEFT: f64 = 280.0;
+/// Room for names at most, and for each of their characters.
+const LEFT_MAX: f64 = 280.0;
+const CHARACTER: f64 = 6.5;
 const RIGHT: f64 = 110.0;
 const ROW: f64 = 20.0;
 const HEAD: f64 = 44.0;
@@ -33,9 +35,12 @@ pub fn svg(runs: &[RunRow]) -> String {
         BLACK,
         &format!("energy of each run in {unit}, with 90 % intervals"),
     );
+    let titles: Vec<String> = shown.iter().map(|run| title(run)).collect();
+    let longest = titles.iter().map(|title| title.chars().count()).max().unwrap_or(0);
+    let left = (24.0 + CHARACTER * lines(longest)).min(LEFT_MAX);
     let place = |joules: f64| {
         let part = if most > 0.0 { (joules / most).clamp(0.0, 1.0) } else { 0.0 };
-        LEFT + (WIDTH - LEFT - RIGHT) * part
+        left + (WIDTH - left - RIGHT) * part
     };
     let by = step(most / scale, 5.0) * scale;
     let ticks = std::iter::successors(Some(0.0), |at| Some(at + by)).take_while(|at| *at <= most * 1.000_1);
@@ -44,33 +49,49 @@ pub fn svg(runs: &[RunRow]) -> String {
         let digits = ((at / scale) * 1e6).round() / 1e6;
         svg.text((place(at), bottom + 15.0), Anchor::Middle, BLACK, &digits.to_string());
     }
-    for (number, (run, bar)) in shown.iter().zip(&bars).enumerate() {
+    for (number, ((run, title), bar)) in shown.iter().zip(&titles).zip(&bars).enumerate() {
         let y = HEAD + lines(number) * ROW;
         let middle = y + ROW / 2.0;
-        svg.text((LEFT - 8.0, middle + 4.0), Anchor::End, BLACK, &title(run));
+        svg.text((left - 8.0, middle + 4.0), Anchor::End, BLACK, title);
         let Some(bar) = bar else {
-            svg.text((LEFT + 4.0, middle + 4.0), Anchor::Start, GREY, "unknown");
+            svg.text((left + 4.0, middle + 4.0), Anchor::Start, GREY, "unknown");
             continue;
         };
-        let color = match () {
-            () if run.status != "done" => ORANGE,
-            () if bar.modelled => SKY,
-            () => BLUE,
-        };
-        let length = (place(bar.joules) - LEFT).max(1.0);
-        svg.rectangle((LEFT, y + 3.0), (length, ROW - 6.0), color);
+        let length = (place(bar.joules) - left).max(1.0);
+        fill(&mut svg, (left, y + 3.0), length, run.status == "done", bar.modelled);
         let (low, high) = (place(bar.low), place(bar.high));
         svg.line((low, middle), (high, middle), BLACK, 1.5);
         svg.line((low, middle - 3.0), (low, middle + 3.0), BLACK, 1.5);
         svg.line((high, middle - 3.0), (high, middle + 3.0), BLACK, 1.5);
         let figures = of_quality(run.quality.unwrap_or("none"));
         let said = format!("{} {unit}", significant(bar.joules / scale, figures));
-        svg.text((high.max(LEFT + length) + 8.0, middle + 4.0), Anchor::Start, BLACK, &said);
+        svg.text((high.max(left + length) + 8.0, middle + 4.0), Anchor::Start, BLACK, &said);
     }
-    let mut words = vec!["blue: measured; pale: modelled; orange: did not end well".to_owned()];
-    words.extend((left_out > 0).then(|| format!("{left_out} older runs are not drawn")));
-    svg.text((WIDTH / 2.0, bottom + 34.0), Anchor::Middle, BLACK, &words.join("; "));
+    let mut x = left;
+    for (done, modelled) in [(true, false), (true, true), (false, false), (false, true)] {
+        let alike = |(run, bar): (&&RunRow, &Option<Bar>)| {
+            (run.status == "done") == done && bar.as_ref().is_some_and(|bar| bar.modelled == modelled)
+        };
+        if !shown.iter().zip(&bars).any(alike) {
+            continue;
+        }
+        let word = if modelled { "modelled" } else { "measured" };
+        let said = if done { word.to_owned() } else { format!("{word}, did not end well") };
+        fill(&mut svg, (x, bottom + 25.0), 22.0, done, modelled);
+        svg.text((x + 28.0, bottom + 36.0), Anchor::Start, BLACK, &said);
+        x += 28.0 + CHARACTER * lines(said.chars().count()) + 20.0;
+    }
+    if left_out > 0 {
+        let said = format!("{left_out} older runs are not drawn");
+        svg.text((x, bottom + 36.0), Anchor::Start, BLACK, &said);
+    }
     svg.finish()
+}
+
+/// A bar: its colour says how the run ended, stripes that its energy is modelled.
+fn fill(svg: &mut Svg, at: (f64, f64), length: f64, done: bool, modelled: bool) {
+    let (size, color) = ((length, ROW - 6.0), if done { BLUE } else { ORANGE });
+    if modelled { svg.hatched(at, size, color) } else { svg.rectangle(at, size, color) }
 }
 
 struct Bar {
@@ -155,12 +176,27 @@ mod tests {
     #[test]
     fn each_run_has_its_bar_and_an_unknown_one_has_none() {
         let picture = svg(&[run("one", Some(2_000_000)), run("two", None)]);
-        // The background, and one bar.
-        assert_eq!(picture.matches("<rect ").count(), 2, "{picture}");
+        // The background, one bar, and what its colour says.
+        assert_eq!(picture.matches("<rect ").count(), 3, "{picture}");
         assert!(picture.contains(">unknown</text>") && picture.contains("&lt;b&gt;: one"), "{picture}");
         assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
         assert!(svg(&[]).ends_with("</svg>\n"), "nothing to draw is no fault");
         let many: Vec<RunRow> = (0..70).map(|number| run(&number.to_string(), Some(1))).collect();
         assert!(svg(&many).contains("10 older runs are not drawn"));
+    }
+
+    #[test]
+    fn what_is_modelled_is_striped_however_it_ended() {
+        let modelled = |status| RunRow { quality: Some("modelled"), status, ..run("one", Some(2_000_000)) };
+        for (status, color, said) in
+            [("done", BLUE, ">modelled<"), ("failed", ORANGE, ">modelled, did not end well<")]
+        {
+            let picture = svg(&[modelled(status)]);
+            assert_eq!(picture.matches("url(#hatch)").count(), 2, "{picture}");
+            assert_eq!(picture.matches("<pattern").count(), 1, "{picture}");
+            assert!(picture.contains(color) && picture.contains(said), "{picture}");
+        }
+        let measured = svg(&[run("one", Some(2_000_000))]);
+        assert!(!measured.contains("hatch") && !measured.contains("modelled"), "{measured}");
     }
 }

@@ -5,11 +5,14 @@ use std::fmt::Write;
 
 // Colours that people see apart who are colour-blind (Okabe and Ito, 2008), and greys beside them.
 pub(super) const BLUE: &str = "#0072b2";
-pub(super) const SKY: &str = "#56b4e9";
 pub(super) const ORANGE: &str = "#d55e00";
 pub(super) const GREY: &str = "#777";
 pub(super) const PALE: &str = "#ddd";
 pub(super) const BLACK: &str = "black";
+
+/// Stripes of 45 degrees, in the pixels of the picture.
+const HATCH: &str = "<pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">\
+                     <rect width=\"2\" height=\"6\" fill=\"white\" fill-opacity=\"0.6\"/></pattern>";
 
 /// Which end of a text is at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,15 @@ impl Svg {
         self.put(format_args!(
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{color}\"/>"
         ));
+    }
+
+    /// A full rectangle with white stripes over it: what is modelled, in whatever colour, without one too.
+    pub fn hatched(&mut self, at: (f64, f64), size: (f64, f64), color: &str) {
+        if !self.text.contains(HATCH) {
+            self.put(format_args!("{HATCH}"));
+        }
+        self.rectangle(at, size, color);
+        self.rectangle(at, size, "url(#hatch)");
     }
 
     /// All of it.

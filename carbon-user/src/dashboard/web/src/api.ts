@@ -3,6 +3,8 @@
 export interface Row {
   period?: string;
   key: string;
+  /** How many runs were added up; only where runs were. */
+  runs?: number;
   dynamic_uj: number | null;
   static_uj: number | null;
   held_uj?: number | null;
@@ -131,6 +133,8 @@ export interface Region {
   city: string;
   g_per_kwh: number;
   pue: number;
+  pue_source: string;
+  pue_assumed: boolean;
   grams_per_month: number;
   grams_low: number;
   grams_high: number;
@@ -169,8 +173,10 @@ export interface Equivalents {
 }
 
 export interface Quality {
+  /** Of how many runs, where nothing else is recorded. */
+  runs: number | null;
   meters: (Reconciliation & {
-    node: string; domain: string; device: string; source: string; quality: string; gaps: number; covered_ns: number;
+    node: string; domain: string; device: string; source: string; quality: string; gaps: number | null; covered_ns: number;
   })[];
   energies: { quality: string; kind: string; energy_uj: number }[];
   reconciliation: Reconciliation;

@@ -23,6 +23,9 @@ interface Ranked {
   high: number;
   g_per_kwh: number;
   pue: number | null;
+  /** Where the PUE is from; that it is assumed, as none is published of the region. */
+  pueSource: string;
+  assumed: boolean;
   better: number | null;
   km: number | null;
 }
@@ -35,7 +38,7 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
   ]);
   const ranked: Ranked[] = it.regions.map((region) => ({ rank: region.rank, name: region.region, where: region.city,
     here: region.region === it.near, grams: region.grams_per_month, low: region.grams_low, high: region.grams_high,
-    g_per_kwh: region.g_per_kwh, pue: region.pue, better: region.better_probability, km: region.km }));
+    g_per_kwh: region.g_per_kwh, pue: region.pue, pueSource: region.pue_source, assumed: region.pue_assumed, better: region.better_probability, km: region.km }));
   const own = (used && here(used.interval, "last 7 days", it.energy_uj_per_month)) ?? (await hereOfRuns(state, it.energy_uj_per_month));
   if (own && !ranked.some((line) => line.here)) {
     const place = ranked.findIndex((line) => line.grams > own.grams);
@@ -56,18 +59,22 @@ export async function regions(state: State, go: Go): Promise<Node[]> {
     { head: "CO2e a month", number: true, cell: (line) => grams(line.grams) },
     { head: "with its 90 % interval", cell: (line) => bar(line.grams, most, line.low, line.high, line.here ? "here" : "") },
     { head: "g/kWh", number: true, cell: (line) => figure(line.g_per_kwh) },
-    { head: "PUE", number: true, cell: (line) => (line.pue === null ? "" : figure(line.pue)) },
+    { head: "PUE", number: true, cell: (line) => (line.pue === null ? "" : h("div", {}, figure(line.pue), line.assumed ? h("div", {}, h("span", { class: "badge assumed", title: clean(line.pueSource) }, "assumed")) : null)) },
     // Both are of a region that was chosen.
     ...(it.near === null ? [] : [
       { head: "better than here", number: true, cell: (line: Ranked) => (line.here ? "\u2013" : line.better === null ? UNKNOWN : chance(line.better)) },
       { head: "distance", number: true, cell: (line: Ranked) => (line.here ? "\u2013" : line.km === null ? UNKNOWN : `${figure(line.km)} km`) },
     ]),
   ], ranked, (line) => (line.here ? "here" : null));
-  const cells = () => [["rank", "region", "city", "here", "grams_per_month", "grams_low", "grams_high", "g_per_kwh", "pue"],
-    ...ranked.map((line) => [line.rank, line.name, line.where, line.here ? "yes" : "no", line.grams, line.low, line.high, line.g_per_kwh, line.pue])];
+  const cells = () => [["rank", "region", "city", "here", "grams_per_month", "grams_low", "grams_high", "g_per_kwh", "pue", "pue_assumed", "pue_source"],
+    ...ranked.map((line) => [line.rank, line.name, line.where, line.here ? "yes" : "no", line.grams, line.low, line.high, line.g_per_kwh, line.pue,
+      line.pue === null ? null : line.assumed ? "yes" : "no", line.pueSource])];
+  const sources = [...new Set(ranked.filter((line) => line.assumed).map((line) => clean(line.pueSource)))];
   const bars = () => barsSvg(ranked.map((line) => ({ name: line.name, value: line.grams, low: line.low, high: line.high, marked: line.here })),
     "CO2e a month by region", grams);
-  return some([form, card(null, list, h("div", { class: "under" }, downloads("Regions", cells, bars)), h("p", { class: "small" },
+  return some([form, card(null, list, h("div", { class: "under" }, downloads("Regions", cells, bars)),
+    sources.length > 0 ? h("p", { class: "small" }, `A PUE that is marked is assumed, as none is published of the region: ${sources.join("; ")}. Its range is in the intervals.`) : null,
+    h("p", { class: "small" },
     it.not_told_from_first > 0 ? `${it.not_told_from_first} regions cannot be told from the first by what is known of their grids.` : "")), notes(it.notes.map(inBrowser))]);
 }
 
@@ -84,7 +91,7 @@ function here(used: Row, when: string, energy_uj: number): Ranked | null {
   if (!all || grams === null || grams_low === null || grams_high === null) return null;
   const ratio = energy_uj / all;
   return { rank: null, name: "where it was recorded", where: `by the factors of the ledger, ${when}`, here: true, grams: grams * ratio,
-    low: grams_low * ratio, high: grams_high * ratio, g_per_kwh: (grams / all) * 3.6e12, pue: null, better: null, km: null };
+    low: grams_low * ratio, high: grams_high * ratio, g_per_kwh: (grams / all) * 3.6e12, pue: null, pueSource: "", assumed: false, better: null, km: null };
 }
 
 /** The same by runs, where no agent wrote. */

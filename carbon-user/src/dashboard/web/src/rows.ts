@@ -5,7 +5,7 @@ import { chart } from "./chart";
 import { UNKNOWN, badge, card, clean, energy, grams, h, table, time, watts } from "./dom";
 import { downloads } from "./download";
 import { barsSvg, type Bar } from "./svg";
-import type { State } from "./state";
+import { link, type State } from "./state";
 
 /** A change of the URL, as a new page of the browser's history. */
 export type Go = (change: State) => void;
@@ -33,6 +33,16 @@ export function sums(it: Reconciliation): Node | null {
   const line = `${energy(it.metered_uj)} metered = ${energy(it.attributed_uj)} attributed + ${energy(it.static_uj)} static + ${energy(it.lost_uj)} lost`;
   return h("p", { class: it.holds ? "small" : "bad" }, line, h("span", { class: it.holds ? "good" : "bad" },
     it.holds ? " \u2713 to the microjoule" : " \u2717 does not hold"));
+}
+
+/** Of how many runs a sum is, where nothing was recorded of the machine. */
+export const ofRuns = (row: { runs?: number | null }): string => (row.runs ? `of ${row.runs} ${row.runs === 1 ? "run" : "runs"} ` : "");
+
+/** Says that only runs are known of a time, how to see them, and how there would be more. */
+export function onlyRuns(row: { runs?: number | null }, state: State): Node {
+  return card(null, h("p", {}, "Nothing was recorded of the machine as a whole in this time. What is shown is the sum ",
+    h("a", { href: link(state, { page: "runs", by: "", q: "" }) }, `${ofRuns(row).trim()} that began in it`), ". ",
+    h("code", {}, "sudo carbon agent"), " records all workloads, minute by minute."));
 }
 
 /** Areas of power; one alone is a line with its interval. */

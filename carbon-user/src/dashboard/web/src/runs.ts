@@ -30,7 +30,9 @@ export async function runs(state: State, go: Go): Promise<Node[]> {
   const filter = h("div", { class: "row" }, ...(["project", "experiment", "organisation", "tag"] as const).map((name) =>
     field(name, state[name] ?? "", (text) => go({ [name]: text }))));
   const group = (row: Row): Node => (row.key === "(none)" ? named(row.key) : h("a", { href: link(state, { [per]: row.key }) }, named(row.key)));
-  const groups = card("Per " + per, choice("Add up by", PER, per, (value) => go({ per: value })),
+  // The sums know no filter: they say what they are of.
+  const all = Object.values(narrowed).some((text) => text) ? ", of all runs of this time" : "";
+  const groups = card(`Per ${per}${all}`, choice("Add up by", PER, per, (value) => go({ per: value })),
     rows(sums.report.rows, { label: `Energy of runs by ${per}`, first: group, name: (row) => row.key }));
   return some([filter, processes && one ? opened(one, processes, it.runs, state) : null, compared ? comparison(compared, it.runs, a ?? "", b ?? "") : null, timeline(it.runs, state), list(newest, state, go), groups,
     notes(sums.report.notes)]);

@@ -3,7 +3,7 @@
 import { ask, total, type Equivalents, type Quality } from "./api";
 import { UNKNOWN, badge, card, choice, clean, energy, figure, glance, grams, h, named, notes, percent, table, time } from "./dom";
 import { downloads } from "./download";
-import { emissions, some, sums, type Go } from "./rows";
+import { gramsRange, ofRuns, onlyRuns, some, sums, type Go } from "./rows";
 import { interval, type State } from "./state";
 import { barsSvg } from "./svg";
 
@@ -35,8 +35,9 @@ export async function equivalents(state: State, go: Go): Promise<Node[]> {
     : "These emissions are too little for an everyday comparison.";
   const none = shown.length === 0 ? h("p", { class: "empty" }, why) : null;
   return some([h("div", { class: "row" }, choice("Units", [["metric", "metric"], ["miles", "miles and gallons"]], chosen, (value) => go({ units: value }))),
-    h("div", { class: "cards" }, glance("Energy", energy(total(it.total)), badge(it.total.quality)),
-      glance("Emissions", grams(it.total.grams), emissions(it.total))), none ?? tiles,
+    it.total.runs ? onlyRuns(it.total, state) : null,
+    h("div", { class: "cards" }, glance("Energy", energy(total(it.total)), ofRuns(it.total), badge(it.total.quality)),
+      glance("Emissions", grams(it.total.grams), gramsRange(it.total) ?? "")), none ?? tiles,
     none ? null : card("With their sources", list, h("div", { class: "under" },
       downloads("Equivalents", cells, () => barsSvg(shown.map((row) => ({ name: row.label, value: row.amount })), "Equivalents", figure))),
     h("p", { class: "small" }, "Most factors are of the United States, whatever the units; none is exact. They compare sizes, and are no accounts."))]);
@@ -60,7 +61,7 @@ export async function quality(state: State): Promise<Node[]> {
     { head: "quality", cell: (row) => badge(row.quality) },
     { head: "metered", number: true, cell: (row) => energy(row.metered_uj) },
     { head: "lost", number: true, cell: (row) => energy(row.lost_uj) },
-    { head: "gaps", number: true, cell: (row) => String(row.gaps) },
+    { head: "gaps", number: true, cell: (row) => (row.gaps === null ? UNKNOWN : String(row.gaps)) },
     { head: "covered", number: true, cell: (row) => time(row.covered_ns) },
     { head: "sum", cell: (row) => h("span", { class: row.holds ? "good" : "bad" }, row.holds ? "holds" : "does not hold") },
   ], it.meters);
@@ -72,7 +73,7 @@ export async function quality(state: State): Promise<Node[]> {
     { head: "kind", cell: (row) => clean(`${row.boundary}, ${row.basis}`) },
     { head: "source", cell: (row) => clean(row.source) },
   ], it.factors);
-  return some([card("Measured or modelled", energies, h("div", { class: "under" }, downloads("Energy by quality", cells, bars)),
+  return some([it.runs ? onlyRuns(it, state) : null, card("Measured or modelled", energies, h("div", { class: "under" }, downloads("Energy by quality", cells, bars)),
     h("p", { class: "small" }, "Modelled energy is estimated, not read from a meter: compare it with itself, not with a bill.")),
-    card("Does it add up?", sums(it.reconciliation), meters), card("Factors of the grams", factors), notes(it.notes)]);
+    card("Does it add up?", it.runs ? h("p", { class: "small" }, "The meters are of the machine while the runs lasted.") : null, sums(it.reconciliation), meters), card("Factors of the grams", factors), notes(it.notes)]);
 }

@@ -4,7 +4,7 @@ import { ask, total, type Power, type Row, type Workloads } from "./api";
 import { card, choice, energy, h, named, notes } from "./dom";
 import { nowCells } from "./live";
 import { processesNow } from "./processes";
-import { emissions, powerChart, rows, short, some, sums, type Go } from "./rows";
+import { emissions, onlyRuns, powerChart, rows, short, some, sums, type Go } from "./rows";
 import { interval, link, type State } from "./state";
 
 const BY: [string, string][] = [
@@ -25,6 +25,8 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
   const within = state["within"] ?? "";
   const asked = { ...interval(state), by, within };
   const [it, power] = await Promise.all([ask<Workloads>("workloads", asked), ask<Power>("power", asked, left)]);
+  const runs = it.report.total.quality === null && within === "" ? await ask<Workloads>("workloads", { ...asked, by: "project" }, left) : null;
+  if (runs?.report.total.runs) return ofRunsAlone(runs, state);
   const called = (key: string) => it.names[key]?.name || short(key);
   const who = (row: Row): Node => {
     const name = named(called(row.key));
@@ -65,5 +67,15 @@ export async function workloads(state: State, go: Go, left: AbortSignal): Promis
     card(null, body, out, total(it.report.total) === null ? null : h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`),
       h("p", { class: "small" }, "The 90 % interval is that of the dynamic energy; how far static energy is off is not known, and a row of it alone has none."),
       within ? null : sums(it.report.reconciliation)),
+    notes(it.report.notes)]);
+}
+
+/** Where nothing was recorded of the machine's workloads, the projects of runs are what there is. */
+function ofRunsAlone(it: Workloads, state: State): Node[] {
+  const who = (row: Row): Node => (row.key === "(none)" ? named("(no project)")
+    : h("a", { href: link(state, { page: "runs", by: "", q: "", project: row.key }) }, named(row.key)));
+  return some([onlyRuns(it.report.total, state),
+    card("By project", rows(it.report.rows, { label: "Energy of runs by project", first: who, name: (row) => row.key }),
+      h("p", {}, `In all ${energy(total(it.report.total))}, ${emissions(it.report.total)} CO2e`)),
     notes(it.report.notes)]);
 }
