@@ -99,8 +99,10 @@ mod tests {
 
     #[test]
     fn noise_is_seen_and_a_start_is_none() {
-        assert!(noise_ratio(|number| if number % 2 == 0 { 0.005 } else { -0.005 }).abs() < f64::EPSILON);
-        let sign = |number: u32| if number % 2 == 0 { 0.2 } else { -0.2 };
+        assert!(
+            noise_ratio(|number| if number.is_multiple_of(2) { 0.005 } else { -0.005 }).abs() < f64::EPSILON
+        );
+        let sign = |number: u32| if number.is_multiple_of(2) { 0.2 } else { -0.2 };
         assert!((0.1..0.4).contains(&noise_ratio(sign).sqrt()), "{}", noise_ratio(sign).sqrt());
     }
 }
