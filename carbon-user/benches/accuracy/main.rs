@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
@@ -160,8 +161,16 @@ fn setting(arguments: &Arguments, cpus: u32, seed: u64) -> Setting {
 }
 
 fn files(arguments: &Arguments) -> Result<()> {
+    let mut failed = 0;
     for path in &arguments.csv {
-        let node: Node = recorded::read(&arguments.folder.join(path))?;
+        let node: Node = match recorded::read(&arguments.folder.join(path)) {
+            Ok(node) => node,
+            Err(error) => {
+                eprintln!("{error:#}");
+                failed += 1;
+                continue;
+            }
+        };
         let score = score(&node);
         let ((hits, tries), widths) = &score.intervals;
         let rounded = |value: f64| (value * 1e3).round() / 1e3;
@@ -183,6 +192,9 @@ fn files(arguments: &Arguments) -> Result<()> {
             }
             println!();
         }
+    }
+    if failed > 0 {
+        bail!("{failed} of {} files could not be scored", arguments.csv.len());
     }
     Ok(())
 }

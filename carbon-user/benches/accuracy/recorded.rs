@@ -35,8 +35,9 @@ pub(crate) fn read(path: &Path) -> Result<Node> {
 fn parse(reader: impl BufRead) -> Result<Node> {
     let (mut given, mut columns) = (HashMap::<String, f64>::new(), None);
     let (mut energy_j, mut wake_ratio, mut cpu_s, mut joules) = (vec![], vec![], vec![], vec![]);
-    for line in reader.lines() {
-        let line = line?;
+    for (number, line) in reader.lines().enumerate() {
+        let number = number + 1;
+        let line = line.with_context(|| format!("line {number}"))?;
         if let Some(comment) = line.strip_prefix('#') {
             for word in comment.split_whitespace() {
                 if let Some((name, Ok(value))) = word.split_once('=').map(|(name, text)| (name, text.parse()))
@@ -50,29 +51,53 @@ fn parse(reader: impl BufRead) -> Result<Node> {
             continue;
         }
         let Some(columns) = &columns else {
-            columns = Some(Columns::of(&line)?);
+            columns = Some(Columns::of(&line).with_context(|| format!("line {number}, the header"))?);
             continue;
         };
         let cells: Vec<f64> = line
             .split(',')
-            .map(|cell| cell.trim().parse().with_context(|| format!("not a number: {cell}")))
+            .map(|cell| cell.trim().parse().with_context(|| format!("line {number}: not a number: {cell}")))
             .collect::<Result<_>>()?;
-        let cell = |place: &usize| cells.get(*place).copied().context("a row is too short");
+        let cell = |place: &usize| {
+            let cell = cells.get(*place).copied();
+            let cell = cell.with_context(|| format!("line {number} has {} columns only", cells.len()))?;
+            if !cell.is_finite() {
+                bail!("line {number}, column {}: {cell}", place + 1);
+            }
+            Ok(cell)
+        };
         energy_j.push(cell(&columns.energy)?);
         wake_ratio.extend(columns.wake.as_ref().map(cell).transpose()?);
         cpu_s.push(columns.cpu.iter().map(cell).collect::<Result<Vec<f64>>>()?);
+        if let Some(used) = cpu_s.last().and_then(|row| row.iter().find(|used| **used < 0.0)) {
+            bail!("line {number}: {used} CPU seconds");
+        }
         joules.push(columns.joules.iter().map(cell).collect::<Result<Vec<f64>>>()?);
     }
     if cpu_s.first().is_none_or(Vec::is_empty) {
         bail!("no windows or no workloads");
     }
-    let number = |name: &str| given.get(name).copied().with_context(|| format!("no {name} in the comments"));
+    let number = |name: &str| {
+        let number = given.get(name).copied();
+        let number = number.with_context(|| format!("no {name}=NUMBER in the comments"))?;
+        if !(number.is_finite() && number >= 0.0) {
+            bail!("{name}={number} in the comments");
+        }
+        Ok(number)
+    };
+    let window_s = given.get("window_s").copied().unwrap_or(1.0);
+    if !(0.001..=86_400.0).contains(&window_s) {
+        bail!("window_s={window_s} in the comments");
+    }
+    if joules.iter().flatten().sum::<f64>() <= 0.0 {
+        bail!("no true joules, so there is nothing to be held against them");
+    }
     Ok(Node {
-        cpus: number("cpus")? as u32,
+        cpus: Some(number("cpus")?).filter(|cpus| *cpus >= 1.0).context("cpus=0 in the comments")? as u32,
         prior_p0_w: number("prior_p0_w")?,
         prior_w_per_cpu: number("prior_w_per_cpu")?,
         true_p0_w: number("true_p0_w")?,
-        window_s: given.get("window_s").copied().unwrap_or(1.0),
+        window_s,
         spans_s: Vec::new(),
         energy_j,
         wake_ratio,

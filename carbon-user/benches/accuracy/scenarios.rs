@@ -9,7 +9,7 @@
 use crate::random::Random;
 
 /// Name and what is true in it.
-pub(crate) const SCENARIOS: [(&str, &str); 18] = [
+pub(crate) const SCENARIOS: [(&str, &str); 20] = [
     ("additive", "P0 + sum of own watts x CPUs"),
     ("wake", "leaving package idle costs 0.8 x P0 while any CPU is busy; loads lower, so that it varies"),
     ("wake-always", "the same cost, but some CPU is nearly always busy: not to be told from idle power"),
@@ -27,6 +27,11 @@ pub(crate) const SCENARIOS: [(&str, &str); 18] = [
     ("rising", "a workload's watts per CPU rise by up to half with its own use"),
     ("fans", "static power steps by up to 15 % about every two minutes"),
     ("noisy", "the meter has noise of 3 % and 5 ms of jitter"),
+    (
+        "standing",
+        "the meter shows nothing in every twentieth window or so, and the energy of both in the next",
+    ),
+    ("outliers", "the meter shows 1.5 to 4 times the energy in 2 % of the windows"),
     ("memory", "every tenth workload draws five times the watts and slows all CPUs down by up to 30 %"),
 ];
 
@@ -325,6 +330,22 @@ fn metered(name: &str, static_j: &[f64], joules: &[Vec<f64>], random: &mut Rando
         let moved_s = late_s - std::mem::replace(&mut early_s, late_s);
         let seen_j = (1.0 - lag) * true_j + lag * before.replace(true_j).unwrap_or(true_j);
         energy_j.push(seen_j * (1.0 + noise * random.normal()) + true_j * moved_s);
+    }
+    match name {
+        "standing" => {
+            for window in 1..energy_j.len() {
+                if random.unit() < 0.05 {
+                    energy_j[window] += std::mem::take(&mut energy_j[window - 1]);
+                }
+            }
+        }
+        "outliers" => {
+            for shown in &mut energy_j {
+                let factor = random.uniform(1.5, 4.0);
+                *shown *= if random.unit() < 0.02 { factor } else { 1.0 };
+            }
+        }
+        _ => {}
     }
     energy_j
 }

@@ -144,8 +144,11 @@ fn requested(claims: &Claims) -> Option<Sharing> {
 
 /// The longest span of idle power that may be owed, in seconds. A meter that is read early or late owes for its
 /// update interval (1 ms on RAPL, up to 1 s on slow sensors); a longer debt says that the idle power is too high,
-/// and must not turn the next busy seconds into static energy.
+/// and must not turn the next busy seconds into static energy. A meter that stood still owes for all of that time, and
+/// shows it when it moves.
 const RESIDUAL_SECONDS_MAX: f64 = 1.0;
+/// A meter that works does not stand still for longer.
+const STILL_SECONDS_MAX: f64 = 120.0;
 
 /// What one domain carries from window to window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -156,6 +159,8 @@ pub struct StaticState {
     /// Static energy by idle power that the meter never showed, in microjoules, since the start: above zero, idle
     /// power is set too high.
     excess_uj: f64,
+    /// Seconds since the meter showed any energy.
+    still_s: f64,
 }
 
 impl StaticState {
@@ -184,7 +189,8 @@ impl StaticState {
         let due = due + self.residual_uj;
         let reported = Microjoules::from_joules(due / 1e6).min(metered);
         let residual = due - reported.joules() * 1e6;
-        let bound = idle * RESIDUAL_SECONDS_MAX * 1e6;
+        self.still_s = if metered == Microjoules::ZERO { self.still_s + duration.as_secs_f64() } else { 0.0 };
+        let bound = idle * self.still_s.clamp(RESIDUAL_SECONDS_MAX, STILL_SECONDS_MAX) * 1e6;
         self.residual_uj = residual.clamp(-bound, bound);
         self.excess_uj += (residual - bound).max(0.0);
         reported
@@ -220,6 +226,22 @@ mod tests {
         // 100 s at 2 W are 200 J; 100 J were metered, and 2 J are still owed.
         assert_eq!(state.excess(), Microjoules(98_000_000));
         assert_eq!(run(&mut state, 50_000_000), 4_000_000);
+    }
+
+    #[test]
+    fn a_meter_that_stood_still_owes_for_all_of_the_time() {
+        let mut state = StaticState::default();
+        for _ in 0..30 {
+            assert_eq!(run(&mut state, 0), 0);
+        }
+        assert_eq!(run(&mut state, 500_000_000), 62_000_000);
+        assert_eq!(run(&mut state, 500_000_000), 2_000_000);
+        assert_eq!(state.excess(), Microjoules::ZERO);
+        // One that has gone does not.
+        for _ in 0..1_000 {
+            run(&mut state, 0);
+        }
+        assert_eq!(run(&mut state, 500_000_000), 242_000_000);
     }
 
     #[test]

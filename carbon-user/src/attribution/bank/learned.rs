@@ -101,6 +101,7 @@ impl Bank {
             p0_w: learned.prior_p0_w,
             watts_per_cpu: learned.prior_watts_per_cpu,
             cpus: beforehand.cpus(),
+            noise_ratio: 0.0,
         };
         bank.mean_w = learned.mean_w;
         let slots = bank.slots.assign(0.0, learned.workloads.iter().copied()).len();

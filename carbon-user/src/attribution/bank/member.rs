@@ -45,7 +45,9 @@ const UNSCORED: f64 = 20.0;
 /// Smallest, first and largest variance of a window's noise, relative to its power squared.
 const NOISE_MIN: f64 = 0.003 * 0.003;
 const NOISE_START: f64 = 0.01 * 0.01;
-const NOISE_MAX: f64 = 0.2 * 0.2;
+const NOISE_MAX: f64 = 0.5 * 0.5;
+/// Where a member expects much less than what the meter shows, the noise is taken to be that of this part of it.
+const EXPECTED_MIN_RATIO: f64 = 0.5;
 /// Memory of the rolling error, per window.
 const ERROR_RATE: f64 = 1.0 / 300.0;
 /// Mean of min(e^2 / S, 9) where S is right, for a normal e, is 0.97 or so.
@@ -57,6 +59,8 @@ pub(super) struct Prior {
     pub(super) p0_w: f64,
     pub(super) watts_per_cpu: f64,
     pub(super) cpus: f64,
+    /// Variance of a window's noise relative to power squared, where the first windows told of more than usual.
+    pub(super) noise_ratio: f64,
 }
 
 /// A window as members see it.
@@ -128,7 +132,7 @@ impl Member {
             prior,
             state: Self::means(kind, prior).to_vec(),
             covariance: Packed::diagonal(&Self::variances(kind, prior)),
-            noise_ratio: NOISE_START,
+            noise_ratio: prior.noise_ratio.clamp(NOISE_START, NOISE_MAX),
             autocorrelation: 0.0,
             last_error: 0.0,
             last_z: 0.0,
@@ -218,7 +222,7 @@ impl Member {
         let error = look.watts - predicted;
         let explained = dot(&self.scratch.gradient, &self.scratch.gain).max(0.0);
         // Jitter of the instant of reading weighs more in a short window.
-        let noise = self.noise_w2(look);
+        let noise = self.noise_w2(look, predicted);
         let expected = explained + noise;
         self.rate(look, error, noise, expected);
         let colour = self.colour();
@@ -232,9 +236,18 @@ impl Member {
         self.keep_sane();
     }
 
-    /// Variance of a window's noise.
-    fn noise_w2(&self, look: &Look<'_>) -> f64 {
-        self.noise_ratio * look.watts.max(1e-3 * look.mean_watts).powi(2) / look.seconds
+    /// Variance of a window's noise. It goes with the power that is expected: were it by what the meter shows, a reading
+    /// that is too low would be believed more than one that is too high, and one of nothing before all.
+    fn noise_w2(&self, look: &Look<'_>, expected_w: f64) -> f64 {
+        let watts = expected_w.max(EXPECTED_MIN_RATIO * look.watts).max(1e-3 * look.mean_watts);
+        self.noise_ratio * watts.powi(2) / look.seconds
+    }
+
+    /// The power to expect.
+    pub(super) fn expected_w(&self, look: &Look<'_>) -> f64 {
+        let own = self.state.get(COMMON..).unwrap_or_default();
+        let dynamic = self.curve(look.busy).factor * (self.at(MU) * look.busy + dot(own, look.slots));
+        self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + dynamic
     }
 
     /// By how much power is to change from one window to the next, and the variance of what a meter should show of it: of
@@ -242,14 +255,14 @@ impl Member {
     /// cancels. `slots` of both have the same length.
     pub(super) fn change(&self, before: &Look<'_>, now: &Look<'_>) -> (f64, f64) {
         let (mut old, mut gradient) = (Vec::new(), Vec::new());
-        let predicted = self.gradient(now, &mut gradient) - self.gradient(before, &mut old);
+        let (expected, was) = (self.gradient(now, &mut gradient), self.gradient(before, &mut old));
         for (one, other) in gradient.iter_mut().zip(&old) {
             *one -= other;
         }
         let mut product = vec![0.0; gradient.len()];
         self.covariance.times(&gradient, &mut product);
         let explained = dot(&gradient, &product).max(0.0);
-        (predicted, explained + self.noise_w2(before) + self.noise_w2(now))
+        (expected - was, explained + self.noise_w2(before, was) + self.noise_w2(now, expected))
     }
 
     /// Learns from power that was seen before, of which the variance is known (Kalman's update, without noise in time).
@@ -369,7 +382,7 @@ impl Member {
     }
 
     /// How much of an error is expected to come again: where a member is wrong, it is wrong for some time.
-    fn colour(&self) -> f64 {
+    pub(super) fn colour(&self) -> f64 {
         self.autocorrelation.clamp(0.0, 0.9)
     }
 
@@ -414,6 +427,11 @@ impl Member {
 
     pub(super) fn set_noise_ratio(&mut self, ratio: f64) {
         self.noise_ratio = ratio.clamp(NOISE_MIN, NOISE_MAX);
+    }
+
+    /// What power was more than it expected in the latest window, watts.
+    pub(super) fn last_error(&self) -> f64 {
+        self.last_error
     }
 
     /// What moves the power of the whole package now, watts.

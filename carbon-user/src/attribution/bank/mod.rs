@@ -23,7 +23,9 @@ mod member;
 mod packed;
 mod slots;
 mod split;
+mod still;
 mod together;
+mod trust;
 mod used;
 mod warm_up;
 
@@ -45,7 +47,9 @@ use hints::Hints;
 use member::{Look, Member, P0, Prior};
 use slots::{Change, Slots};
 use split::{Row, Span};
+use still::{Moved, Still};
 use together::Together;
+use trust::Trust;
 use used::Use;
 use warm_up::WarmUp;
 
@@ -114,6 +118,7 @@ pub struct MemberReport {
 pub struct Bank {
     beforehand: Beforehand,
     warm_up: WarmUp,
+    still: Still,
     prior: Prior,
     slots: Slots,
     members: Vec<Member>,
@@ -127,6 +132,7 @@ pub struct Bank {
     mean_change: f64,
     wake_min: f64,
     together: Together,
+    trust: Trust,
     hints: Hints,
     /// This window and the one before.
     now: Use,
@@ -154,7 +160,8 @@ impl Bank {
         Self {
             beforehand,
             warm_up: WarmUp::default(),
-            prior: Prior { p0_w: 0.0, watts_per_cpu: 0.0, cpus: beforehand.cpus() },
+            still: Still::default(),
+            prior: Prior { p0_w: 0.0, watts_per_cpu: 0.0, cpus: beforehand.cpus(), noise_ratio: 0.0 },
             slots: Slots::new(slots_max),
             members: Vec::new(),
             weights: Vec::new(),
@@ -165,6 +172,7 @@ impl Bank {
             mean_change: 0.0,
             wake_min: 1.0,
             together: Together::default(),
+            trust: Trust::default(),
             hints: Hints::default(),
             now: Use::default(),
             before: Use::default(),
@@ -184,6 +192,14 @@ impl Bank {
         if !(seen.seconds > 0.0 && seen.joules.is_finite() && seen.joules >= 0.0) {
             return None;
         }
+        match self.still.take(seen) {
+            Moved::Now => self.take_in(seen),
+            Moved::Late(whole) => self.take_in(&whole.observation()),
+            Moved::Not => None,
+        }
+    }
+
+    fn take_in(&mut self, seen: &Observation<'_>) -> Option<StaticPower> {
         (self.watts, self.seconds) = (seen.joules / seen.seconds, seen.seconds);
         self.take_rows(seen);
         self.windows = self.windows.saturating_add(1);
@@ -201,6 +217,7 @@ impl Bank {
         self.align();
         let use_seen = if self.lag > 0.0 { self.before.blend(&self.now, self.lag) } else { self.now.clone() };
         self.experiment(&use_seen);
+        self.try_own(&use_seen);
         self.learn(&use_seen);
         let kept = Use { slots: use_seen.slots.clone(), rows: Vec::new(), ..use_seen };
         self.previous = Some((kept, self.watts, self.seconds));
@@ -284,6 +301,7 @@ impl Bank {
         let slots = self.slots.len();
         self.members = Kind::all().map(|kind| Member::new(kind, self.prior, slots)).collect();
         self.number = 0.0;
+        self.trust = Trust::default();
         self.weigh();
         if let Some(alignment) = &mut self.alignment {
             alignment.begin(self.prior, slots);
@@ -374,6 +392,11 @@ impl Bank {
         (mean, spread)
     }
 
+    /// What power was more than the members expected.
+    fn unexpected_w(&self) -> f64 {
+        self.weighted().map(|(weight, member)| weight * member.last_error()).sum()
+    }
+
     fn static_power(&self) -> StaticPower {
         let (p0, spread) = self.p0_w();
         let level: f64 = self.weighted().map(|(weight, member)| weight * member.level_w()).sum();
@@ -396,13 +419,14 @@ impl Bank {
         let span = Span {
             dynamic_j,
             metered_j: self.watts * self.seconds,
+            unexpected_j: self.unexpected_w().abs() * self.seconds,
             seconds: self.seconds,
             p0_w,
             p0_spread_w2,
             wake_min: self.wake_min,
         };
         let members: Vec<(f64, &Member)> = self.weighted().collect();
-        let parts = split::split(&members, &self.rows, &self.together.sets(), span);
+        let parts = split::split(&members, &self.rows, &self.together.sets(), self.trust.ratio(), span);
         for split in &parts.0 {
             self.slots.book(split.key, split.share_ratio * dynamic_j);
         }
@@ -449,6 +473,7 @@ impl Bank {
             + self.slots.bytes()
             + self.together.bytes()
             + self.hints.bytes()
+            + self.still.bytes()
             + self.experiments.bytes()
             + (self.now.rows.capacity() + self.before.rows.capacity()) * size_of::<(WorkloadKey, f64)>()
             + self.rows.capacity() * size_of::<Row>()

@@ -16,6 +16,9 @@ const WEIGHT_MIN: f64 = 1e-4;
 /// Noise of the meter in one window, relative to its energy; neighbouring windows do not share it.
 const METER_NOISE_RATIO: f64 = 0.006;
 
+/// How far off what a workload is given may be where the members' errors are all the same.
+const COLOUR_FLOOR_RATIO: f64 = 0.1;
+
 /// A set is reported where the variance of its sum is less than this part of the sum of the variances: where it is not,
 /// the data have told its workloads apart, or know the sum no better.
 pub(super) const SET_VARIANCE_RATIO_MAX: f64 = 0.5;
@@ -61,6 +64,8 @@ pub struct JointSplit {
 pub(super) struct Span {
     pub(super) dynamic_j: f64,
     pub(super) metered_j: f64,
+    /// By how much that is not what was expected.
+    pub(super) unexpected_j: f64,
     pub(super) seconds: f64,
     /// Mean of static power over members, and its variance between them.
     pub(super) p0_w: f64,
@@ -76,6 +81,7 @@ struct Moods {
     level: f64,
     concave: f64,
     misfit: f64,
+    colour: f64,
     noise: f64,
     p0_variance: f64,
     p0_prior_variance: f64,
@@ -98,6 +104,7 @@ pub(super) fn split(
     members: &[(f64, &Member)],
     rows: &[Row],
     sets: &[Vec<usize>],
+    trust_ratio: f64,
     span: Span,
 ) -> (Vec<Split>, Vec<JointSplit>) {
     let mut shares = vec![0.0; rows.len()];
@@ -113,7 +120,8 @@ pub(super) fn split(
     let used: f64 = rows.iter().map(|row| row.used).sum();
     for (share, row) in shares.iter_mut().zip(rows) {
         // Where no member holds that anybody draws anything, by CPU time.
-        *share = if whole > 0.0 { *share / whole } else { row.used / used };
+        let plain = row.used / used;
+        *share = if whole > 0.0 { plain + trust_ratio * (*share / whole - plain) } else { plain };
     }
     let moods = moods(&views);
     let splits = rows.iter().zip(&shares).enumerate().map(|(place, (row, share))| {
@@ -166,6 +174,7 @@ fn moods(views: &[View<'_>]) -> Moods {
         moods.level += if own && member.kind.drift.has_level() { *weight } else { 0.0 };
         moods.concave += if own && member.kind.shape == super::kinds::Shape::Concave { *weight } else { 0.0 };
         moods.misfit += weight * member.misfit;
+        moods.colour += weight * member.colour();
         moods.noise += weight * member.noise_ratio().sqrt();
         moods.p0_variance += weight * member.covariance.get(P0, P0);
         moods.p0_prior_variance += weight * member.p0_variance();
@@ -228,12 +237,16 @@ fn stddevs(
     let p0_w2 = moods.p0_variance * (moods.p0_variance / moods.p0_prior_variance.max(1e-12)).min(1.0);
     // Errors above the meter's own noise are of power that no member has a form for.
     let unmodelled = (moods.noise - METER_NOISE_RATIO).max(0.0);
-    let floor = 0.015 + 0.025 * (moods.level + moods.quick + moods.concave) + unmodelled;
+    // Errors that come again are of a form that no member has; where there is a right one they do not.
+    let floor = 0.015
+        + 0.025 * (moods.level + moods.quick + moods.concave)
+        + COLOUR_FLOOR_RATIO * moods.colour
+        + unmodelled;
     let lasting = factor * factor * moods.misfit.clamp(1.0, 3.0) * variance
         + (share * span.seconds).powi(2) * (p0_w2 + span.p0_spread_w2)
         + 2.0 * (floor * energy).powi(2)
         + (0.03 * share * span.p0_w * span.seconds * span.wake_min).powi(2);
-    (lasting.max(0.0).sqrt(), METER_NOISE_RATIO * span.metered_j * share)
+    (lasting.max(0.0).sqrt(), (METER_NOISE_RATIO * span.metered_j).max(span.unexpected_j) * share)
 }
 
 impl View<'_> {

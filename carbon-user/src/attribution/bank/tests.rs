@@ -152,6 +152,59 @@ fn a_meter_that_lags_is_found_out() {
 }
 
 /// Four of them (two packages with memory) then take less than 8 MiB.
+/// A meter that shows nothing in every other window and the energy of both in the next.
+#[test]
+fn a_meter_that_stands_still_is_learned_from_when_it_moves() {
+    let (mut bank, mut waiting, mut given) = (bank(SLOTS_MAX), 0.0, 0.0);
+    let (mut dynamic, mut shares) = (0.0, [0.0; 4]);
+    for second in 0..1_200 {
+        let rows = uses(second, 4);
+        waiting += joules_of(&rows, 1.0) * (0.995 + 0.01 * noise(second));
+        let joules = if second % 2 == 0 { 0.0 } else { std::mem::take(&mut waiting) };
+        let Some(power) = observe(&mut bank, 1.0, joules, &rows) else { continue };
+        assert!(joules > 0.0, "nothing is learned while it stands still");
+        given = power.p0.0;
+        let above = joules - 2.0 * power.now.0;
+        if second >= 300 {
+            dynamic += above;
+            for split in bank.split(above).0 {
+                shares[usize::try_from(split.key.cgroup.0).unwrap()] += above * split.share_ratio;
+            }
+        }
+    }
+    let mut truth = [0.0; 4];
+    for second in 300..1_200 {
+        for (key, used) in uses(second, 4) {
+            truth[usize::try_from(key.cgroup.0).unwrap()] += used * watts_of(key);
+        }
+    }
+    let whole: f64 = truth.iter().sum();
+    let apart: f64 =
+        truth.iter().zip(shares).map(|(truth, share)| (truth / whole - share / dynamic).abs()).sum();
+    assert!(apart < 0.05, "{apart} {shares:?} {truth:?}");
+    let true_p0 = joules_of(&[], 1.0);
+    assert!((given / true_p0 - 1.0).abs() < 0.1, "{given} of {true_p0}");
+}
+
+/// What a meter shows by mistake is no reason to believe that nothing draws anything, and widens that window's intervals.
+#[test]
+fn a_reading_that_is_wrong_moves_little_and_is_told() {
+    for factor in [1e-6, 4.0] {
+        let mut bank = taught(400);
+        let rows = uses(400, 4);
+        let joules = joules_of(&rows, 1.0);
+        let mut usual = bank.clone();
+        let before = observe(&mut usual, 1.0, joules, &rows).unwrap();
+        let passing =
+            |bank: &mut Bank| bank.split(1.0).0.iter().map(|split| split.passing_stddev_j).sum::<f64>();
+        let narrow = passing(&mut usual);
+        let after = observe(&mut bank, 1.0, joules * factor, &rows).unwrap();
+        assert!((after.p0.0 / before.p0.0 - 1.0).abs() < 0.05, "{factor}: {} of {}", after.p0.0, before.p0.0);
+        let wide = passing(&mut bank);
+        assert!(wide > 0.5 * joules && narrow < 0.05 * joules, "{factor}: {wide} and {narrow} of {joules}");
+    }
+}
+
 #[test]
 fn memory_is_bounded() {
     let mut bank = bank(SLOTS_MAX);
@@ -169,7 +222,7 @@ fn memory_is_bounded() {
 
 #[test]
 fn many_windows_stay_positive() {
-    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0 };
+    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0, noise_ratio: 0.0 };
     let kinds =
         [(Shape::Curved, Drift::Static), (Shape::Concave, Drift::Wide), (Shape::Linear, Drift::Level)];
     let mut members = kinds.map(|(shape, drift)| Member::new(Kind { shape, drift }, prior, 2));
@@ -216,7 +269,7 @@ fn four_banks_fit_in_eight_mebibytes() {
 
 #[test]
 fn another_workload_in_a_slot_starts_from_the_prior() {
-    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0 };
+    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0, noise_ratio: 0.0 };
     let mut member = Member::new(Kind { shape: Shape::Linear, drift: Drift::Static }, prior, 2);
     let look = |number| Look {
         seconds: 1.0,
@@ -382,16 +435,20 @@ proptest! {
             12..60,
         )
     ) {
-        let mut bank = bank(4);
+        // Who ran since the meter moved.
+        let (mut bank, mut ran) = (bank(4), std::collections::BTreeSet::new());
         for (seconds, joules, used) in windows {
             let rows: Vec<_> =
                 used.into_iter().map(|(id, cpus)| (key(id), cpus * seconds)).filter(|row| row.1 > 0.0).collect();
-            let Some(power) = observe(&mut bank, seconds, joules, &rows) else { continue };
+            ran.extend(rows.iter().map(|(key, _)| *key));
+            let power = observe(&mut bank, seconds, joules, &rows);
+            let all = if joules > 0.0 { std::mem::take(&mut ran) } else { continue };
+            let Some(power) = power else { continue };
             prop_assert!(power.now.0 >= 0.0 && power.now.0.is_finite() && power.stddev.0.is_finite(), "{:?}", power);
             let (splits, _) = bank.split((joules - power.now.0 * seconds).max(0.0));
-            prop_assert_eq!(splits.len(), rows.len());
+            prop_assert!(splits.iter().map(|split| &split.key).eq(&all), "{:?} of {:?}", splits, all);
             let whole: f64 = splits.iter().map(|split| split.share_ratio).sum();
-            prop_assert!(rows.is_empty() || (whole - 1.0).abs() < 1e-9, "{}", whole);
+            prop_assert!(all.is_empty() || (whole - 1.0).abs() < 1e-9, "{}", whole);
             for split in splits {
                 prop_assert!(split.share_ratio >= 0.0, "{:?} {:?} {:?}", split, rows, power);
                 prop_assert!(split.lasting_stddev_j.is_finite() && split.passing_stddev_j.is_finite());

@@ -13,6 +13,11 @@ const P0_OF_LOWEST_RATIO: f64 = 0.7;
 /// and the size from the meter. Filters that believe a table to half of itself do not find their way from a tenth of the truth.
 const TABLE_RATIO_MAX: f64 = 2.0;
 
+/// Of the nine changes between them, those that are looked at.
+const KEPT: u32 = (WARM_UP_WINDOWS - 1) * 2 / 3;
+/// Noise in the first windows that is taken for noise.
+const NOISE_SEEN_MIN: f64 = 0.05 * 0.05;
+
 /// Sums of the first windows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WarmUp {
@@ -21,11 +26,11 @@ pub(super) struct WarmUp {
     joules: f64,
     busy_s: f64,
     lowest_w: Option<f64>,
-    /// Least of what was metered over what the table says of that window's load.
-    least_of_table_ratio: Option<f64>,
+    /// Power and busy CPUs of each window.
+    seen: [(f64, f64); WARM_UP_WINDOWS as usize],
 }
 
-/// Power with all CPUs idle, and of a busy one above that, by a table.
+/// Power with all CPUs idle, where it is known, and of a busy one above that.
 #[derive(Clone, Copy, Debug)]
 struct Table {
     p0_w: Option<f64>,
@@ -38,27 +43,36 @@ impl Table {
     }
 }
 
-fn given(watts: Option<Watts>) -> Option<f64> {
-    watts.map(|watts| watts.0).filter(|watts| *watts > 0.0)
-}
-
 impl WarmUp {
     /// Adds a window; after the last of them, what to believe and the mean power.
     pub(super) fn add(&mut self, seen: &Observation<'_>, beforehand: Beforehand) -> Option<(Prior, f64)> {
         let watts = seen.joules / seen.seconds;
         let busy_s = seen.rows.iter().map(|(_, cpu_s)| cpu_s).sum::<f64>();
+        self.seen.rotate_left(1);
+        if let Some(last) = self.seen.last_mut() {
+            *last = (watts, busy_s / seen.seconds);
+        }
         self.windows += 1;
         self.seconds += seen.seconds;
         self.joules += seen.joules;
         self.busy_s += busy_s;
         self.lowest_w = Some(self.lowest_w.map_or(watts, |lowest| lowest.min(watts)));
-        if let (Some(p0_w), Some(watts_per_cpu)) = (given(beforehand.idle), given(beforehand.per_cpu)) {
-            let table = Table { p0_w: Some(p0_w), watts_per_cpu };
-            let ratio = watts / table.watts(busy_s / seen.seconds);
-            self.least_of_table_ratio =
-                Some(self.least_of_table_ratio.map_or(ratio, |least| least.min(ratio)));
-        }
         (self.windows >= WARM_UP_WINDOWS && self.joules > 0.0).then(|| self.prior(beforehand))
+    }
+
+    /// Variance of the meter's noise relative to power squared, where it is so large that own watts are no reason for it:
+    /// that of the changes of power from window to window beyond those of use, without the largest third of them, in which
+    /// something may have started or stopped. Members that begin with too little of it take noise for own watts.
+    fn noise_ratio(&self, mean_w: f64, watts_per_cpu: f64) -> f64 {
+        let pairs = self.seen.iter().zip(self.seen.iter().skip(1));
+        let changes = pairs.map(|((old_w, old), (new_w, new))| new_w - old_w - watts_per_cpu * (new - old));
+        let mut squares: Vec<f64> = changes.map(|change| change * change).collect();
+        squares.sort_unstable_by(f64::total_cmp);
+        squares.truncate(KEPT as usize);
+        // Each change has the noise of two windows.
+        let mean = squares.iter().sum::<f64>() / (2.0 * f64::from(KEPT));
+        let ratio = mean / (mean_w * mean_w);
+        if ratio > NOISE_SEEN_MIN { ratio } else { 0.0 }
     }
 
     fn prior(&self, beforehand: Beforehand) -> (Prior, f64) {
@@ -68,27 +82,33 @@ impl WarmUp {
         let table = self.table(beforehand, mean_w, busy);
         let lowest_w = self.lowest_w.unwrap_or(mean_w).max(1e-3 * mean_w);
         let p0_w = table.p0_w.unwrap_or(P0_OF_LOWEST_RATIO * lowest_w);
+        let table = table.watts_per_cpu;
         // Weighted by precision: the table is sure to half of itself, what is above P0 to half of P0 and a tenth of all.
         let measured = (mean_w - p0_w) / busy;
-        let of_table = (0.5 * table.watts_per_cpu).powi(-2);
+        let of_table = (0.5 * table).powi(-2);
         let of_measured = (0.5 * p0_w / busy).hypot(0.1 * mean_w / busy).powi(-2);
-        let watts_per_cpu =
-            (table.watts_per_cpu * of_table + measured * of_measured) / (of_table + of_measured);
-        (Prior { p0_w, watts_per_cpu: watts_per_cpu.max(0.2 * table.watts_per_cpu), cpus }, mean_w)
+        let watts_per_cpu = (table * of_table + measured * of_measured) / (of_table + of_measured);
+        let watts_per_cpu = watts_per_cpu.max(0.2 * table);
+        (Prior { p0_w, watts_per_cpu, cpus, noise_ratio: self.noise_ratio(mean_w, watts_per_cpu) }, mean_w)
     }
 
     /// The table; of the size that the meter shows where it is far off.
     fn table(&self, beforehand: Beforehand, mean_w: f64, busy: f64) -> Table {
-        let watts_per_cpu = given(beforehand.per_cpu).unwrap_or(mean_w / beforehand.cpus());
-        let table = Table { p0_w: given(beforehand.idle), watts_per_cpu };
-        let (Some(p0_w), Some(least)) = (table.p0_w, self.least_of_table_ratio) else { return table };
+        let given = |watts: Option<Watts>| watts.map(|watts| watts.0).filter(|watts| *watts > 0.0);
+        let watts_per_cpu = given(beforehand.per_cpu);
+        let table = Table {
+            p0_w: given(beforehand.idle),
+            watts_per_cpu: watts_per_cpu.unwrap_or(mean_w / beforehand.cpus()),
+        };
         let ratio = mean_w / table.watts(busy);
+        let (Some(p0_w), Some(_)) = (table.p0_w, watts_per_cpu) else { return table };
         if (1.0 / TABLE_RATIO_MAX..=TABLE_RATIO_MAX).contains(&ratio) {
             return table;
         }
         // No window can have drawn less than idle power.
-        let least = least.max(1e-3 * ratio);
-        Table { p0_w: Some(least * p0_w), watts_per_cpu: ratio * watts_per_cpu }
+        let ratios = self.seen.iter().map(|(watts, busy)| watts / table.watts(*busy));
+        let least = ratios.fold(f64::INFINITY, f64::min).max(1e-3 * ratio);
+        Table { p0_w: Some(least * p0_w), watts_per_cpu: ratio * table.watts_per_cpu }
     }
 }
 
@@ -98,6 +118,29 @@ mod tests {
     use super::*;
     use crate::units::CgroupId;
     use crate::window::WorkloadKey;
+
+    /// Of windows with 2 busy CPUs, then 4, of 10 W each over 20 W.
+    fn noise_ratio(noise: impl Fn(u32) -> f64) -> f64 {
+        let beforehand = Beforehand { cpus: 8, idle: Some(Watts(20.0)), per_cpu: Some(Watts(10.0)) };
+        let (mut warm_up, mut prior) = (WarmUp::default(), None);
+        for number in 0..WARM_UP_WINDOWS {
+            let used = if number < 5 { 2.0 } else { 4.0 };
+            let rows = [(WorkloadKey::cgroup(CgroupId(1)), used)];
+            let joules = (20.0 + 10.0 * used) * (1.0 + noise(number));
+            let seen = Observation { seconds: 1.0, joules, wake_ratio: None, rows: &rows, events: &[] };
+            prior = warm_up.add(&seen, beforehand);
+        }
+        prior.unwrap().0.noise_ratio
+    }
+
+    #[test]
+    fn noise_is_seen_and_a_start_is_none() {
+        assert!(
+            noise_ratio(|number| if number.is_multiple_of(2) { 0.005 } else { -0.005 }).abs() < f64::EPSILON
+        );
+        let sign = |number: u32| if number.is_multiple_of(2) { 0.2 } else { -0.2 };
+        assert!((0.1..0.4).contains(&noise_ratio(sign).sqrt()), "{}", noise_ratio(sign).sqrt());
+    }
 
     const PER_CPU_W: f64 = 6.0;
 
