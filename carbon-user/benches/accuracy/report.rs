@@ -33,7 +33,7 @@ is own watts x CPU seconds of each workload, and what is common to all (waking t
 proportion; own watts are 0.4 to 1.6 times the mean. The meter has 0.5 % of noise and 1 ms of jitter. What Carbon is told beforehand
 (idle power, watts per CPU) is wrong by a log-normal factor with sigma 0.25. CPU seconds and the share of time with any CPU busy are exact.
 Two of the truths (additive and threads) are of a form that the model has; `lagging` to `memory` were written after it, and nothing but
-two terms of the intervals was chosen on them (`standing` and `outliers`: after defects that other truths had shown). Windows go through the same code as those of a real meter, from integer microjoules to integer microjoules.
+two terms of the intervals, the noise to begin with and the slack before own watts are cut was chosen with them in view (`standing` and `outliers`: after defects that other truths had shown). Windows go through the same code as those of a real meter, from integer microjoules to integer microjoules.
 
 **What the columns are.** Error: sum over workloads of |estimate - truth| over sum of truth, dynamic energy, last 80 % of the run, in
 per cent, mean over seeds. *Shares*: the same with estimates scaled to the sum of the truth. *CPU time, same P0*: the same dynamic
