@@ -176,8 +176,61 @@ fn a_source_that_fails_is_left_alone_for_longer_each_time() {
         }
     }
     // 1 + 2 + 4 + 8 + 16 s, and the question itself backs off in the same way.
-    assert_eq!((known_at, desk.errors, desk.unresolved()), (Some(31), 5, 0));
+    assert_eq!((known_at, desk.unresolved()), (Some(31), 0));
+    assert_eq!(desk.errors(), BTreeMap::from([("stub", 5)]));
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 6);
+}
+
+/// Knows nothing.
+struct Ignorant;
+
+impl Source for Ignorant {
+    fn name(&self) -> &'static str {
+        "ignorant"
+    }
+
+    fn ask(&mut self, _: &[Key]) -> Result<Vec<(Key, Known)>, SourceError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_is_forgotten_and_keeps_nothing_out() {
+    let mut desk = Desk::new(vec![Box::new(Ignorant)], 0);
+    let key = |number: usize| Key::Container(number.to_string());
+    // Few: one is still there and asked for every ten seconds, the others have gone.
+    for number in 0..100 {
+        desk.want(key(number), 0);
+    }
+    for half in 0..=620 {
+        let now_ns = half * SECOND_NS / 2;
+        if half % 20 == 0 {
+            desk.want(key(0), now_ns);
+        }
+        desk.round(now_ns);
+        let open = if half < 600 { 100 } else { 1 };
+        assert_eq!((desk.unresolved(), desk.dropped), (open, 0), "after {half} half seconds");
+    }
+    // Many: containers that nobody knows come and go for minutes, faster than questions are given up. Those that are there
+    // are asked for all the time.
+    let begun_ns = 1_000 * SECOND_NS;
+    for half in 0..1_200 {
+        let now_ns = begun_ns + half * SECOND_NS / 2;
+        for gone in 0..20 {
+            desk.want(key(1_000 + 20 * usize::try_from(half).unwrap() + gone), now_ns);
+        }
+        if half % 20 == 0 {
+            for number in 0..500 {
+                desk.want(key(number), now_ns);
+            }
+        }
+        desk.round(now_ns);
+        assert!(desk.unresolved() <= PENDING_MAX, "after {half} half seconds");
+    }
+    assert_eq!(desk.dropped, 0, "all had room");
+    for number in 0..500 {
+        assert!(desk.is_open(&key(number)), "{number} is asked for");
+    }
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use super::table::{self, Family};
 use crate::agent::{DomainTotals, Pushes};
 use crate::carbon::kind::Span;
 use crate::ledger::Factor;
+use crate::metadata::Counts;
 use crate::sched::Rung;
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::workload::Kind;
@@ -219,6 +220,10 @@ fn pushes(of: &Pushes) -> Vec<Sample> {
     results.map(|(result, times)| labelled(&[("result", result)], float(times))).into()
 }
 
+fn refusals(of: &Counts) -> Vec<Sample> {
+    of.errors.iter().map(|(source, errors)| labelled(&[("source", source)], float(*errors))).collect()
+}
+
 fn build(view: &View) -> Vec<Sample> {
     let of = &view.published;
     let labels = [
@@ -267,6 +272,8 @@ pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
         (table::FLUSHES, one(float(of.flushes))),
         (table::FLUSHES_WAITING, one(float(of.flushes_waiting))),
         (table::LEDGER_UP, one(bool(of.ledger_error.is_none()))),
+        (table::NAMES_ERRORS, of.naming.as_ref().map(refusals).unwrap_or_default()),
+        (table::NAMES_DROPPED, of.naming.as_ref().map(|it| one(float(it.dropped))).unwrap_or_default()),
         (table::PUSHES, of.pushes.as_ref().map(pushes).unwrap_or_default()),
         (table::PUSHES_REFUSED, of.pushes.map(|it| one(float(it.rejected))).unwrap_or_default()),
         (table::RECOVERED, one(of.recovered.joules())),

@@ -123,6 +123,10 @@ families! {
     FLUSHES = counter("carbon_ledger_flushes", "", &[], "Minutes written to the ledger.");
     FLUSHES_WAITING = gauge("carbon_ledger_flushes_waiting", "", &[], "Minutes that wait to be written.");
     LEDGER_UP = gauge("carbon_ledger_up", "", &[], "Whether the ledger can be written.");
+    NAMES_ERRORS = counter("carbon_metadata_errors", "", &["source"],
+        "Times that a source of names of workloads (an engine, a runtime, the kubelet) refused or failed; one that is not there has not.");
+    NAMES_DROPPED = counter("carbon_metadata_dropped", "questions", &[],
+        "Questions for names that there was no room for: they are asked again while the workload is there.");
     PUSHES = counter("carbon_otlp_pushes", "", &["result"],
         "Pushes of these metrics to the receiver of --otlp: sent or failed.");
     PUSHES_REFUSED = counter("carbon_otlp_refused", "values", &[],

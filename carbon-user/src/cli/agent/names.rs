@@ -2,7 +2,7 @@
 
 use crate::agent::minute;
 use crate::agent::{Published, Who};
-use crate::metadata::{Known, Metadata, Options, Seen};
+use crate::metadata::{Counts, Known, Metadata, Options, Seen};
 use crate::metrics::{Names, NamesByIdentity};
 use crate::sysroot::SysRoot;
 use arc_swap::ArcSwap;
@@ -93,6 +93,11 @@ impl Naming {
 }
 
 impl Naming {
+    /// How it goes; `None` where nobody is asked.
+    pub(super) fn counts(&self) -> Option<Counts> {
+        self.metadata.as_ref().map(Metadata::counts)
+    }
+
     /// What is known of a workload by now, for the ledger. Never waits.
     pub(super) fn of(&self, who: &Who) -> Option<minute::Names> {
         let known = known(self.metadata.as_ref()?, who)?;
