@@ -252,6 +252,26 @@ proptest! {
 }
 
 #[test]
+fn labels_are_those_that_are_named_and_differ_in_metrics() {
+    let of = |names: &[&str]| Labels::new(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(of(&[]), Ok(Labels::default()));
+    let two = of(&["team", "app.kubernetes.io/name"]).unwrap();
+    assert_eq!(
+        two.0.iter().map(|name| Labels::shown(name)).collect::<Vec<_>>(),
+        ["label_team", "label_app_kubernetes_io_name"]
+    );
+    let all = HashMap::from(
+        [("team", "a"), ("secret", "b")].map(|(name, text)| (name.to_owned(), text.to_owned())),
+    );
+    assert_eq!(two.keep(&all), BTreeMap::from([("team".to_owned(), "a".to_owned())]));
+    for wrong in [&["a.b", "a/b"][..], &["a b"], &[""], &["a\n"]] {
+        assert!(of(wrong).is_err(), "{wrong:?}");
+    }
+    let many: Vec<String> = (0..17).map(|number| format!("l{number}")).collect();
+    assert!(Labels::new(&many).is_err() && Labels::new(&many[1..]).is_ok());
+}
+
+#[test]
 fn what_a_user_could_make_up_is_not_asked_for() {
     let of = |path: &str| Key::of(&crate::workload::identify(path));
     assert_eq!(of(&format!("/system.slice/docker-{ID}.scope")), Some(container()));

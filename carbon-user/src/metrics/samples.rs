@@ -191,7 +191,8 @@ fn info(view: &View) -> Vec<Sample> {
             ("job_user", &user),
             ("quality", row.quality.map_or("", |of| of.as_str())),
         ];
-        labelled(&labels, 1.0)
+        let own = row.names.labels.iter().map(|(name, text)| (*name, text.as_str()));
+        labelled(&labels.into_iter().chain(own).collect::<Vec<_>>(), 1.0)
     };
     view.rows.iter().map(of).collect()
 }

@@ -94,7 +94,7 @@ families! {
         "Carbon intensity of electricity in use now; quality is yearly or hourly, or assumed where nobody said the place.");
     PUE = gauge("carbon_pue", "ratio", &[], "Energy of the site over energy of its machines, as it was given.");
     WORKLOAD_INFO = Family { stem: "carbon_workload", kind: Type::Info, unit: "",
-        help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload.",
+        help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload. Labels that --labels names are label_NAME.",
         labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user", "quality"] };
     WORKLOADS = gauge("carbon_workloads", "", &["state"],
         "Workloads: tracked, exported with a series of their own, and unresolved (containers and pods without a known name).");
