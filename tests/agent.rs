@@ -371,7 +371,7 @@ fn named_by_the_kubelet(pod: &Pod, enter: &str) {
     let kubelet = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", kubelet.local_addr().unwrap());
     let list = format!(
-        r#"{{"items":[{{"metadata":{{"name":"web-0","namespace":"shop","uid":"{}"}},"status":{{"containerStatuses":[{{"name":"nginx","image":"nginx:1.27","containerID":"containerd://{}"}}]}}}}]}}"#,
+        r#"{{"items":[{{"metadata":{{"name":"web-0","namespace":"shop","uid":"{}","labels":{{"example.org/team":"a","secret":"b"}}}},"status":{{"containerStatuses":[{{"name":"nginx","image":"nginx:1.27","containerID":"containerd://{}"}}]}}}}]}}"#,
         pod.uid, pod.container
     );
     std::thread::spawn(move || {
@@ -394,6 +394,8 @@ fn named_by_the_kubelet(pod: &Pod, enter: &str) {
         &free,
         "--kubelet",
         &url,
+        "--labels",
+        "example.org/team",
     ]);
     let energy = |answer: &str, family: &str, labels: &str| {
         let mut lines = answer.lines().filter(|line| line.starts_with(family));
@@ -406,6 +408,7 @@ fn named_by_the_kubelet(pod: &Pod, enter: &str) {
         ask(&free, "/metrics").is_some_and(|answer| {
             energy(&answer, "carbon_workload_energy_joules_total", wanted)
                 && energy(&answer, "carbon_namespace_energy_joules_total", r#"namespace="shop""#)
+                && energy(&answer, "carbon_workload_info", r#"label_example_org_team="a""#)
         })
     });
     let shown = ask(&free, "/metrics");
@@ -413,5 +416,6 @@ fn named_by_the_kubelet(pod: &Pod, enter: &str) {
     child.wait().unwrap();
     let (said, status) = end(agent, Signal::TERM);
     assert!(named, "no such series: {shown:?}\n{said}");
+    assert!(!shown.unwrap_or_default().contains("secret"), "no other label is kept");
     assert_eq!(status, Some(0), "{said}");
 }

@@ -153,13 +153,13 @@ fn a_hundred_clients_at_once_are_answered_and_the_agent_measures_on() {
 }
 
 /// An agent whose metrics are read.
-struct Watched {
-    child: Child,
+pub(crate) struct Watched {
+    pub(crate) child: Child,
     address: String,
 }
 
 impl Watched {
-    fn start(machine: &Machine, accounting: &str, more: &[&str]) -> Self {
+    pub(crate) fn start(machine: &Machine, accounting: &str, more: &[&str]) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let own = ["--flush", "500ms", "--socket", "none", "--listen", &address];
         let all: Vec<&str> = own.iter().chain(more).copied().collect();
@@ -169,7 +169,7 @@ impl Watched {
     }
 
     /// Of all series of a family.
-    fn sum(&self, family: &str) -> f64 {
+    pub(crate) fn sum(&self, family: &str) -> f64 {
         self.lines(family, "")
             .iter()
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
@@ -177,12 +177,12 @@ impl Watched {
     }
 
     /// Whether a count is this.
-    fn counts(&self, family: &str, wanted: f64) -> bool {
+    pub(crate) fn counts(&self, family: &str, wanted: f64) -> bool {
         (self.sum(family) - wanted).abs() < 0.5
     }
 
     /// Series of a family with these labels.
-    fn lines(&self, family: &str, labels: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, family: &str, labels: &str) -> Vec<String> {
         let answer = ask(&self.address, "/metrics").unwrap_or_default();
         let own = answer
             .lines()
@@ -191,7 +191,7 @@ impl Watched {
     }
 
     /// It closes windows, however slow the machine is.
-    fn goes_on(&self) {
+    pub(crate) fn goes_on(&self) {
         let now = self.sum("carbon_windows_total");
         assert!(within_seconds(60, || self.sum("carbon_windows_total") >= now + 3.0), "it stands still");
     }

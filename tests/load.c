@@ -6,6 +6,7 @@
 //   forks N SECONDS         the same with processes
 //   into CGROUP SECONDS     a child that begins in another cgroup (CLONE_INTO_CGROUP) and spins there
 //   cgroups DIR N           N cgroups one after the other: made, used by a process for 100 us, and removed
+//   crowd DIR N             the same, and none of them is removed
 //   thread TID-FILE SECONDS a thread that writes its id to the file and spins, while the first one waits
 //   named SECONDS NAME...   a thread of each name, each busy as above; the first one has the first name
 //   pages N                 one page fault for each of N fresh pages
@@ -120,8 +121,9 @@ int main(int argc, char **argv) {
             _exit(0);
         }
         wait(0);
-    } else if (argc == 4 && !strcmp(argv[1], "cgroups")) {
+    } else if (argc == 4 && (!strcmp(argv[1], "cgroups") || !strcmp(argv[1], "crowd"))) {
         char cgroup[4096];
+        int stays = !strcmp(argv[1], "crowd");
         target = 0.0001;
         for (int i = 0; i < atoi(argv[3]); i++) {
             snprintf(cgroup, sizeof cgroup, "%s/%d-%d", argv[2], getpid(), i);
@@ -133,7 +135,7 @@ int main(int argc, char **argv) {
                 _exit(0);
             }
             wait(0);
-            for (int tries = 0; rmdir(cgroup) && tries < 1000; tries++) usleep(100);
+            for (int tries = 0; !stays && rmdir(cgroup) && tries < 1000; tries++) usleep(100);
         }
     } else if (argc == 4 && !strcmp(argv[1], "thread")) {
         pthread_t thread;

@@ -14,6 +14,8 @@
 mod accounting;
 mod advise;
 mod agent;
+mod agent_full;
+mod agent_notify;
 mod api;
 mod architecture;
 mod counters;

@@ -35,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     ("checkpoint", checkpoint::fuzz),
     ("resume", |bytes| drop(crate::agent::resume::parse(bytes))),
     ("runs", |bytes| drop(crate::agent::runs::kept::parse(bytes))),
+    ("query", provider::fuzz::query),
+    ("track", cli::fuzz::track),
     ("series", |bytes| text(bytes, cli::fuzz::series)),
     ("import", cli::fuzz::import),
     ("posts", posts),
@@ -153,6 +155,19 @@ mod tests {
                 target(&bytes);
             }
         }
+    }
+
+    /// A target that a fuzzer does not build is never looked at.
+    #[test]
+    fn cargo_fuzz_has_each_target() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml");
+        let manifest: toml::Table = fs::read_to_string(path).unwrap().parse().unwrap();
+        let built = manifest["bin"].as_array().unwrap().iter().map(|bin| bin["name"].as_str().unwrap());
+        let mut built: Vec<&str> = built.collect();
+        let mut known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+        built.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(built, known);
     }
 
     proptest! {

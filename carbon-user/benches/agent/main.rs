@@ -65,15 +65,15 @@ struct Arguments {
     /// Whether memory and descriptors grow, with more churn and for longer, instead.
     #[arg(long)]
     soak: bool,
-    /// Length of the soak.
+    /// The part of the soak that is judged.
     #[arg(long, default_value_t = 10.0, requires = "soak")]
     minutes: f64,
     /// The soak's churn, in times of --churn.
     #[arg(long, default_value_t = 20, requires = "soak")]
     times: u32,
-    /// The part of the soak in which its bounded tables fill, which is not judged.
-    #[arg(long, default_value_t = 0.4, requires = "soak")]
-    warm_up_ratio: f64,
+    /// The part before it, in which what is remembered for minutes fills.
+    #[arg(long, default_value_t = 6.0, requires = "soak")]
+    warm_up_minutes: f64,
     /// Print what each thread and each kernel program used.
     #[arg(long)]
     detail: bool,

@@ -22,7 +22,7 @@ const BEAT: Duration = Duration::from_millis(10);
 const WITH_CONTAINER: u64 = 10;
 
 /// Containers that [`Node::make_and_remove`] makes before it waits for a second.
-const A_SECOND: u32 = 250;
+const A_SECOND: u32 = 400;
 
 /// CPU time of a process at its beginning, and each second of one in each container.
 const BEGIN_BUSY: Duration = Duration::from_micros(200);
@@ -70,13 +70,19 @@ impl Node {
         Ok(node)
     }
 
-    /// Makes cgroups, and removes them, at a pace at which the agent hears of each: the bounded table of names of those that have
-    /// gone is full then, however slow the machine is.
+    /// Makes containers with a process that ends at once, and removes them, at a pace at which the agent hears of each: what it
+    /// remembers of containers that have gone is full then, however slow the machine is. This process must have one thread.
     pub(crate) fn make_and_remove(&self, count: u32) -> Result<()> {
         for number in 0..count {
             let name = format!("kubepods-burstable-pod{:08x}_filler_{number:012x}.slice", self.load.id());
             let path = burstable(&self.top).join(name).join(format!("cri-containerd-{number:064x}.scope"));
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+            let child = fork_into(&fs::File::open(&path)?)?;
+            if child == 0 {
+                busy(WORK_BUSY);
+                leave();
+            }
+            waited(child)?;
             remove(&path)?;
             path.parent().map_or(Ok(()), remove)?;
             if number % A_SECOND == A_SECOND - 1 {
@@ -153,14 +159,12 @@ impl Container {
         Ok(this)
     }
 
-    #[expect(unsafe_code, reason = "a fork without an exec")]
     fn fork(&mut self, works: bool) -> Result<()> {
         let child = fork_into(&fs::File::open(&self.path)?)?;
         if child == 0 {
             let _ends_with_us = set_parent_process_death_signal(Some(Signal::KILL));
             live(works);
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(0) };
+            leave();
         }
         self.processes.push_back(child);
         Ok(())
@@ -197,6 +201,13 @@ fn remove(folder: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_micros(50));
     }
     fs::remove_dir(folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+/// Ends a process that was forked without an exec.
+#[expect(unsafe_code, reason = "a fork without an exec")]
+fn leave() -> ! {
+    // SAFETY: ends the child, whose memory is a copy of its parent's.
+    unsafe { libc::_exit(0) }
 }
 
 /// What a process of a container does.

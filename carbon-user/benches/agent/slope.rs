@@ -1,6 +1,7 @@
 //! Whether something grows.
 
-/// Means of so many parts of the time are what a line is put through: samples beside one another are not independent.
+/// Means of so many parts of the time are what a line is put through: samples beside one another are not independent. Of ten
+/// minutes each is one, so that what happens once a minute, as a flush, is in each of them alike.
 const BLOCKS: usize = 10;
 
 /// Student's t for a two-sided 95 % with `BLOCKS` - 2 degrees of freedom.

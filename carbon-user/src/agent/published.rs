@@ -1,6 +1,7 @@
 //! What the agent shows of itself and its workloads: one immutable value after each window.
 
 use crate::ledger::Factor;
+use crate::metadata::Counts;
 use crate::units::{CgroupId, CpuNanos, Microjoules, Quality, Watts};
 use crate::workload::Identity;
 use std::sync::Arc;
@@ -182,6 +183,8 @@ pub struct Published {
     pub flushes_merged: u64,
     /// What became of pushes; `None` where nothing is pushed.
     pub pushes: Option<Pushes>,
+    /// How asking for names goes; `None` where nobody is asked.
+    pub naming: Option<Counts>,
     /// Energy of the time in which the agent did not run that was recovered after a restart.
     pub recovered: Microjoules,
     /// Why energy of the time before the start is not known; `None` where it is, or there was nothing to go on from.

@@ -2,7 +2,7 @@
 //! tested.
 
 use super::{Key, Known, Source, SourceError};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Workloads whose names are kept; the oldest go first.
@@ -11,9 +11,11 @@ pub(super) const KNOWN_MAX: usize = 16_384;
 pub(super) const PENDING_MAX: usize = 4_096;
 /// Questions in one round, so that a slow engine does not keep the others from being asked.
 const ROUND_MAX: usize = 256;
-/// Tries after which a question is given up where room is short: after some five minutes.
-const TRIES_MAX: u32 = 10;
 const SECOND_NS: u64 = 1_000_000_000;
+/// A question that nobody has repeated for so long is dropped: what it was of has gone, or was told from its path.
+const FORGET_NS: u64 = 300 * SECOND_NS;
+/// The same where room is short; who measures repeats what it still wants more often.
+const FORGET_SOON_NS: u64 = 30 * SECOND_NS;
 /// Longest pause after failures, and between questions for what nobody knows.
 const PAUSE_MAX_NS: u64 = 60 * SECOND_NS;
 /// After this names are asked for again: labels change, and containers are renamed.
@@ -24,12 +26,16 @@ struct Asked {
     source: Box<dyn Source>,
     failures: u32,
     not_before_ns: u64,
+    /// Times that it refused or failed.
+    errors: u64,
 }
 
 #[derive(Debug)]
 struct Pending {
     tries: u32,
     due_ns: u64,
+    /// When it was last said to be wanted.
+    wanted_ns: u64,
 }
 
 /// The books of questions and answers.
@@ -39,7 +45,6 @@ pub(super) struct Desk {
     known: HashMap<Key, Arc<Known>>,
     order: VecDeque<Key>,
     resync_ns: u64,
-    pub(super) errors: u64,
     pub(super) dropped: u64,
 }
 
@@ -50,33 +55,50 @@ fn pause_ns(failures: u32) -> u64 {
 
 impl Desk {
     pub(super) fn new(sources: Vec<Box<dyn Source>>, now_ns: u64) -> Self {
-        let sources =
-            sources.into_iter().map(|source| Asked { source, failures: 0, not_before_ns: 0 }).collect();
+        let sources = sources
+            .into_iter()
+            .map(|source| Asked { source, failures: 0, not_before_ns: 0, errors: 0 })
+            .collect();
         Self {
             sources,
             pending: HashMap::new(),
             known: HashMap::new(),
             order: VecDeque::new(),
             resync_ns: now_ns.saturating_add(RESYNC_NS),
-            errors: 0,
             dropped: 0,
         }
     }
 
-    /// Takes a question.
+    /// Takes a question, or hears that one is still open for somebody.
     pub(super) fn want(&mut self, key: Key, now_ns: u64) {
-        if self.known.contains_key(&key) || self.pending.contains_key(&key) {
+        if self.known.contains_key(&key) {
+            return;
+        }
+        if let Some(pending) = self.pending.get_mut(&key) {
+            pending.wanted_ns = now_ns;
             return;
         }
         if self.pending.len() >= PENDING_MAX {
             self.dropped += 1;
             return;
         }
-        self.pending.insert(key, Pending { tries: 0, due_ns: now_ns });
+        self.pending.insert(key, Pending { tries: 0, due_ns: now_ns, wanted_ns: now_ns });
+    }
+
+    /// Drops questions that nobody has repeated: sooner where room is short, so that what has gone keeps out nothing that is there.
+    fn forget(&mut self, now_ns: u64) {
+        let after_ns = if self.pending.len() > PENDING_MAX / 2 { FORGET_SOON_NS } else { FORGET_NS };
+        // One that was never tried was asked a moment ago, or its turn has not come.
+        self.pending
+            .retain(|_, pending| pending.tries == 0 || now_ns.saturating_sub(pending.wanted_ns) < after_ns);
+        if self.pending.is_empty() {
+            self.pending.shrink_to_fit();
+        }
     }
 
     /// Asks what is due. Returns whether anything new is known.
     pub(super) fn round(&mut self, now_ns: u64) -> bool {
+        self.forget(now_ns);
         let resync = now_ns >= self.resync_ns;
         let mut due: Vec<Key> = self
             .pending
@@ -114,17 +136,13 @@ impl Desk {
                     asked.failures = asked.failures.saturating_add(1);
                     asked.not_before_ns = now_ns.saturating_add(pause_ns(asked.failures));
                     if let SourceError::Failed(why) = error {
-                        self.errors += 1;
+                        asked.errors += 1;
                         if asked.failures == 1 {
                             log::warn!("{} does not say names of workloads: {why}", asked.source.name());
                         }
                     }
                 }
             }
-        }
-        // What has been asked for in vain for minutes makes room where room is short.
-        if self.pending.len() > PENDING_MAX / 2 {
-            self.pending.retain(|_, pending| pending.tries < TRIES_MAX);
         }
         for key in &due {
             if let Some(pending) = self.pending.get_mut(key) {
@@ -159,5 +177,19 @@ impl Desk {
     /// Questions without an answer, after at least one try.
     pub(super) fn unresolved(&self) -> usize {
         self.pending.values().filter(|pending| pending.tries > 0).count()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_open(&self, key: &Key) -> bool {
+        self.pending.contains_key(key)
+    }
+
+    /// Times that each source refused or failed; those of one name together.
+    pub(super) fn errors(&self) -> BTreeMap<&'static str, u64> {
+        let mut errors = BTreeMap::new();
+        for asked in &self.sources {
+            *errors.entry(asked.source.name()).or_default() += asked.errors;
+        }
+        errors
     }
 }

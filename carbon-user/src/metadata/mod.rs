@@ -20,7 +20,7 @@ pub use kubelet::Kubelet;
 pub use worker::{Counts, Metadata, Seen};
 
 use crate::workload::{Identity, Realm};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// Characters of a value that are kept.
@@ -91,6 +91,31 @@ impl Known {
 pub struct Labels(pub Vec<String>);
 
 impl Labels {
+    /// At most 16 names, which must differ as labels of a metric too. What is wrong is said.
+    pub fn new(names: &[String]) -> Result<Self, String> {
+        let mut shown = BTreeSet::new();
+        for name in names {
+            if !(1..=TEXT_MAX).contains(&name.len())
+                || name.chars().any(|c| c.is_control() || c.is_whitespace())
+            {
+                return Err(format!("{name:?} is no name of a label"));
+            }
+            if !shown.insert(Self::shown(name)) {
+                return Err(format!("{name:?} is as another of them in metrics: {}", Self::shown(name)));
+            }
+        }
+        if names.len() > LABELS_MAX {
+            return Err(format!("{} are more than {LABELS_MAX}", names.len()));
+        }
+        Ok(Self(names.to_vec()))
+    }
+
+    /// The name of a label in metrics: `label_`, and `_` for what cannot be in one there, as kube-state-metrics does it.
+    pub fn shown(name: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
+        format!("label_{}", name.chars().map(plain).collect::<String>())
+    }
+
     fn keep(&self, all: &HashMap<String, String>) -> BTreeMap<String, String> {
         let wanted = self.0.iter().take(LABELS_MAX);
         wanted.filter_map(|name| Some((name.clone(), text(all.get(name)?)?))).collect()

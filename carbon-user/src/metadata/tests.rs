@@ -176,8 +176,61 @@ fn a_source_that_fails_is_left_alone_for_longer_each_time() {
         }
     }
     // 1 + 2 + 4 + 8 + 16 s, and the question itself backs off in the same way.
-    assert_eq!((known_at, desk.errors, desk.unresolved()), (Some(31), 5, 0));
+    assert_eq!((known_at, desk.unresolved()), (Some(31), 0));
+    assert_eq!(desk.errors(), BTreeMap::from([("stub", 5)]));
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 6);
+}
+
+/// Knows nothing.
+struct Ignorant;
+
+impl Source for Ignorant {
+    fn name(&self) -> &'static str {
+        "ignorant"
+    }
+
+    fn ask(&mut self, _: &[Key]) -> Result<Vec<(Key, Known)>, SourceError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_is_forgotten_and_keeps_nothing_out() {
+    let mut desk = Desk::new(vec![Box::new(Ignorant)], 0);
+    let key = |number: usize| Key::Container(number.to_string());
+    // Few: one is still there and asked for every ten seconds, the others have gone.
+    for number in 0..100 {
+        desk.want(key(number), 0);
+    }
+    for half in 0..=620 {
+        let now_ns = half * SECOND_NS / 2;
+        if half % 20 == 0 {
+            desk.want(key(0), now_ns);
+        }
+        desk.round(now_ns);
+        let open = if half < 600 { 100 } else { 1 };
+        assert_eq!((desk.unresolved(), desk.dropped), (open, 0), "after {half} half seconds");
+    }
+    // Many: containers that nobody knows come and go for minutes, faster than questions are given up. Those that are there
+    // are asked for all the time.
+    let begun_ns = 1_000 * SECOND_NS;
+    for half in 0..1_200 {
+        let now_ns = begun_ns + half * SECOND_NS / 2;
+        for gone in 0..20 {
+            desk.want(key(1_000 + 20 * usize::try_from(half).unwrap() + gone), now_ns);
+        }
+        if half % 20 == 0 {
+            for number in 0..500 {
+                desk.want(key(number), now_ns);
+            }
+        }
+        desk.round(now_ns);
+        assert!(desk.unresolved() <= PENDING_MAX, "after {half} half seconds");
+    }
+    assert_eq!(desk.dropped, 0, "all had room");
+    for number in 0..500 {
+        assert!(desk.is_open(&key(number)), "{number} is asked for");
+    }
 }
 
 proptest! {
@@ -196,6 +249,26 @@ proptest! {
         prop_assert_eq!(desk.known().len(), count.min(PENDING_MAX).min(256 * rounds));
         prop_assert!(desk.known().len() <= KNOWN_MAX);
     }
+}
+
+#[test]
+fn labels_are_those_that_are_named_and_differ_in_metrics() {
+    let of = |names: &[&str]| Labels::new(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(of(&[]), Ok(Labels::default()));
+    let two = of(&["team", "app.kubernetes.io/name"]).unwrap();
+    assert_eq!(
+        two.0.iter().map(|name| Labels::shown(name)).collect::<Vec<_>>(),
+        ["label_team", "label_app_kubernetes_io_name"]
+    );
+    let all = HashMap::from(
+        [("team", "a"), ("secret", "b")].map(|(name, text)| (name.to_owned(), text.to_owned())),
+    );
+    assert_eq!(two.keep(&all), BTreeMap::from([("team".to_owned(), "a".to_owned())]));
+    for wrong in [&["a.b", "a/b"][..], &["a b"], &[""], &["a\n"]] {
+        assert!(of(wrong).is_err(), "{wrong:?}");
+    }
+    let many: Vec<String> = (0..17).map(|number| format!("l{number}")).collect();
+    assert!(Labels::new(&many).is_err() && Labels::new(&many[1..]).is_ok());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::sysroot::{CgroupLayout, SysRoot, cgroup_layout};
 use crate::units::CgroupId;
 use crate::workload::{Identity, Kind};
 use arc_swap::ArcSwap;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +39,7 @@ struct Answers {
 
 #[derive(Debug, Default)]
 struct Counters {
-    errors: AtomicU64,
+    errors: ArcSwap<BTreeMap<&'static str, u64>>,
     dropped: AtomicU64,
     unresolved: AtomicU64,
 }
@@ -49,13 +49,13 @@ struct Counters {
 pub struct Seen(Option<Arc<Answers>>);
 
 /// How it goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Failures of sources.
-    pub errors: u64,
+    /// Times that each source refused or failed; one that is not there has not failed.
+    pub errors: Arc<BTreeMap<&'static str, u64>>,
     /// Questions for which there was no room.
     pub dropped: u64,
-    /// Workloads that nobody knows by now.
+    /// Workloads that are still asked for and that nobody knows by now.
     pub unresolved: u64,
 }
 
@@ -126,7 +126,7 @@ impl Metadata {
     pub fn counts(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counters { errors, dropped, unresolved } = &*self.counters;
-        Counts { errors: get(errors), dropped: get(dropped), unresolved: get(unresolved) }
+        Counts { errors: errors.load_full(), dropped: get(dropped), unresolved: get(unresolved) }
     }
 
     fn offer(&self, question: Question) {
@@ -180,8 +180,11 @@ impl Worker {
             let dropped = std::mem::take(&mut self.desk.dropped);
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
             changed |= self.desk.round(now_ns);
-            self.counters.errors.store(self.desk.errors, Ordering::Relaxed);
             self.counters.unresolved.store(self.desk.unresolved() as u64, Ordering::Relaxed);
+            let errors = self.desk.errors();
+            if **self.counters.errors.load() != errors {
+                self.counters.errors.store(Arc::new(errors));
+            }
             if changed {
                 let (known, whose) = (self.desk.known().clone(), self.whose.clone());
                 self.answers.store(Arc::new(Answers { known, whose }));

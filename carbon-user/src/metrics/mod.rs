@@ -41,6 +41,8 @@ pub struct Names {
     pub container: String,
     /// As it was asked for.
     pub image: String,
+    /// Labels that are to be shown, by their names in metrics.
+    pub labels: Vec<(&'static str, String)>,
 }
 
 /// Names by the identity of a workload ([`crate::agent::Who`]).

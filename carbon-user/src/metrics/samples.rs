@@ -7,6 +7,7 @@ use super::table::{self, Family};
 use crate::agent::{DomainTotals, Pushes};
 use crate::carbon::kind::Span;
 use crate::ledger::Factor;
+use crate::metadata::Counts;
 use crate::sched::Rung;
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::workload::Kind;
@@ -190,7 +191,8 @@ fn info(view: &View) -> Vec<Sample> {
             ("job_user", &user),
             ("quality", row.quality.map_or("", |of| of.as_str())),
         ];
-        labelled(&labels, 1.0)
+        let own = row.names.labels.iter().map(|(name, text)| (*name, text.as_str()));
+        labelled(&labels.into_iter().chain(own).collect::<Vec<_>>(), 1.0)
     };
     view.rows.iter().map(of).collect()
 }
@@ -217,6 +219,10 @@ fn states(view: &View) -> Vec<Sample> {
 fn pushes(of: &Pushes) -> Vec<Sample> {
     let results = [("sent", of.sent), ("failed", of.failed)];
     results.map(|(result, times)| labelled(&[("result", result)], float(times))).into()
+}
+
+fn refusals(of: &Counts) -> Vec<Sample> {
+    of.errors.iter().map(|(source, errors)| labelled(&[("source", source)], float(*errors))).collect()
 }
 
 fn build(view: &View) -> Vec<Sample> {
@@ -267,6 +273,8 @@ pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
         (table::FLUSHES, one(float(of.flushes))),
         (table::FLUSHES_WAITING, one(float(of.flushes_waiting))),
         (table::LEDGER_UP, one(bool(of.ledger_error.is_none()))),
+        (table::NAMES_ERRORS, of.naming.as_ref().map(refusals).unwrap_or_default()),
+        (table::NAMES_DROPPED, of.naming.as_ref().map(|it| one(float(it.dropped))).unwrap_or_default()),
         (table::PUSHES, of.pushes.as_ref().map(pushes).unwrap_or_default()),
         (table::PUSHES_REFUSED, of.pushes.map(|it| one(float(it.rejected))).unwrap_or_default()),
         (table::RECOVERED, one(of.recovered.joules())),

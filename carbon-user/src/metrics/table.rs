@@ -94,7 +94,7 @@ families! {
         "Carbon intensity of electricity in use now; quality is yearly or hourly, or assumed where nobody said the place.");
     PUE = gauge("carbon_pue", "ratio", &[], "Energy of the site over energy of its machines, as it was given.");
     WORKLOAD_INFO = Family { stem: "carbon_workload", kind: Type::Info, unit: "",
-        help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload.",
+        help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload. Labels that --labels names are label_NAME.",
         labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user", "quality"] };
     WORKLOADS = gauge("carbon_workloads", "", &["state"],
         "Workloads: tracked, exported with a series of their own, and unresolved (containers and pods without a known name).");
@@ -123,6 +123,10 @@ families! {
     FLUSHES = counter("carbon_ledger_flushes", "", &[], "Minutes written to the ledger.");
     FLUSHES_WAITING = gauge("carbon_ledger_flushes_waiting", "", &[], "Minutes that wait to be written.");
     LEDGER_UP = gauge("carbon_ledger_up", "", &[], "Whether the ledger can be written.");
+    NAMES_ERRORS = counter("carbon_metadata_errors", "", &["source"],
+        "Times that a source of names of workloads (an engine, a runtime, the kubelet) refused or failed; one that is not there has not.");
+    NAMES_DROPPED = counter("carbon_metadata_dropped", "questions", &[],
+        "Questions for names that there was no room for: they are asked again while the workload is there.");
     PUSHES = counter("carbon_otlp_pushes", "", &["result"],
         "Pushes of these metrics to the receiver of --otlp: sent or failed.");
     PUSHES_REFUSED = counter("carbon_otlp_refused", "values", &[],

@@ -65,7 +65,7 @@ fn gcp(http: &Http, base: &str) -> Result<String, ProviderError> {
     name(region)
 }
 
-fn name(text: &str) -> Result<String, ProviderError> {
+pub(super) fn name(text: &str) -> Result<String, ProviderError> {
     let text = text.trim();
     let plain =
         !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');

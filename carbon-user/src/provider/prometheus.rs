@@ -157,7 +157,7 @@ impl Prometheus {
         self.values(status, &body)
     }
 
-    fn values(&self, status: u16, body: &[u8]) -> Result<Vec<Value>, QueryError> {
+    pub(super) fn values(&self, status: u16, body: &[u8]) -> Result<Vec<Value>, QueryError> {
         let url = self.url.clone();
         if matches!(status, 401 | 403) {
             return Err(QueryError::Refused { url, status });

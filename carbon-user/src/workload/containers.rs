@@ -8,6 +8,7 @@ use super::{Helper, Kind, Note, Realm, Runtime};
 pub(super) fn take(walk: &mut Walk<'_>, name: &str, parent: &str, at: usize) -> bool {
     ecs(walk, name)
         || prefixed(walk, name)
+        || build_step(walk, name)
         || podman(walk, name)
         || below_a_known_parent(walk, name, parent, at)
         || by_its_shape(walk, name)
@@ -81,6 +82,17 @@ fn prefixed(walk: &mut Walk<'_>, name: &str) -> bool {
     true
 }
 
+/// A step of a build: where Docker makes its groups by systemd, `docker-ID.scope` as a container, with `BuildKit`'s kind of id.
+fn build_step(walk: &mut Walk<'_>, name: &str) -> bool {
+    let id = name.strip_prefix("docker-").and_then(|rest| rest.strip_suffix(".scope"));
+    // One of 25 letters alone could be a word of somebody's own.
+    let Some(id) = id.filter(|id| is_base36(id) && id.bytes().any(|byte| byte.is_ascii_digit())) else {
+        return false;
+    };
+    walk.enter(Kind::Container, Some(Runtime::Buildkit), id, Some(name.to_owned()));
+    true
+}
+
 /// Goes into a container of an engine, and the monitor of one.
 fn enter(walk: &mut Walk<'_>, engine: Runtime, id: &str, helper: Option<Helper>, name: &str) {
     let own = is_a("scope", name).then(|| name.to_owned());
@@ -114,10 +126,7 @@ fn podman(walk: &mut Walk<'_>, name: &str) -> bool {
     if let Some(pod) = slice.and_then(|stem| stem.rsplit_once("libpod_pod_")).map(|(_, pod)| pod)
         && is_full_id(pod)
     {
-        walk.identity.kind = Kind::Pod;
-        walk.identity.runtime = Some(runtime);
-        walk.identity.unit = Some(name.to_owned());
-        walk.identity.notes.push(Note::PodmanPod(pod.to_owned()));
+        podman_pod(walk, runtime, pod, Some(name));
         return true;
     }
     let scope = name.strip_suffix(".scope").and_then(|stem| stem.strip_prefix("podman-"));
@@ -131,13 +140,28 @@ fn podman(walk: &mut Walk<'_>, name: &str) -> bool {
     false
 }
 
+fn podman_pod(walk: &mut Walk<'_>, runtime: Runtime, pod: &str, unit: Option<&str>) {
+    walk.leave_for_inner();
+    let identity = &mut walk.identity;
+    identity.kind = Kind::Pod;
+    identity.runtime = Some(runtime);
+    identity.unit = unit.map(str::to_owned);
+    identity.notes.push(Note::PodmanPod(pod.to_owned()));
+}
+
 /// Names that are only ids, below a parent that says whose they are.
 fn below_a_known_parent(walk: &mut Walk<'_>, name: &str, parent: &str, at: usize) -> bool {
     let grandparent = at.checked_sub(2).and_then(|above| walk.names.get(above).copied()).unwrap_or_default();
     let runtime = match parent {
         "docker" | "actions_job" | "moby" if is_id(name) => Runtime::Docker,
-        "libpod" | "libpod_parent" if is_id(name) => Runtime::Podman,
-        "buildkit" if grandparent == "docker" && is_base36(name) => Runtime::Buildkit,
+        "buildx" if grandparent == "docker" && is_id(name) => Runtime::Docker,
+        // Containers have a prefix there; a bare id is a pod's.
+        "libpod_parent" if is_full_id(name) => {
+            podman_pod(walk, Runtime::Podman, name, None);
+            return true;
+        }
+        "libpod" if is_id(name) => Runtime::Podman,
+        "buildkit" if is_base36(name) => Runtime::Buildkit,
         "garden" if is_of_garden(name) => Runtime::Garden,
         // Newer versions sort them by how much they use.
         "good" | "bad" if grandparent == "garden" && is_of_garden(name) => Runtime::Garden,

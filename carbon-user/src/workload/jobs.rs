@@ -2,7 +2,7 @@
 //!
 //! They are known where the system's own daemon makes them and nowhere else: a number is easily made up.
 
-use super::path::{Walk, is_number, is_uuid};
+use super::path::{Walk, is_a, is_number, is_uuid, unescaped};
 use super::{Kind, Note, Realm, Runtime};
 
 /// Takes `name`, if it is of a job.
@@ -129,13 +129,27 @@ fn htcondor(walk: &mut Walk<'_>, name: &str, parent: &str) -> bool {
     true
 }
 
-/// `/pbs_jobs.service/jobid/ID` (version 1), `/pbs_jobs.service/jobs/ID` (cgroup2).
+/// `/pbs_jobs.service/jobid/ID` (version 1), `/pbs_jobs.service/jobs/ID` (cgroup2); of older ones `/pbspro/ID`, and with systemd
+/// `/pbspro.slice/pbspro-ID.slice`.
 fn pbs(walk: &mut Walk<'_>, name: &str, at: usize) -> bool {
+    let is_job = |id: &str| id.starts_with(|first: char| first.is_ascii_digit());
+    let old = match (walk.names.first(), at) {
+        (Some(&"pbspro"), 1) => Some(name),
+        (Some(&"pbspro.slice"), 1) => {
+            name.strip_prefix("pbspro-").and_then(|rest| rest.strip_suffix(".slice"))
+        }
+        _ => None,
+    };
+    if let Some(id) = old.filter(|id| is_job(id)) {
+        walk.enter_job(Runtime::Pbs, &unescaped(id));
+        walk.identity.unit = is_a("slice", name).then(|| unescaped(name));
+        return true;
+    }
     let [unit @ ("pbs_jobs.service" | "pbspro.service" | "pbs.service"), "jobid" | "jobs", ..] = walk.names
     else {
         return false;
     };
-    let found = at == 2 && name.starts_with(|first: char| first.is_ascii_digit());
+    let found = at == 2 && is_job(name);
     if found {
         let unit = (*unit).to_owned();
         walk.enter_job(Runtime::Pbs, name);

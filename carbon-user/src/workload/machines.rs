@@ -1,12 +1,14 @@
 //! Virtual machines, and containers that are systems of their own: LXC, nspawn, libvirt's.
 
-use super::path::{Walk, is_a, is_number, unescaped};
+use super::path::{Walk, is_a, is_number, is_unit, unescaped};
 use super::{Helper, Kind, Note, Runtime};
 
 /// Takes `name`, if it is a machine's. Inside a container only system containers are known: a machine there is charged
 /// to the container.
 pub(super) fn take(walk: &mut Walk<'_>, name: &str, parent: &str, at: usize) -> bool {
-    lxc(walk, name, parent) || nspawn(walk, name) || (walk.on_the_node() && vm(walk, name, parent, at))
+    lxc(walk, name, parent)
+        || nspawn(walk, name, parent)
+        || (walk.on_the_node() && vm(walk, name, parent, at))
 }
 
 /// Inside a virtual machine: its threads, in groups of their own on some hosts. They are below it, and no name of it.
@@ -37,10 +39,13 @@ fn lxc(walk: &mut Walk<'_>, name: &str, parent: &str) -> bool {
     true
 }
 
-/// `systemd-nspawn@NAME.service`, or `machine-NAME.scope` where it was started by hand (systemd-machined).
-fn nspawn(walk: &mut Walk<'_>, name: &str) -> bool {
+/// `systemd-nspawn@NAME.service`, or `machine-NAME.scope` where it was started by hand (systemd-machined); NixOS starts
+/// its own as `container@NAME.service`.
+fn nspawn(walk: &mut Walk<'_>, name: &str, parent: &str) -> bool {
     let unit = unescaped(name);
-    let service = name.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"));
+    let of_nixos = || name.strip_prefix("container@").filter(|_| parent == "machine.slice");
+    let service = name.strip_prefix("systemd-nspawn@").or_else(of_nixos);
+    let service = service.and_then(|rest| rest.strip_suffix(".service"));
     let scope = name.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope"));
     let Some(machine) = service.or(scope.filter(|_| Domain::of_scope(&unit).is_none())) else {
         if walk.identity.kind == Kind::Nspawn && name == "supervisor" {
@@ -77,8 +82,8 @@ fn vm(walk: &mut Walk<'_>, name: &str, parent: &str, at: usize) -> bool {
         }
         // Before libvirt had partitions.
         ("libvirt", _) if parent == "qemu" && at == 2 => enter_vm(walk, Runtime::Libvirt, name, None),
-        // The jailer takes the program's own name.
-        (jail, _) if at == 1 && jail.starts_with("firecracker") && !jail.contains('.') => {
+        // The jailer takes the program's own name, which can have a version: `firecracker-v1.7.0-x86_64`.
+        (jail, _) if at == 1 && jail.starts_with("firecracker") && !is_unit(jail) => {
             enter_vm(walk, Runtime::Firecracker, name, None);
         }
         _ => return false,

@@ -177,6 +177,11 @@ pub(super) fn is_a(suffix: &str, name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, end)| end == suffix)
 }
 
+/// Whether `name` is of a unit that has a cgroup.
+pub(super) fn is_unit(name: &str) -> bool {
+    ["service", "scope", "slice", "mount", "swap", "socket"].iter().any(|suffix| is_a(suffix, name))
+}
+
 /// Hexadecimal digits, as ids are written: lower case.
 pub(super) fn is_hex(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,11 +1,16 @@
 //! Units, scopes, slices, sessions and users of systemd, the applications in them, and systems without it.
 
-use super::path::{Walk, is_uuid, unescaped};
+use super::path::{Walk, is_a, is_uuid, unescaped};
 use super::{Kind, Note, Realm, Runtime};
 
-/// Whether a user may own what is below. The name of `user.slice` itself may have been cut off by a namespace.
+/// Whether a user may own what is below, or a capsule, which has a service manager of its own under a user without rights.
+/// The name of the slice itself may have been cut off by a namespace.
 pub(super) fn is_of_a_user(name: &str) -> bool {
-    name == "user.slice" || uid_of_slice(name).is_some() || uid_of_manager(name).is_some()
+    let of_capsule = name.starts_with("capsule@") && is_a("service", name);
+    matches!(name, "user.slice" | "capsule.slice")
+        || of_capsule
+        || uid_of_slice(name).is_some()
+        || uid_of_manager(name).is_some()
 }
 
 /// Takes `name`, if it is a unit's. Inside a container it is told as an inner one, and the container stays.

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+mod platforms;
+
 const COLUMNS: [&str; 11] = [
     "kind",
     "runtime",
@@ -362,6 +364,7 @@ proptest! {
             "/user.slice/user-1000.slice/session-2.scope",
             "/../user-1000.slice",
             "/../../user@1000.service/app.slice",
+            "/capsule.slice/capsule@a.service",
         ]),
         path in path(),
     ) {

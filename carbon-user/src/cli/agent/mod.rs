@@ -301,11 +301,13 @@ impl Agent {
     fn publish(&mut self) {
         let progress = self.writer.progress();
         let pushes = self.pusher.as_ref().map(Pusher::pushes);
+        let naming = self.naming.counts();
         let also = self.node.also();
         also.flushes = progress.flushes;
         also.flushes_waiting = progress.waiting;
         also.flushes_merged = progress.merged;
         also.pushes = pushes;
+        also.naming = naming;
         also.ledger_error.clone_from(&progress.error);
         let published = Arc::new(self.node.published());
         self.naming.look(&published, clock::monotonic_ns());

@@ -2,7 +2,7 @@
 
 use crate::agent::minute;
 use crate::agent::{Published, Who};
-use crate::metadata::{Known, Metadata, Options, Seen};
+use crate::metadata::{Counts, Known, Labels, Metadata, Options, Seen};
 use crate::metrics::{Names, NamesByIdentity};
 use crate::sysroot::SysRoot;
 use arc_swap::ArcSwap;
@@ -31,6 +31,8 @@ pub(super) struct Naming {
     looked: FxHashMap<usize, Looked>,
     looks: u64,
     seen: Seen,
+    /// Labels that are shown, each with its name in metrics.
+    labels: Vec<(String, &'static str)>,
     /// What is known of the workloads that were published last.
     pub(super) names: Arc<ArcSwap<NamesByIdentity>>,
 }
@@ -38,6 +40,10 @@ pub(super) struct Naming {
 impl Naming {
     /// Asks nobody without options. Where there can be no more threads, that is said, and names are told from paths.
     pub(super) fn start(options: Option<Options>, root: &SysRoot) -> Self {
+        let wanted = options.iter().flat_map(|options| &options.labels.0);
+        // A few names, which the program has for as long as it runs.
+        let shown = |name: &String| (name.clone(), &*Labels::shown(name).leak());
+        let labels = wanted.map(shown).collect();
         let metadata = options.and_then(|options| match Metadata::start(options, root) {
             Ok(metadata) => Some(metadata),
             Err(error) => {
@@ -50,6 +56,7 @@ impl Naming {
             looked: FxHashMap::default(),
             looks: 0,
             seen: Seen::default(),
+            labels,
             names: Arc::default(),
         }
     }
@@ -83,16 +90,21 @@ impl Naming {
             !gone
         });
         if changed {
-            let all = self
-                .looked
-                .values()
-                .filter_map(|looked| Some((looked.who.identity.clone(), names(looked.known.as_ref()?))));
+            let named = |looked: &Looked| {
+                Some((looked.who.identity.clone(), names(looked.known.as_ref()?, &self.labels)))
+            };
+            let all = self.looked.values().filter_map(named);
             self.names.store(Arc::new(all.collect()));
         }
     }
 }
 
 impl Naming {
+    /// How it goes; `None` where nobody is asked.
+    pub(super) fn counts(&self) -> Option<Counts> {
+        self.metadata.as_ref().map(Metadata::counts)
+    }
+
     /// What is known of a workload by now, for the ledger. Never waits.
     pub(super) fn of(&self, who: &Who) -> Option<minute::Names> {
         let known = known(self.metadata.as_ref()?, who)?;
@@ -107,12 +119,14 @@ fn known(metadata: &Metadata, who: &Who) -> Option<Arc<Known>> {
     metadata.lookup(whose.as_deref().unwrap_or(&who.path))
 }
 
-fn names(known: &Known) -> Names {
+fn names(known: &Known, labels: &[(String, &'static str)]) -> Names {
     let of = |text: &Option<String>| text.clone().unwrap_or_default();
+    let label = |(name, shown): &(String, &'static str)| Some((*shown, known.labels.get(name)?.clone()));
     Names {
         namespace: of(&known.namespace),
         pod: of(&known.pod),
         container: of(&known.container),
         image: of(&known.image),
+        labels: labels.iter().filter_map(label).collect(),
     }
 }

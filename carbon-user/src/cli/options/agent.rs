@@ -10,7 +10,7 @@ use crate::cli::args::{AgentArgs, Cli, Command, DashboardArg, MetadataArg};
 use crate::cli::error::CliError;
 use crate::cli::here::HereArgs;
 use crate::cli::store::Chosen;
-use crate::metadata::{self, Kubelet};
+use crate::metadata::{self, Kubelet, Labels};
 use crate::metrics::{Aliases, Listen, Tls, Token, otlp};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
@@ -31,7 +31,7 @@ const SERIES_MAX: usize = 100_000;
 const SOCKET_BYTES_MAX: usize = 100;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 37] = [
+const KEYS: [&str; 38] = [
     "zone",
     "here",
     "metadata-url",
@@ -68,6 +68,7 @@ const KEYS: [&str; 37] = [
     "kubelet",
     "kubelet-token",
     "kubelet-ca",
+    "labels",
     "share-with-vms",
 ];
 
@@ -333,7 +334,18 @@ fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Options>, CliEr
         }),
         None => None,
     };
-    Ok((!off).then(|| metadata::Options { kubelet, ..metadata::Options::usual() }))
+    let wrong = |reason: String, advice: &str| CliError::Argument {
+        option: "--labels",
+        value: args.labels.join(","),
+        reason,
+        advice: advice.into(),
+    };
+    let labels = Labels::new(&args.labels)
+        .map_err(|reason| wrong(reason, "give names such as team,app.kubernetes.io/name"))?;
+    if off && !labels.0.is_empty() {
+        return Err(wrong("nobody is to be asked for names".into(), "leave out --metadata off, or this"));
+    }
+    Ok((!off).then(|| metadata::Options { kubelet, labels, ..metadata::Options::usual() }))
 }
 
 /// Where metrics are pushed.
@@ -494,6 +506,9 @@ mod tests {
             ("--kubelet https://127.0.0.1:10250 --metadata off", "nobody is to be asked"),
             ("--kubelet http://127.0.0.1:10255 --kubelet-token /t", "in the clear"),
             ("--kubelet-token /t", "--kubelet"),
+            ("--labels team --metadata off", "nobody is to be asked"),
+            ("--labels a.b,a/b", "label_a_b"),
+            ("--labels a,,b", "no name of a label"),
         ] {
             let message = of(line).unwrap_err().message();
             assert!(message.contains(says), "{line}: {message}");

@@ -18,6 +18,13 @@ use std::io::{self, Write};
 /// Bytes of a request's line.
 const LINE_BYTES_MAX: usize = 65_536;
 
+/// What a line that is refused is answered; nothing for one that asks for something.
+#[cfg(any(test, fuzzing))]
+pub(super) fn answer_for_fuzzing(line: &[u8]) -> Option<String> {
+    let (id, asked) = wire::parse(line);
+    asked.err().map(|refusal| wire::line(id, Err(refusal)))
+}
+
 /// Runs it until its input ends.
 pub(super) fn track(options: &TrackOptions) -> Result<(), CliError> {
     let mut session = Session::open(options.measuring.clone(), options.chosen.location.clone(), options.pid)?;
