@@ -338,7 +338,8 @@ mod tests {
                  CREATE TABLE energy (level_s, start_s, series, energy_uj, cpu_ns, common_uj, variance_uj2);",
             ).unwrap();
             let mut put = |numbers: &BTreeMap<i64, u32>| {
-                let rows: String = numbers.iter().map(|(id, uj)| format!("INSERT INTO energy VALUES (60, 0, {id}, {uj}, 1, 0.5, 0.25);")).collect();
+                let of = |(id, uj): (&i64, &u32)| format!("INSERT INTO energy VALUES (60, 0, {id}, {uj}, 1, 0.5, 0.25);");
+                let rows = numbers.iter().map(of).collect::<Vec<_>>().concat();
                 store.batch(&format!("BEGIN; DELETE FROM energy; {rows} COMMIT;")).unwrap();
                 let sums = store.sums(INTERVAL).unwrap();
                 let found: BTreeMap<i64, u32> =
