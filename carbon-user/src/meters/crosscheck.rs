@@ -61,9 +61,10 @@ impl CrossCheck {
         self.outcome.as_ref()
     }
 
-    pub(super) fn ask(&mut self, edge: &Edge<'_>, until_ns: u64) {
+    /// `begun_ns` is when the first meter was asked: it may have been read then, and the other not before all have been asked.
+    pub(super) fn ask(&mut self, edge: &Edge<'_>, begun_ns: u64, until_ns: u64) {
         if let Some(other) = &mut self.other {
-            self.asked_ns = clock::monotonic_ns();
+            self.asked_ns = begun_ns;
             other.ask(edge, until_ns);
         }
     }

@@ -7,6 +7,7 @@ use super::cpu_model::CpuModel;
 use super::cpu_power::CpuPower;
 use super::crosscheck::CrossCheck;
 use super::faults::DomainFaults;
+use super::hwmon::NamedSensor;
 use super::lane::{PATIENCE, deadline_ns};
 use super::sumcheck::SumCheck;
 use super::{DeviceUse, Edge, Mark, Meter, MeterError, MeterFinding, Reading};
@@ -50,6 +51,8 @@ pub struct Ground<'a> {
     pub topology: &'a Topology,
     /// What the processor is likely to draw.
     pub power: &'a CpuPower,
+    /// Sensors of hwmon that were named.
+    pub sensors: &'a [NamedSensor],
 }
 
 impl Ground<'_> {
@@ -144,8 +147,21 @@ pub struct Meters {
 impl Meters {
     /// Opens the meters of `choice`. Only the choice of one that is not there can fail: there is always a model.
     pub fn open(root: &SysRoot, topology: &Topology, choice: MeterChoice) -> Result<Self, NoMeter> {
+        Self::open_with(root, topology, choice, &[])
+    }
+
+    /// The same, where sensors were named. One of a package or of memory takes the place of the best meter: both would count
+    /// the same.
+    pub fn open_with(
+        root: &SysRoot,
+        topology: &Topology,
+        choice: MeterChoice,
+        sensors: &[NamedSensor],
+    ) -> Result<Self, NoMeter> {
         let power = CpuPower::read(root);
-        Self::of(&Ground { root, topology, power: &power }, SOURCES, choice)
+        let names_a_part = sensors.iter().any(NamedSensor::is_a_part);
+        let choice = if names_a_part && choice == MeterChoice::Auto { MeterChoice::Hwmon } else { choice };
+        Self::of(&Ground { root, topology, power: &power, sensors }, SOURCES, choice)
     }
 
     fn of(ground: &Ground<'_>, sources: &[Source], choice: MeterChoice) -> Result<Self, NoMeter> {
@@ -244,12 +260,13 @@ impl Meters {
     /// One result per domain, in the order of [`domains`](Self::domains). After a failure the next good reading carries
     /// the energy of the failed ones too; one whose failure is final keeps failing in the same way.
     pub fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
-        let until_ns = deadline_ns(clock::monotonic_ns(), PATIENCE);
+        let begun_ns = clock::monotonic_ns();
+        let until_ns = deadline_ns(begun_ns, PATIENCE);
         for meter in &mut self.opened {
             meter.ask(edge, until_ns);
         }
         if let Some(check) = &mut self.check {
-            check.ask(edge, until_ns);
+            check.ask(edge, begun_ns, until_ns);
         }
         if let Some(sum) = &mut self.sum {
             sum.ask(edge, until_ns);

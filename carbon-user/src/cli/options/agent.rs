@@ -31,7 +31,7 @@ const SERIES_MAX: usize = 100_000;
 const SOCKET_BYTES_MAX: usize = 100;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 37] = [
+const KEYS: [&str; 38] = [
     "zone",
     "here",
     "metadata-url",
@@ -40,6 +40,7 @@ const KEYS: [&str; 37] = [
     "accounting",
     "hierarchy",
     "meter",
+    "hwmon",
     "sysfs-root",
     "static",
     "attribution",
