@@ -2,13 +2,14 @@
 
 mod agent;
 mod learned;
+mod meters;
 
 pub use agent::AgentOptions;
 pub use learned::{CalibrateOptions, ModelOptions, RecordOptions, ReplayOptions};
 
 use super::args::{
     AccountingArg, AttributionArg, Cli, Command, CounterArg, DoctorArgs, Format, HierarchyArg, MetadataArg,
-    MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs, TrackArgs,
+    RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs, TrackArgs,
 };
 use super::error::CliError;
 use super::here::HereArgs;
@@ -23,7 +24,7 @@ use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
 use crate::carbon::place::CloudRegion;
-use crate::meters::{MeterChoice, NamedSensor, NotNamed};
+use crate::meters::{MeterChoice, NamedSensor};
 use crate::sched::{HierarchyChoice, Rung};
 use crate::sysroot::SysRoot;
 use crate::units::Pue;
@@ -371,7 +372,7 @@ fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
     let balance =
         balance.map(|text| check_duration("--balance", text, BALANCE_MIN, DURATION_MAX)).transpose()?;
     let root = check_root(args.sysfs_root)?;
-    let sensors = check_sensors(&args.hwmon, MeterChoice::Auto)?;
+    let sensors = meters::check_sensors(&args.hwmon, MeterChoice::Auto)?;
     Ok(DoctorOptions { format: args.format, root, sensors, balance })
 }
 
@@ -385,8 +386,8 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         None => default_pue(shared.zone.as_deref()),
     };
     let root = check_root(shared.sysfs_root)?;
-    let meter = meter(shared.meter);
-    let sensors = check_sensors(&shared.hwmon, meter)?;
+    let meter = meters::meter(shared.meter);
+    let sensors = meters::check_sensors(&shared.hwmon, meter)?;
     Ok(Measuring {
         zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
         pue,
@@ -406,42 +407,6 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         interval: check_duration("--interval", &shared.interval, INTERVAL_MIN, INTERVAL_MAX)?,
         quiet: shared.quiet,
     })
-}
-
-fn meter(meter: MeterArg) -> MeterChoice {
-    match meter {
-        MeterArg::Auto => MeterChoice::Auto,
-        MeterArg::Powercap => MeterChoice::Powercap,
-        MeterArg::Perf => MeterChoice::Perf,
-        MeterArg::Hwmon => MeterChoice::Hwmon,
-        MeterArg::Model => MeterChoice::Model,
-    }
-}
-
-/// Sensors that are named for a part are read in place of another meter, so that no other can be asked for.
-fn check_sensors(texts: &[String], meter: MeterChoice) -> Result<Vec<NamedSensor>, CliError> {
-    let objection = |value: &str, reason: String, advice: &str| CliError::Argument {
-        option: "--hwmon",
-        value: value.to_owned(),
-        reason,
-        advice: advice.to_owned(),
-    };
-    let mut sensors = Vec::new();
-    for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
-        let sensor: NamedSensor = text.parse().map_err(|error: NotNamed| {
-            objection(
-                text,
-                error.to_string(),
-                "say DRIVER:SENSOR=WHAT, such as ina226:power1=package, here or in CARBON_HWMON",
-            )
-        })?;
-        if sensor.is_a_part() && ![MeterChoice::Auto, MeterChoice::Hwmon].contains(&meter) {
-            let reason = format!("it is read in place of the meter that --meter {} asks for", meter.as_str());
-            return Err(objection(text, reason, "leave one of them out"));
-        }
-        sensors.push(sensor);
-    }
-    Ok(sensors)
 }
 
 fn rung(accounting: AccountingArg) -> Option<Rung> {

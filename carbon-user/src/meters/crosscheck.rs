@@ -165,6 +165,25 @@ mod tests {
         assert_eq!(compare(&[(0, [0, 0], [0, 0])]), None);
     }
 
+    /// On a busy machine the first may be read long before the other is asked.
+    #[test]
+    fn what_may_have_been_used_between_the_two_readings_is_no_disagreement() {
+        let compared = |apart_ns: u64| {
+            let first = Scripted::named("powercap", &["package-0"], vec![]);
+            let others = vec![totals(&[0]), totals(&[40_000_000])];
+            let other = Scripted::named("perf", &["package-0"], others);
+            let mut check = CrossCheck::new(&first, Box::new(other)).unwrap();
+            for (second, uj) in [(0, 0), (1, 30_000_000)] {
+                let edge = Edge { monotonic_ns: second * 1_000_000_000, suspended_ns: 0, busy: &[] };
+                check.ask(&edge, clock::monotonic_ns() - apart_ns, u64::MAX);
+                check.read(&edge, &totals(&[uj]));
+            }
+            check.outcome().unwrap().reason.clone()
+        };
+        assert!(compared(0).contains("they disagree"), "{}", compared(0));
+        assert_eq!(compared(300_000_000), "they agree on 1 domains");
+    }
+
     #[test]
     fn meters_of_different_things_are_not_compared() {
         let first = Scripted::named("powercap", &["package-0"], vec![]);

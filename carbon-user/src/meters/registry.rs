@@ -140,6 +140,7 @@ pub struct Meters {
     faults: Vec<DomainFaults>,
     findings: Vec<MeterFinding>,
     denied: Option<MeterFinding>,
+    unmeasured: Vec<MeterFinding>,
     check: Option<CrossCheck>,
     sum: Option<SumCheck>,
 }
@@ -166,7 +167,7 @@ impl Meters {
 
     fn of(ground: &Ground<'_>, sources: &[Source], choice: MeterChoice) -> Result<Self, NoMeter> {
         let (mut opened, mut findings, mut denied) = (Vec::<Box<dyn Meter>>::new(), Vec::new(), None);
-        let (mut processor, mut check) = (None, None);
+        let (mut processor, mut check, mut unmeasured) = (None, None, Vec::new());
         for source in sources {
             let mut found = (source.open)(ground);
             if source.role == Role::Processor {
@@ -189,8 +190,11 @@ impl Meters {
                         return Err(NoMeter(first.clone()));
                     }
                 }
-            } else if let Some(meter) = found.meter.take() {
-                opened.push(meter);
+            } else {
+                // What one meter says of its domains: those that it has and cannot read.
+                let lost = found.findings.iter().filter(|it| !it.chosen && it.quality == Quality::Measured);
+                unmeasured.extend(lost.filter(|_| found.present).cloned());
+                opened.extend(found.meter.take());
             }
             findings.extend(found.findings);
         }
@@ -204,6 +208,7 @@ impl Meters {
         findings.push(model_finding(ground.power, processor.is_none(), choice));
         let mut meters = Self::new(opened, findings);
         meters.denied = denied.filter(|_| processor.is_none());
+        meters.unmeasured = unmeasured;
         meters.check = check;
         meters.sum = sum;
         Ok(meters)
@@ -213,7 +218,8 @@ impl Meters {
     pub fn new(meters: Vec<Box<dyn Meter>>, findings: Vec<MeterFinding>) -> Self {
         let domains: Vec<_> = meters.iter().flat_map(|meter| meter.domains().iter().map(Rc::clone)).collect();
         let faults = vec![DomainFaults::default(); domains.len()];
-        Self { opened: meters, domains, faults, findings, denied: None, check: None, sum: None }
+        let (denied, unmeasured, check, sum) = (None, Vec::new(), None, None);
+        Self { opened: meters, domains, faults, findings, denied, unmeasured, check, sum }
     }
 
     /// All domains of all meters. Fixed from opening on.
@@ -229,6 +235,11 @@ impl Meters {
     /// A meter of the processor that the machine has and that cannot be used, where the model stands in for it.
     pub fn denied(&self) -> Option<&MeterFinding> {
         self.denied.as_ref()
+    }
+
+    /// Devices that the machine has and that could not be opened: their energy is in no number.
+    pub fn unmeasured(&self) -> &[MeterFinding] {
+        &self.unmeasured
     }
 
     /// Faults by domain, in the order of [`domains`](Self::domains).

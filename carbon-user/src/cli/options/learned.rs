@@ -1,8 +1,8 @@
 //! Options of the commands around what is learned: `model`, `replay`, `calibrate`, and `--record`.
 
 use super::{
-    INTERVAL_MAX, Measuring, check_duration, check_pue, check_root, check_rows, check_sensors, method,
-    policy, rung, state_file,
+    INTERVAL_MAX, Measuring, check_duration, check_pue, check_root, check_rows, meters, method, policy, rung,
+    state_file,
 };
 use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
@@ -106,7 +106,7 @@ pub(super) fn replay(args: ReplayArgs) -> Result<ReplayOptions, CliError> {
 
 pub(super) fn calibrate(args: CalibrateArgs) -> Result<CalibrateOptions, CliError> {
     let duration = check_duration("--duration", &args.duration, CALIBRATION_MIN, CALIBRATION_MAX)?;
-    let sensors = check_sensors(&args.hwmon, MeterChoice::Auto)?;
+    let sensors = meters::check_sensors(&args.hwmon, MeterChoice::Auto)?;
     let measuring = Measuring {
         // Grams are no part of it.
         zone: Some("WORLD".to_owned()),
