@@ -304,6 +304,27 @@ fn faults_of_the_driver_pass_without_a_restart() {
     }
 }
 
+/// A device that does not answer when carbon starts is in no number, and that is said where the numbers are.
+#[test]
+fn a_device_that_cannot_be_opened_is_said_to_be_left_out() {
+    let devices = format!("gpu 0 {UUID} 25000\n");
+    let Some(machine) = Machine::new("a_device_that_cannot_be_opened", &[], &devices) else { return };
+    let _alone = alone();
+    for (line, why) in [
+        ("hang nvmlInit_v2", "nvml is not measured: nvml did not answer within 5s"),
+        ("fail nvmlInit_v2 18", "nvml is not measured: NVML cannot be used"),
+        ("fail nvmlDeviceGetUUID 15", "nvml GPU 0 is not measured: the GPU has fallen off the bus"),
+    ] {
+        machine.set(&format!("{devices}{line}\n"));
+        let notes = machine.top("1s")["notes"].to_string();
+        assert!(notes.contains(why), "{line}: {notes}");
+    }
+    // A library and no driver: a machine without such devices.
+    machine.set("fail nvmlInit_v2 9\n");
+    let notes = machine.top("1s")["notes"].to_string();
+    assert!(!notes.contains("nvml"), "{notes}");
+}
+
 #[test]
 fn a_library_without_a_counter_is_sampled() {
     let devices = format!("gpu 0 {UUID} 25000\n");

@@ -2,11 +2,13 @@
 //! (`tests/fakerapl`): `cargo xtask test vm` builds it for a guest and loads it there.
 
 use carbon_user::clock;
-use carbon_user::meters::{Edge, MeterChoice, Meters};
+use carbon_user::meters::{Edge, Gap, MeterChoice, Meters};
 use carbon_user::sysroot::SysRoot;
 use carbon_user::topology::Topology;
 use carbon_user::units::CpuNanos;
+use std::collections::BTreeSet;
 use std::fs;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -31,23 +33,29 @@ struct Seen {
     before: u64,
     total: u64,
     after: u64,
+    gap: Option<Gap>,
 }
 
 fn read(meters: &mut Meters) -> Vec<Seen> {
+    let seen = read_over_gaps(meters);
+    assert!(seen.iter().all(|seen| seen.gap.is_none()), "no energy is lost");
+    seen
+}
+
+fn read_over_gaps(meters: &mut Meters) -> Vec<Seen> {
     let zones: Vec<&str> = meters
         .domains()
         .iter()
         .map(|domain| if domain.kind.as_str() == "dram" { "dram" } else { "package-0" })
         .collect();
     let before: Vec<u64> = zones.iter().map(|name| zone(name)).collect();
-    let edge = Edge { monotonic_ns: clock::monotonic_ns(), suspended_ns: 0, busy: &[] };
-    let readings = meters.read(&edge);
+    let clock::Moment { monotonic_ns, suspended_ns } = clock::moment();
+    let readings = meters.read(&Edge { monotonic_ns, suspended_ns, busy: &[] });
     let after: Vec<u64> = zones.iter().map(|name| zone(name)).collect();
     let all = before.into_iter().zip(readings).zip(after);
     all.map(|((before, reading), after)| {
         let reading = reading.unwrap_or_else(|error| panic!("{error}"));
-        assert!(reading.gap.is_none(), "no energy is lost");
-        Seen { before, total: reading.total.0, after }
+        Seen { before, total: reading.total.0, after, gap: reading.gap }
     })
     .collect()
 }
@@ -121,4 +129,99 @@ fn a_pmu_without_events_is_said_and_all_else_goes_on() {
         totals.push(readings.into_iter().map(|reading| reading.unwrap().total.0).sum::<u64>());
     }
     assert!(totals[1] > totals[0], "{totals:?}");
+}
+
+/// Seconds that the machine is suspended for.
+const ASLEEP_S: u64 = 3;
+
+/// The program in a guest that may be suspended; no other machine may.
+fn program_in_a_guest() -> Option<std::ffi::OsString> {
+    fs::metadata(TRUTH).ok()?;
+    std::env::var_os("CARBON_TEST_SUSPEND")
+}
+
+/// Suspends the guest to memory (ACPI's S3), until its real-time clock wakes it.
+fn suspend() -> bool {
+    let alarm = "/sys/class/rtc/rtc0/wakealarm";
+    fs::write(alarm, "0").is_ok()
+        && fs::write(alarm, format!("+{ASLEEP_S}")).is_ok()
+        && fs::write("/sys/power/state", "mem").is_ok()
+}
+
+#[test]
+fn a_suspension_loses_one_window_at_most_and_is_stated() {
+    const TEST: &str = "a_suspension_loses_one_window_at_most_and_is_stated";
+    let Some(program) = program_in_a_guest() else {
+        println!("SKIPPED: {TEST}: the kernel has no module fakerapl: only a guest of the lab is suspended");
+        return;
+    };
+    let root = SysRoot::default();
+    let topology = Topology::read(&root).unwrap();
+    let mut meters = Meters::open(&root, &topology, MeterChoice::Auto).unwrap();
+    let pause = || sleep(Duration::from_millis(700));
+    let first = read(&mut meters);
+    pause();
+    let before = clock::moment();
+    assert!(suspend(), "the guest can be suspended to memory");
+    let over = read_over_gaps(&mut meters);
+    let asleep = clock::moment().suspended_since(before);
+    assert!(asleep >= Duration::from_secs(ASLEEP_S - 2), "it did sleep: {asleep:?}");
+    pause();
+    let after = read(&mut meters);
+    for ((first, over), after) in first.iter().zip(&over).zip(&after) {
+        assert_eq!(over.gap, Some(Gap::Suspended));
+        let most = over.after - first.before + STEPS_UJ + UNITS_UJ;
+        assert!(over.total <= most, "{} of at most {most}: no spike", over.total);
+        // The window after it is whole again.
+        let (least, most) = (after.before - over.after, after.after - over.before);
+        let slack = STEPS_UJ + UNITS_UJ;
+        let window = after.total - over.total;
+        assert!(window + slack >= least && window <= most + slack, "{window} of {least} to {most}");
+    }
+
+    // The program: its windows, its books of CPU time, and what it says.
+    let mut top = Command::new(program);
+    let directory = tempfile::tempdir().unwrap();
+    let windows = directory.path().join("windows");
+    top.args(["top", "--once", "--format", "json", "--zone", "FR", "--duration", "12s", "--interval", "500ms"]);
+    top.args(["--max-overhead", "100", "--state", "none", "--record"]).arg(&windows);
+    let top = top.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // In emulation it takes some seconds until it measures: until its first windows are written.
+    let mut lengths = BTreeSet::new();
+    while lengths.len() < 4 {
+        assert!(clock::moment().since(before) < Duration::from_mins(1), "it writes windows: {lengths:?}");
+        sleep(Duration::from_millis(50));
+        lengths.extend(fs::metadata(&windows).map(|file| file.len()));
+    }
+    let truth_uj = zone("package-0");
+    assert!(suspend());
+    assert!(zone("package-0") > truth_uj, "the module goes on");
+    let output = top.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
+    let wall_ns = number(&report["duration_ns"]);
+    assert!((11.5e9..14.5e9).contains(&wall_ns), "the sleep is in no window: {wall_ns}");
+    for domain in report["domains"].as_array().unwrap() {
+        assert_eq!((&domain["gaps"], &domain["unread"]), (&1.into(), &0.into()), "{domain}: {said}");
+        let gap_ns = number(&domain["gap_ns"]);
+        assert!(gap_ns > 0.0 && gap_ns < 2.5e9, "a window that emulation makes longer: {domain}");
+    }
+    assert_eq!(
+        said.matches("the machine was suspended meanwhile").count(),
+        2,
+        "a line for each domain: {said}"
+    );
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("the machine was suspended for"), "{notes}");
+    let rows = report["workloads"].as_array().unwrap();
+    let ran: f64 = rows.iter().map(|row| number(&row["cpu_ns"])).sum();
+    let accounts = &report["accounts"];
+    let accounts: f64 = ["idle_ns", "irq_steal_ns", "missed_ns", "overflow_ns"]
+        .iter()
+        .map(|key| number(&accounts[key]))
+        .sum();
+    let whole = wall_ns * f64::from(topology.cpus_online());
+    assert!(((ran + accounts) / whole - 1.0).abs() < 0.02, "{ran} + {accounts} of {whole} ns");
 }

@@ -117,6 +117,10 @@ pub struct SharedArgs {
     /// Where joules come from.
     #[arg(long, value_enum, default_value_t = MeterArg::Auto, value_name = "METER")]
     pub meter: MeterArg,
+    /// A sensor of power or energy of the kernel's hwmon class that is read as a part of the machine: its driver, its label or
+    /// name, and what it measures, which is package, dram or system (package-1 where there are several).
+    #[arg(long, env = "CARBON_HWMON", value_name = "DRIVER:SENSOR=WHAT", value_delimiter = ',')]
+    pub hwmon: Vec<String>,
     /// Where sysfs is mounted.
     #[arg(long, default_value = "/sys", value_name = "DIR")]
     pub sysfs_root: PathBuf,
@@ -395,6 +399,10 @@ pub struct CalibrateArgs {
     /// How CPU time is taken.
     #[arg(long, value_enum, default_value_t = AccountingArg::Auto, value_name = "HOW")]
     pub accounting: AccountingArg,
+    /// A sensor of power or energy of the kernel's hwmon class that is read as a part of the machine: its driver, its label or
+    /// name, and what it measures, which is package, dram or system (package-1 where there are several).
+    #[arg(long, env = "CARBON_HWMON", value_name = "DRIVER:SENSOR=WHAT", value_delimiter = ',')]
+    pub hwmon: Vec<String>,
     /// Where sysfs is mounted.
     #[arg(long, default_value = "/sys", value_name = "DIR")]
     pub sysfs_root: PathBuf,
@@ -413,6 +421,10 @@ pub struct DoctorArgs {
     /// How the findings are written.
     #[arg(long, value_enum, default_value_t = RunFormat::Table)]
     pub format: RunFormat,
+    /// A sensor of power or energy of the kernel's hwmon class that is read as a part of the machine: its driver, its label or
+    /// name, and what it measures, which is package, dram or system (package-1 where there are several).
+    #[arg(long, env = "CARBON_HWMON", value_name = "DRIVER:SENSOR=WHAT", value_delimiter = ',')]
+    pub hwmon: Vec<String>,
     /// Where sysfs is mounted.
     #[arg(long, default_value = "/sys", value_name = "DIR")]
     pub sysfs_root: PathBuf,

@@ -106,9 +106,12 @@ impl Engine {
             let what = format!("cannot read the CPUs below {}", measuring.root.sys.display());
             CliError::cannot_measure(anyhow::Error::new(error).context(what))
         })?;
-        let meters = Meters::open(&measuring.root, &topology, measuring.meter)
+        let meters = Meters::open_with(&measuring.root, &topology, measuring.meter, &measuring.sensors)
             .map_err(|error| CliError::measuring(error, "see \"carbon doctor\""))?;
         notes.extend(unreadable(&meters));
+        notes.extend(
+            meters.unmeasured().iter().map(|it| format!("{} is not measured: {}", it.name, it.reason)),
+        );
         // What learns each workload's own watts from a meter is better where it knows how long the package was awake.
         let learns = measuring.attribution == Method::Bank
             && meters

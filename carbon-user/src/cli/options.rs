@@ -2,13 +2,14 @@
 
 mod agent;
 mod learned;
+mod meters;
 
 pub use agent::AgentOptions;
 pub use learned::{CalibrateOptions, ModelOptions, RecordOptions, ReplayOptions};
 
 use super::args::{
     AccountingArg, AttributionArg, Cli, Command, CounterArg, DoctorArgs, Format, HierarchyArg, MetadataArg,
-    MeterArg, RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs, TrackArgs,
+    RunArgs, RunFormat, SharedArgs, StaticArg, TopArgs, TrackArgs,
 };
 use super::error::CliError;
 use super::here::HereArgs;
@@ -23,7 +24,7 @@ use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
 use crate::carbon::place::CloudRegion;
-use crate::meters::MeterChoice;
+use crate::meters::{MeterChoice, NamedSensor};
 use crate::sched::{HierarchyChoice, Rung};
 use crate::sysroot::SysRoot;
 use crate::units::Pue;
@@ -100,6 +101,8 @@ pub struct Measuring {
     pub hierarchy: HierarchyChoice,
     /// Where joules come from.
     pub meter: MeterChoice,
+    /// Sensors that were named.
+    pub sensors: Vec<NamedSensor>,
     /// Where sysfs and procfs are.
     pub root: SysRoot,
     /// What becomes of static energy.
@@ -200,6 +203,8 @@ pub struct DoctorOptions {
     pub format: RunFormat,
     /// Where sysfs and procfs are.
     pub root: SysRoot,
+    /// Sensors that were named.
+    pub sensors: Vec<NamedSensor>,
     /// Compare the ways of accounting for so long instead.
     pub balance: Option<Duration>,
 }
@@ -367,7 +372,8 @@ fn doctor(args: DoctorArgs) -> Result<DoctorOptions, CliError> {
     let balance =
         balance.map(|text| check_duration("--balance", text, BALANCE_MIN, DURATION_MAX)).transpose()?;
     let root = check_root(args.sysfs_root)?;
-    Ok(DoctorOptions { format: args.format, root, balance })
+    let sensors = meters::check_sensors(&args.hwmon, MeterChoice::Auto)?;
+    Ok(DoctorOptions { format: args.format, root, sensors, balance })
 }
 
 fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
@@ -380,6 +386,8 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
         None => default_pue(shared.zone.as_deref()),
     };
     let root = check_root(shared.sysfs_root)?;
+    let meter = meters::meter(shared.meter);
+    let sensors = meters::check_sensors(&shared.hwmon, meter)?;
     Ok(Measuring {
         zone: shared.zone.filter(given).map(|zone| zone.trim().to_owned()),
         pue,
@@ -390,13 +398,8 @@ fn measuring(shared: SharedArgs) -> Result<Measuring, CliError> {
             HierarchyArg::Cgroup2 => HierarchyChoice::Cgroup2,
             HierarchyArg::Cpuacct => HierarchyChoice::Cpuacct,
         },
-        meter: match shared.meter {
-            MeterArg::Auto => MeterChoice::Auto,
-            MeterArg::Powercap => MeterChoice::Powercap,
-            MeterArg::Perf => MeterChoice::Perf,
-            MeterArg::Hwmon => MeterChoice::Hwmon,
-            MeterArg::Model => MeterChoice::Model,
-        },
+        meter,
+        sensors,
         root,
         static_policy: policy(shared.static_policy),
         attribution: method(shared.attribution),

@@ -117,6 +117,7 @@ fn own_way(options: &RunOptions) -> Option<&'static str> {
         (measuring.accounting.is_some(), "--accounting"),
         (measuring.hierarchy != HierarchyChoice::Auto, "--hierarchy"),
         (measuring.meter != MeterChoice::Auto, "--meter"),
+        (!measuring.sensors.is_empty(), "--hwmon"),
         (measuring.root.sys != Path::new("/sys"), "--sysfs-root"),
         (measuring.attribution != Method::Bank, "--attribution"),
         (entry.chosen.named && entry.chosen.location.is_some(), "--store"),

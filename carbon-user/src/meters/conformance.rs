@@ -14,6 +14,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+mod time;
+
+/// How long a reading may take that nothing holds up.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
 /// A meter and the files that stand in for its hardware.
 struct Rig {
     source: Source,
@@ -95,6 +100,22 @@ const RIGS: &[Rig] = &[
     },
     Rig {
         source: super::hwmon::SOURCE,
+        machine: "opteron",
+        files: &["class/hwmon/hwmon0/power1_input", "class/hwmon/hwmon2/power1_input"],
+        power: true,
+        gone: ErrorKind::Gone,
+        named: None,
+    },
+    Rig {
+        source: super::hwmon::SOURCE,
+        machine: "apple-smc",
+        files: &["class/hwmon/hwmon1/power1_input"],
+        power: true,
+        gone: ErrorKind::Gone,
+        named: None,
+    },
+    Rig {
+        source: super::hwmon::SOURCE,
         machine: "acpi-meter",
         files: &["class/hwmon/hwmon0/device/power1_average"],
         power: true,
@@ -122,6 +143,10 @@ struct Bench {
     named: Option<&'static str>,
     meter: Box<dyn Meter>,
     name: String,
+    /// Threads that read, as far as they have a domain each.
+    lanes: usize,
+    /// How long an edge waits for them.
+    patience_ns: u64,
     /// The last edge. Ahead of the clock: what a lane reads in between is before it.
     at_ns: u64,
 }
@@ -139,8 +164,21 @@ impl Bench {
         let files = rig.files.iter().map(|file| root.sys.join(file)).collect();
         let name = format!("{} on {}", rig.source.name, rig.machine);
         let Rig { power, gone, named, .. } = *rig;
-        let at_ns = clock::monotonic_ns();
-        Some(Self { _directory: directory, root, files, power, gone, named, meter, name, at_ns })
+        let lanes = if ["perf", "nvml"].contains(&rig.source.name) { 1 } else { rig.files.len() };
+        let (at_ns, patience_ns) = (clock::monotonic_ns(), PATIENCE_NS);
+        Some(Self {
+            _directory: directory,
+            root,
+            files,
+            power,
+            gone,
+            named,
+            meter,
+            name,
+            lanes,
+            patience_ns,
+            at_ns,
+        })
     }
 
     /// An edge a second after the last, before which the counters of all domains but `held` go on.
@@ -153,14 +191,14 @@ impl Bench {
         }
         self.at_ns += 1_000_000_000;
         let edge = Edge { monotonic_ns: self.at_ns, suspended_ns: 0, busy: &[] };
-        self.meter.ask(&edge, clock::monotonic_ns() + 10_000_000_000);
+        self.meter.ask(&edge, clock::monotonic_ns() + self.patience_ns);
         self.meter.read(&edge)
     }
 }
 
 fn open(source: Source, root: &SysRoot) -> Found {
     let (topology, power) = (Topology::read(root).unwrap(), CpuPower::read(root));
-    (source.open)(&Ground { root, topology: &topology, power: &power })
+    (source.open)(&Ground { root, topology: &topology, power: &power, sensors: &[] })
 }
 
 fn benches() -> impl Iterator<Item = Bench> {

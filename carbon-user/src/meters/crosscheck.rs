@@ -61,9 +61,10 @@ impl CrossCheck {
         self.outcome.as_ref()
     }
 
-    pub(super) fn ask(&mut self, edge: &Edge<'_>, until_ns: u64) {
+    /// `begun_ns` is when the first meter was asked: it may have been read then, and the other not before all have been asked.
+    pub(super) fn ask(&mut self, edge: &Edge<'_>, begun_ns: u64, until_ns: u64) {
         if let Some(other) = &mut self.other {
-            self.asked_ns = clock::monotonic_ns();
+            self.asked_ns = begun_ns;
             other.ask(edge, until_ns);
         }
     }
@@ -162,6 +163,25 @@ mod tests {
         assert!(apart.reason.contains("package package-1: 30.000 J and 60.000 J"), "{apart:?}");
         assert!(apart.advice.unwrap().contains("--meter perf"));
         assert_eq!(compare(&[(0, [0, 0], [0, 0])]), None);
+    }
+
+    /// On a busy machine the first may be read long before the other is asked.
+    #[test]
+    fn what_may_have_been_used_between_the_two_readings_is_no_disagreement() {
+        let compared = |apart_ns: u64| {
+            let first = Scripted::named("powercap", &["package-0"], vec![]);
+            let others = vec![totals(&[0]), totals(&[40_000_000])];
+            let other = Scripted::named("perf", &["package-0"], others);
+            let mut check = CrossCheck::new(&first, Box::new(other)).unwrap();
+            for (second, uj) in [(0, 0), (1, 30_000_000)] {
+                let edge = Edge { monotonic_ns: second * 1_000_000_000, suspended_ns: 0, busy: &[] };
+                check.ask(&edge, clock::monotonic_ns() - apart_ns, u64::MAX);
+                check.read(&edge, &totals(&[uj]));
+            }
+            check.outcome().unwrap().reason.clone()
+        };
+        assert!(compared(0).contains("they disagree"), "{}", compared(0));
+        assert_eq!(compared(300_000_000), "they agree on 1 domains");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is known of a domain's faults: one line in the log when one begins, one when it ends, and counts.
 
-use super::{ErrorKind, MeterError, Reading};
+use super::{ErrorKind, Gap, MeterError, Reading};
 use crate::units::Microjoules;
 use crate::window::Domain;
 use std::time::Duration;
@@ -40,6 +40,10 @@ impl DomainFaults {
                 );
                 self.failing = None;
                 self.impossible += u64::from(reading.gap.is_some());
+            }
+            (Ok(Reading { gap: Some(gap @ Gap::Suspended), .. }), None) => {
+                self.impossible += 1;
+                log::warn!("{} may lack energy of this window: {gap}", domain.source);
             }
             (Ok(Reading { gap: Some(gap), .. }), None) => {
                 self.impossible += 1;

@@ -48,6 +48,25 @@ mod tests {
 
     const TENTH: u64 = 100_000_000;
 
+    /// What docs/meters.md says of loads that change between two samples, none of whose periods fits into the other.
+    #[test]
+    fn what_sampling_misses_averages_out() {
+        const PERIOD_MS: u64 = 730;
+        for (on_ms, error_ratio) in [(PERIOD_MS / 2, 0.01), (30, 0.03)] {
+            let mut integral = Integral::new(Duration::from_millis(100));
+            let mut last_uj = 0;
+            for sample in 0..=600 {
+                let at_ms = sample * 100;
+                let watts = if at_ms % PERIOD_MS < on_ms { 110.0 } else { 10.0 };
+                last_uj = integral.take(Watts(watts), at_ms * 1_000_000, true).uj;
+            }
+            let on_s = (0..60_000_u32).filter(|at_ms| u64::from(*at_ms) % PERIOD_MS < on_ms).count();
+            #[expect(clippy::cast_precision_loss, reason = "thousands")]
+            let (truth, found) = (600.0 + 100.0 * on_s as f64 / 1e3, last_uj as f64 / 1e6);
+            assert!((found / truth - 1.0).abs() < error_ratio, "{on_ms} ms: {found} J of {truth} J");
+        }
+    }
+
     #[test]
     fn a_ramp_is_integrated_and_a_long_pause_is_lost() {
         let mut integral = Integral::new(Duration::from_millis(100));

@@ -27,6 +27,7 @@ pub(crate) use powercap::fuzz::files as fuzz_powercap;
 pub use counter::Mark;
 pub use device::{DeviceUse, Holder, Instance};
 pub use faults::DomainFaults;
+pub use hwmon::{NamedSensor, NotNamed};
 pub(crate) use lane::hurry;
 pub use lane::{Probe, Raw, Raws};
 pub use registry::{MeterChoice, Meters, NoMeter};

@@ -301,7 +301,7 @@ mod tests {
 
     fn with<T>(root: &SysRoot, act: impl FnOnce(&Ground<'_>) -> T) -> T {
         let (topology, power) = (Topology::read(root).unwrap(), CpuPower::read(root));
-        act(&Ground { root, topology: &topology, power: &power })
+        act(&Ground { root, topology: &topology, power: &power, sensors: &[] })
     }
 
     #[test]

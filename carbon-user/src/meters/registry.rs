@@ -7,6 +7,7 @@ use super::cpu_model::CpuModel;
 use super::cpu_power::CpuPower;
 use super::crosscheck::CrossCheck;
 use super::faults::DomainFaults;
+use super::hwmon::NamedSensor;
 use super::lane::{PATIENCE, deadline_ns};
 use super::sumcheck::SumCheck;
 use super::{DeviceUse, Edge, Mark, Meter, MeterError, MeterFinding, Reading};
@@ -50,6 +51,8 @@ pub struct Ground<'a> {
     pub topology: &'a Topology,
     /// What the processor is likely to draw.
     pub power: &'a CpuPower,
+    /// Sensors of hwmon that were named.
+    pub sensors: &'a [NamedSensor],
 }
 
 impl Ground<'_> {
@@ -137,6 +140,7 @@ pub struct Meters {
     faults: Vec<DomainFaults>,
     findings: Vec<MeterFinding>,
     denied: Option<MeterFinding>,
+    unmeasured: Vec<MeterFinding>,
     check: Option<CrossCheck>,
     sum: Option<SumCheck>,
 }
@@ -144,13 +148,26 @@ pub struct Meters {
 impl Meters {
     /// Opens the meters of `choice`. Only the choice of one that is not there can fail: there is always a model.
     pub fn open(root: &SysRoot, topology: &Topology, choice: MeterChoice) -> Result<Self, NoMeter> {
+        Self::open_with(root, topology, choice, &[])
+    }
+
+    /// The same, where sensors were named. One of a package or of memory takes the place of the best meter: both would count
+    /// the same.
+    pub fn open_with(
+        root: &SysRoot,
+        topology: &Topology,
+        choice: MeterChoice,
+        sensors: &[NamedSensor],
+    ) -> Result<Self, NoMeter> {
         let power = CpuPower::read(root);
-        Self::of(&Ground { root, topology, power: &power }, SOURCES, choice)
+        let names_a_part = sensors.iter().any(NamedSensor::is_a_part);
+        let choice = if names_a_part && choice == MeterChoice::Auto { MeterChoice::Hwmon } else { choice };
+        Self::of(&Ground { root, topology, power: &power, sensors }, SOURCES, choice)
     }
 
     fn of(ground: &Ground<'_>, sources: &[Source], choice: MeterChoice) -> Result<Self, NoMeter> {
         let (mut opened, mut findings, mut denied) = (Vec::<Box<dyn Meter>>::new(), Vec::new(), None);
-        let (mut processor, mut check) = (None, None);
+        let (mut processor, mut check, mut unmeasured) = (None, None, Vec::new());
         for source in sources {
             let mut found = (source.open)(ground);
             if source.role == Role::Processor {
@@ -173,8 +190,11 @@ impl Meters {
                         return Err(NoMeter(first.clone()));
                     }
                 }
-            } else if let Some(meter) = found.meter.take() {
-                opened.push(meter);
+            } else {
+                // What one meter says of its domains: those that it has and cannot read.
+                let lost = found.findings.iter().filter(|it| !it.chosen && it.quality == Quality::Measured);
+                unmeasured.extend(lost.filter(|_| found.present).cloned());
+                opened.extend(found.meter.take());
             }
             findings.extend(found.findings);
         }
@@ -188,6 +208,7 @@ impl Meters {
         findings.push(model_finding(ground.power, processor.is_none(), choice));
         let mut meters = Self::new(opened, findings);
         meters.denied = denied.filter(|_| processor.is_none());
+        meters.unmeasured = unmeasured;
         meters.check = check;
         meters.sum = sum;
         Ok(meters)
@@ -197,7 +218,8 @@ impl Meters {
     pub fn new(meters: Vec<Box<dyn Meter>>, findings: Vec<MeterFinding>) -> Self {
         let domains: Vec<_> = meters.iter().flat_map(|meter| meter.domains().iter().map(Rc::clone)).collect();
         let faults = vec![DomainFaults::default(); domains.len()];
-        Self { opened: meters, domains, faults, findings, denied: None, check: None, sum: None }
+        let (denied, unmeasured, check, sum) = (None, Vec::new(), None, None);
+        Self { opened: meters, domains, faults, findings, denied, unmeasured, check, sum }
     }
 
     /// All domains of all meters. Fixed from opening on.
@@ -213,6 +235,11 @@ impl Meters {
     /// A meter of the processor that the machine has and that cannot be used, where the model stands in for it.
     pub fn denied(&self) -> Option<&MeterFinding> {
         self.denied.as_ref()
+    }
+
+    /// Devices that the machine has and that could not be opened: their energy is in no number.
+    pub fn unmeasured(&self) -> &[MeterFinding] {
+        &self.unmeasured
     }
 
     /// Faults by domain, in the order of [`domains`](Self::domains).
@@ -244,12 +271,13 @@ impl Meters {
     /// One result per domain, in the order of [`domains`](Self::domains). After a failure the next good reading carries
     /// the energy of the failed ones too; one whose failure is final keeps failing in the same way.
     pub fn read(&mut self, edge: &Edge<'_>) -> Vec<Result<Reading, MeterError>> {
-        let until_ns = deadline_ns(clock::monotonic_ns(), PATIENCE);
+        let begun_ns = clock::monotonic_ns();
+        let until_ns = deadline_ns(begun_ns, PATIENCE);
         for meter in &mut self.opened {
             meter.ask(edge, until_ns);
         }
         if let Some(check) = &mut self.check {
-            check.ask(edge, until_ns);
+            check.ask(edge, begun_ns, until_ns);
         }
         if let Some(sum) = &mut self.sum {
             sum.ask(edge, until_ns);

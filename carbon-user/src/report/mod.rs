@@ -312,11 +312,13 @@ fn notes_of(context: &Context<'_>, totals: &Totals) -> Vec<String> {
             notes.push(format!("{name} could not be read at the end, so that energy is missing: {reason}"));
         }
         if total.gaps > 0 {
+            let asleep = totals.suspended() > Duration::ZERO;
             notes.push(format!(
                 "{name} hid some of its energy in {} windows, {} s together: its counter was reset, or showed what \
-                 cannot be true",
+                 cannot be true{}",
                 total.gaps,
-                figures::significant(total.gap_time.as_secs_f64(), figures::METERED)
+                figures::significant(total.gap_time.as_secs_f64(), figures::METERED),
+                if asleep { ", or the machine was suspended" } else { "" }
             ));
         }
         if let Some(device) = &total.device {

@@ -80,7 +80,7 @@ pub(super) fn boot(tools: &Tools, kernel: &Kernel, initrd: &Path, processor: &st
     bail!("kernel {} did not start its first program in {BOOTS_MOST} boots", kernel.name)
 }
 
-/// Runs the emulator until the guest powers off; says how it ended.
+/// Runs the emulator until the guest ends; says how it did.
 fn run(
     tools: &Tools,
     kernel: &Kernel,

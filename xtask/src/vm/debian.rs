@@ -40,8 +40,8 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
     /// Folder with modules of its own.
     pub(super) modules: PathBuf,
-    suite: &'static str,
-    security: bool,
+    pub(super) suite: &'static str,
+    pub(super) security: bool,
 }
 
 /// Where everything fetched is kept.
@@ -70,43 +70,6 @@ pub(super) fn kernel(series: &'static Series) -> Result<Kernel> {
     }
     let release = fs::read_to_string(release)?.trim().to_owned();
     Ok(Kernel { name: series.name, release, image, modules, suite: series.suite, security: series.security })
-}
-
-/// The folder that modules for a kernel are built in, from Debian's headers of it.
-pub(super) fn headers(kernel: &Kernel) -> Result<PathBuf> {
-    let folder = cache().join("headers").join(&kernel.release);
-    let own = format!("linux-headers-{}", kernel.release);
-    let top = folder.join("usr/src").join(&own);
-    if !top.exists() {
-        fetch_headers(kernel, &own, &folder).with_context(|| format!("cannot fetch {own}"))?;
-    }
-    Ok(top)
-}
-
-fn fetch_headers(kernel: &Kernel, own: &str, folder: &Path) -> Result<()> {
-    let apt = Apt::update(&[kernel.suite], kernel.security, Known::Nothing)?;
-    let needs = apt.cache().args(["depends", "--no-recommends", own]).read()?;
-    let partial = folder.with_extension("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial)?;
-    }
-    for file in apt.download([own].into_iter().chain(parts_of_headers(&needs)))? {
-        unpack(&file, &partial)?;
-    }
-    // It names the headers that all flavours share by where they would be installed.
-    let makefile = partial.join("usr/src").join(own).join("Makefile");
-    let text =
-        fs::read_to_string(&makefile).with_context(|| format!("cannot read {}", makefile.display()))?;
-    let shared = folder.join("usr/src").display().to_string();
-    fs::write(&makefile, text.replace("/usr/src", &shared))?;
-    fs::rename(&partial, folder)?;
-    Ok(())
-}
-
-/// Of what apt-cache(8) says that headers depend on, what they are made of; a compiler is here already.
-fn parts_of_headers(depends: &str) -> impl Iterator<Item = &str> {
-    let names = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-    names.filter(|name| ["linux-headers-", "linux-kbuild-"].iter().any(|start| name.starts_with(start)))
 }
 
 fn fetch_kernel(series: &Series, folder: &Path) -> Result<()> {
@@ -236,7 +199,7 @@ fn fetch_tools(packages: &[&str], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn unpack(package: &Path, folder: &Path) -> Result<()> {
+pub(super) fn unpack(package: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     cmd("dpkg-deb").arg("--extract").arg(package).arg(folder).run()?;
     fs::remove_file(package)?;
@@ -244,8 +207,8 @@ fn unpack(package: &Path, folder: &Path) -> Result<()> {
 }
 
 /// What apt is told of the packages on this machine.
-#[derive(Clone, Copy, PartialEq)]
-enum Known {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Known {
     /// Libraries that are installed need not be fetched.
     Installed,
     /// Only the suite itself counts.
@@ -253,14 +216,14 @@ enum Known {
 }
 
 /// apt for these suites alone, so that versions do not mix, with all its files in the cache.
-struct Apt {
+pub(super) struct Apt {
     options: Vec<String>,
     archives: PathBuf,
 }
 
 impl Apt {
     /// Of several suites the last is preferred.
-    fn update(suites: &[&str], security: bool, known: Known) -> Result<Self> {
+    pub(super) fn update(suites: &[&str], security: bool, known: Known) -> Result<Self> {
         let folder = cache().join("apt").join(suites.join("+"));
         let (lists, cache) = (folder.join("lists"), folder.join("cache"));
         let archives = cache.join("archives");
@@ -298,7 +261,7 @@ impl Apt {
         self.with_options(cmd("apt-get"))
     }
 
-    fn cache(&self) -> Cmd {
+    pub(super) fn cache(&self) -> Cmd {
         self.with_options(cmd("apt-cache"))
     }
 
@@ -306,7 +269,7 @@ impl Apt {
         self.options.iter().fold(command, |command, option| command.arg_unshown("-o").arg_unshown(option))
     }
 
-    fn download<'a>(&self, packages: impl Iterator<Item = &'a str>) -> Result<Vec<PathBuf>> {
+    pub(super) fn download<'a>(&self, packages: impl Iterator<Item = &'a str>) -> Result<Vec<PathBuf>> {
         self.get().args(["-qq", "download"]).args(packages).dir(&self.archives).run()?;
         self.downloaded()
     }
@@ -364,16 +327,6 @@ mod tests {
         ];
         assert_eq!(newest_cloud(names.into_iter()), Some("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(newest_cloud(["linux-image-6.1.0-58-amd64"].into_iter()), None);
-    }
-
-    #[test]
-    fn headers_are_in_three_packages() {
-        let said = "linux-headers-6.1.0-56-cloud-amd64\n  Depends: linux-headers-6.1.0-56-common\n  \
-                    Depends: linux-kbuild-6.1\n  Depends: linux-compiler-gcc-12-x86\n";
-        assert_eq!(
-            parts_of_headers(said).collect::<Vec<_>>(),
-            ["linux-headers-6.1.0-56-common", "linux-kbuild-6.1"]
-        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod boot;
 mod cpio;
 mod debian;
 mod guest;
+mod headers;
 mod module;
 mod payload;
 mod verifier;

@@ -4,6 +4,7 @@
 use super::cpio::Archive;
 use super::debian::{self, Kernel, cache};
 use super::guest::{LAB, MODULE, ORDER, OWN_MODULES, WITHOUT_EVENTS};
+use super::headers;
 use crate::sh::cmd;
 use crate::workspace;
 use anyhow::{Context as _, Result, bail};
@@ -17,6 +18,10 @@ const VHOST: [&str; 5] =
 const RAPL: [&str; 4] = [PMU, "iosf_mbi", "intel_rapl_common", "intel_rapl_msr"];
 /// That of perf.
 const PMU: &str = "rapl";
+
+/// What a module is built without, though its kernel was built with it: types of its own, for which the kernel's file with its
+/// symbols would be needed, and an option of gcc 14 for which older ones have another (the kernel's Makefile, "-falign-functions").
+const OTHERWISE: [&str; 2] = ["CONFIG_DEBUG_INFO_BTF_MODULES=", "CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT="];
 
 /// Of a kernel's unpacked package, the modules that tests need, into a folder. One that a kernel has not is left out.
 pub(super) fn keep(unpacked: &Path, folder: &Path) -> Result<()> {
@@ -36,7 +41,7 @@ pub(super) fn keep(unpacked: &Path, folder: &Path) -> Result<()> {
 
 /// Gives the file to load. Needs make and the C compiler.
 pub(super) fn build(kernel: &Kernel) -> Result<PathBuf> {
-    let headers = debian::headers(kernel)?;
+    let headers = headers::headers(kernel)?;
     let folder = cache().join("module").join(kernel.name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -46,8 +51,7 @@ pub(super) fn build(kernel: &Kernel) -> Result<PathBuf> {
     for file in ["Makefile", "fakerapl.c"] {
         fs::copy(sources.join(file), folder.join(file)).with_context(|| format!("cannot copy {file}"))?;
     }
-    // Without types of its own: for these the kernel's file with its symbols would be needed.
-    let make = cmd("make").args(["-s", "CC=cc", "CONFIG_DEBUG_INFO_BTF_MODULES=", "-C"]).arg(&headers);
+    let make = cmd("make").args(["-s", "CC=cc"]).args(OTHERWISE).arg("-C").arg(&headers);
     make.arg(format!("M={}", folder.display())).arg("modules").run()?;
     let module = folder.join(MODULE);
     cmd("strip").arg("-g").arg(&module).run()?;

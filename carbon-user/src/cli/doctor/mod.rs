@@ -16,7 +16,7 @@ use super::args::RunFormat;
 use super::error::CliError;
 use super::options::DoctorOptions;
 use super::output::Output;
-use crate::meters::MeterFinding;
+use crate::meters::{MeterFinding, NamedSensor};
 use crate::sched::Rung;
 use crate::sysroot::SysRoot;
 use crate::units::Quality;
@@ -147,11 +147,14 @@ pub fn diagnose(root: &SysRoot, perf: &PerfEvents, findings: Findings) -> Diagno
 }
 
 /// The command. Status 1: nothing can be measured.
-pub fn doctor(options: &DoctorOptions, findings: impl FnOnce(&SysRoot) -> Findings) -> Result<u8, CliError> {
+pub fn doctor(
+    options: &DoctorOptions,
+    findings: impl FnOnce(&SysRoot, &[NamedSensor]) -> Findings,
+) -> Result<u8, CliError> {
     if let Some(duration) = options.balance {
         return balanced(options, duration);
     }
-    let diagnosis = diagnose(&options.root, &PerfEvents::open(), findings(&options.root));
+    let diagnosis = diagnose(&options.root, &PerfEvents::open(), findings(&options.root, &options.sensors));
     let output = Output::Stdout;
     let text = match options.format {
         RunFormat::Table => diagnosis.to_table(output.layout().colours),

@@ -2,7 +2,7 @@
 
 use crate::cli::doctor::{Findings, RungFinding};
 use crate::clock;
-use crate::meters::{Edge, MeterChoice, MeterFinding, Meters};
+use crate::meters::{Edge, MeterChoice, MeterFinding, Meters, NamedSensor, NoMeter};
 use crate::sched::{self, Limits, Rung};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
@@ -14,8 +14,8 @@ const COMPARING: Duration = Duration::from_millis(1100);
 /// How often meters are read at most, to compare them: the longest comparison is over four seconds.
 const COMPARING_MOST: u32 = 8;
 
-/// For `carbon doctor`: what each rung and each meter says of this machine. Each rung is opened, and closed again.
-pub fn findings(root: &SysRoot) -> Findings {
+/// For `carbon doctor`: what each rung and each meter says of this machine, with the sensors that were named. Each rung is opened, and closed again.
+pub fn findings(root: &SysRoot, sensors: &[NamedSensor]) -> Findings {
     let topology = match Topology::read(root) {
         Ok(topology) => topology,
         Err(error) => {
@@ -37,7 +37,10 @@ pub fn findings(root: &SysRoot) -> Findings {
         };
         RungFinding { rung, available, reason, advice }
     });
-    let meters = Meters::open(root, &topology, MeterChoice::Auto).map_or_else(|_| Vec::new(), compared);
+    let meters = match Meters::open_with(root, &topology, MeterChoice::Auto, sensors) {
+        Ok(meters) => compared(meters),
+        Err(NoMeter(finding)) => vec![finding],
+    };
     Findings { rungs: rungs.into(), meters }
 }
 

@@ -40,6 +40,7 @@ const KEYS: [&str; 38] = [
     "accounting",
     "hierarchy",
     "meter",
+    "hwmon",
     "sysfs-root",
     "static",
     "attribution",

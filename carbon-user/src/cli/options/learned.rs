@@ -1,7 +1,7 @@
 //! Options of the commands around what is learned: `model`, `replay`, `calibrate`, and `--record`.
 
 use super::{
-    INTERVAL_MAX, Measuring, check_duration, check_pue, check_root, check_rows, method, policy, rung,
+    INTERVAL_MAX, Measuring, check_duration, check_pue, check_root, check_rows, meters, method, policy, rung,
     state_file,
 };
 use crate::attribution::Method;
@@ -106,6 +106,7 @@ pub(super) fn replay(args: ReplayArgs) -> Result<ReplayOptions, CliError> {
 
 pub(super) fn calibrate(args: CalibrateArgs) -> Result<CalibrateOptions, CliError> {
     let duration = check_duration("--duration", &args.duration, CALIBRATION_MIN, CALIBRATION_MAX)?;
+    let sensors = meters::check_sensors(&args.hwmon, MeterChoice::Auto)?;
     let measuring = Measuring {
         // Grams are no part of it.
         zone: Some("WORLD".to_owned()),
@@ -114,6 +115,7 @@ pub(super) fn calibrate(args: CalibrateArgs) -> Result<CalibrateOptions, CliErro
         accounting: rung(args.accounting),
         hierarchy: HierarchyChoice::Auto,
         meter: MeterChoice::Auto,
+        sensors,
         root: check_root(args.sysfs_root)?,
         static_policy: StaticPolicy::Separate,
         attribution: Method::Bank,

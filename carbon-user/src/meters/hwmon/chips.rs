@@ -1,19 +1,23 @@
 //! Which sensors of the hwmon class measure a processor, its memory or the whole machine, by driver and label.
 //!
-//! Drivers and labels: kernel 6.12, `drivers/hwmon`: `smpro-hwmon.c`, `xgene-hwmon.c`, `ibmpowernv.c`,
-//! `acpi_power_meter.c` (and `amd_energy`, which left the kernel with 5.13 and lives on outside it).
+//! Drivers and labels: kernel 6.12, `drivers/hwmon`: `smpro-hwmon.c`, `xgene-hwmon.c`, `fam15h_power.c`,
+//! `ibmpowernv.c`, `acpi_power_meter.c` (and `amd_energy`, which left the kernel with 5.13 and lives on outside it, as `zenergy` too).
 //! NVIDIA Grace has ACPI power meters whose `oem_info` is such as `Grace Power Socket 0`; those of the module, the cores
-//! and the I/O contain each other. A driver that is in no list is named and left out: nobody knows what its sensors
-//! contain.
+//! and the I/O contain each other. Of a driver that is in no list nobody knows what its sensors contain: they count where
+//! somebody named them, or where their label leaves no doubt (`named.rs`).
+//!
+//! Each part of the machine has one source, so that no joule counts twice: sensors that were named before those of known
+//! drivers, these before labels, and counters of energy before power.
 
+use super::named::by_label;
+use super::sensors::{Chip, FAM15H, Sensor, chips};
 use super::{NAME, finding};
 use crate::meters::MeterFinding;
 use crate::meters::registry::Ground;
 use crate::units::{PackageId, Quality};
 use crate::window::DomainKind;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Below the sysfs root.
@@ -28,8 +32,8 @@ const SAMPLE_PERIOD_MAX: Duration = Duration::from_secs(5);
 /// The files of a part.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sensors {
-    /// A counter in microjoules.
-    Energy(PathBuf),
+    /// Counters in microjoules, to be added.
+    Energy(Vec<PathBuf>),
     /// Powers in microwatts, to be added and sampled this often.
     Power(Vec<PathBuf>, Duration),
 }
@@ -43,12 +47,37 @@ pub(super) struct Part {
     /// Driver and sensors, such as `smpro_hwmon power1+power2`.
     pub(super) label: String,
     pub(super) sensors: Sensors,
+    pub(super) basis: Basis,
+}
+
+/// Why a sensor is believed to measure what it measures, the best reason first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Basis {
+    /// Somebody said so.
+    Named,
+    /// By its driver's source.
+    Driver,
+    /// By its label.
+    Label,
 }
 
 impl Part {
+    /// A counter is no better than the word of its label.
+    pub(super) fn quality(&self) -> Quality {
+        match (&self.sensors, self.basis) {
+            (Sensors::Energy(_), Basis::Named | Basis::Driver) => Quality::Measured,
+            (Sensors::Energy(_), Basis::Label) | (Sensors::Power(..), _) => Quality::Sampled,
+        }
+    }
+
     /// Why it is used.
     pub(super) fn reason(&self) -> String {
         let what = format!("{} of {}", self.kind.as_str(), self.device);
+        let what = match self.basis {
+            Basis::Named => format!("{what}, as was said by --hwmon"),
+            Basis::Driver => what,
+            Basis::Label => format!("{what}, by its label"),
+        };
         match &self.sensors {
             Sensors::Energy(_) => format!("{what}: its counter can be read"),
             Sensors::Power(_, period) => format!("{what}: power, sampled every {} ms", period.as_millis()),
@@ -56,23 +85,65 @@ impl Part {
     }
 }
 
-/// A sensor of energy or power.
-#[derive(Clone, Debug)]
-struct Sensor {
-    /// `energy` or `power`.
-    quantity: &'static str,
-    /// Such as `power1`.
-    name: String,
-    label: String,
-    file: PathBuf,
-    interval: Option<Duration>,
+/// A sensor that measures a part of the machine.
+#[derive(Debug)]
+struct Candidate<'c> {
+    chip: &'c Chip,
+    sensor: &'c Sensor,
+    kind: DomainKind,
+    package: PackageId,
+    device: String,
+    basis: Basis,
 }
 
-/// One hwmon device.
-#[derive(Debug)]
-struct Chip {
-    driver: String,
-    sensors: Vec<Sensor>,
+impl Candidate<'_> {
+    /// The least is the best: why it is believed, a counter before power, and of Ampere's drivers the one that has all of it.
+    fn rank(&self) -> (Basis, bool, bool) {
+        let is_xgene = matches!(self.chip.driver.as_str(), "apm_xgene" | "xgene_hwmon");
+        (self.basis, self.sensor.quantity != "energy", is_xgene)
+    }
+
+    /// What tells it from the others: of devices that nobody here knows the name alone says nothing.
+    fn shown(&self) -> &str {
+        let label = self.sensor.label.trim();
+        if self.basis == Basis::Driver || label.is_empty() { &self.sensor.name } else { label }
+    }
+
+    fn part(&self) -> Part {
+        let period = self.sensor.interval.unwrap_or(SAMPLE_PERIOD).clamp(SAMPLE_PERIOD, SAMPLE_PERIOD_MAX);
+        let file = self.sensor.file.clone();
+        let sensors = if self.sensor.quantity == "energy" {
+            Sensors::Energy(vec![file])
+        } else {
+            Sensors::Power(vec![file], period)
+        };
+        let label = format!("{} {}", self.chip.driver, self.shown());
+        let Self { kind, package, basis, .. } = *self;
+        Part { kind, device: self.device.clone(), package, label, sensors, basis }
+    }
+
+    /// Joins the part that a better sensor has begun, or says why it cannot.
+    fn join(&self, part: &mut Part, first: &Self) -> Result<(), &'static str> {
+        if self.basis != first.basis {
+            return Err(if first.basis == Basis::Named { OTHER_NAMED } else { OTHER_DRIVER });
+        }
+        let one_device = std::ptr::eq(self.chip, first.chip);
+        match (&mut part.sensors, self.sensor.quantity) {
+            (Sensors::Power(..), "energy") | (Sensors::Energy(_), "power") => return Err(SAME),
+            // Of the same driver once more, or of another one that knows the same processor.
+            (_, _) if self.basis == Basis::Driver && !one_device => return Err(OTHER_DRIVER),
+            (Sensors::Energy(_), _) if self.basis == Basis::Driver => return Err(OTHER_DRIVER),
+            (Sensors::Energy(files) | Sensors::Power(files, _), _) => files.push(self.sensor.file.clone()),
+        }
+        if let (Sensors::Power(_, period), Sensors::Power(_, own)) = (&mut part.sensors, self.part().sensors)
+        {
+            *period = own.min(*period);
+        }
+        let one_driver = self.chip.driver == first.chip.driver;
+        let driver = if one_driver { String::new() } else { format!("{} ", self.chip.driver) };
+        part.label = format!("{}+{driver}{}", part.label, self.shown());
+        Ok(())
+    }
 }
 
 /// What a sensor measures, or why it does not count.
@@ -80,29 +151,46 @@ type Verdict = Result<(DomainKind, u32), &'static str>;
 
 const PART: &str = "part of its package";
 const CONTAINS: &str = "contains packages, which are counted";
+const SAME: &str = "the same part has a counter of energy too";
+const OTHER_NAMED: &str = "another sensor was named for the same";
+const OTHER_DRIVER: &str = "another sensor measures the same";
+const AMBIGUOUS: &str = "several sensors have this label";
+const UNKNOWN: &str = "nobody knows what the sensors of this driver contain";
+const ACCESSORY: &str = "of a device of its own, not of the processor";
 
 /// Sensors that count, and what is left out with the reason. An error means that there is no such class.
 pub(super) fn discover(ground: &Ground<'_>) -> io::Result<(Vec<Part>, Vec<MeterFinding>)> {
     let chips = chips(&ground.root.sys.join(CLASS))?;
-    let (mut parts, mut left_out): (Vec<Part>, Vec<MeterFinding>) = (Vec::new(), Vec::new());
-    let mut of_driver: Vec<&str> = Vec::new();
-    for chip in &chips {
-        // Where a driver does not tell the socket, its devices are in the order of the sockets.
-        let place = of_driver.iter().filter(|driver| **driver == chip.driver).count();
-        of_driver.push(&chip.driver);
-        let place = u32::try_from(place).unwrap_or(u32::MAX);
-        for sensor in &chip.sensors {
-            let label = Some(&sensor.label).filter(|label| !label.is_empty());
-            let label = label.map_or_else(String::new, |label| format!(" ({label})"));
-            let named = format!("{NAME} {} {}{label}", chip.driver, sensor.name);
-            let verdict = verdict(&chip.driver, sensor, place);
-            let counted =
-                verdict.and_then(|(kind, socket)| Ok((kind, package(ground, kind, socket)?, socket)));
-            match counted {
-                Ok((kind, package, socket)) => add(&mut parts, chip, sensor, kind, package, socket),
-                Err(why) => left_out.push(finding(&named, false, Quality::Sampled, why.to_owned())),
+    let mut left_out: Vec<MeterFinding> = Vec::new();
+    let mut candidates: Vec<Candidate<'_>> = Vec::new();
+    for (chip, sensor, place) in with_places(&chips) {
+        match candidate(ground, chip, sensor, place) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(why) => left_out.push(left(chip, sensor, why)),
+        }
+    }
+    let mut parts: Vec<Part> = Vec::new();
+    while let Some(next) = candidates.first() {
+        // All of one part, in the place of its first sensor; the best of them first.
+        let (kind, device) = (next.kind, next.device.clone());
+        let (mut same, rest): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|it| it.kind == kind && it.device == device);
+        candidates = rest;
+        same.sort_by_key(Candidate::rank);
+        let Some((first, others)) = same.split_first() else { break };
+        let rival =
+            |it: &&Candidate<'_>| it.basis == Basis::Label && it.sensor.quantity == first.sensor.quantity;
+        if first.basis == Basis::Label && others.iter().any(|it| rival(&it)) {
+            left_out.extend(same.iter().map(|it| left(it.chip, it.sensor, AMBIGUOUS)));
+            continue;
+        }
+        let mut part = first.part();
+        for other in others {
+            if let Err(why) = other.join(&mut part, first) {
+                left_out.push(left(other.chip, other.sensor, why));
             }
         }
+        parts.push(part);
     }
     if parts.iter().any(|part| part.kind == DomainKind::Package) {
         let (platform, counted): (Vec<Part>, Vec<Part>) =
@@ -115,87 +203,139 @@ pub(super) fn discover(ground: &Ground<'_>) -> io::Result<(Vec<Part>, Vec<MeterF
     Ok((parts, left_out))
 }
 
+/// Each sensor with the place of its device among those of its driver: where a driver does not tell the socket, its devices are
+/// in the order of the sockets.
+fn with_places(chips: &[Chip]) -> impl Iterator<Item = (&Chip, &Sensor, u32)> {
+    chips.iter().enumerate().flat_map(|(at, chip)| {
+        let place = chips.iter().take(at).filter(|other| other.driver == chip.driver).count();
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        chip.sensors.iter().map(move |sensor| (chip, sensor, place))
+    })
+}
+
+fn left(chip: &Chip, sensor: &Sensor, why: &str) -> MeterFinding {
+    let label = Some(&sensor.label).filter(|label| !label.is_empty());
+    let shown = label.map_or_else(String::new, |label| format!(" ({label})"));
+    let named = format!("{NAME} {} {}{shown}", chip.driver, sensor.name);
+    let advice = [UNKNOWN, AMBIGUOUS, WHICH_PACKAGE].contains(&why).then(|| {
+        let sensor = label.unwrap_or(&sensor.name);
+        let at = chip.place.as_ref().map_or_else(String::new, |place| format!("@{place}"));
+        format!(
+            "if you know that it is all of a package, say --hwmon '{}{at}:{sensor}=package-0'",
+            chip.driver
+        )
+    });
+    MeterFinding { advice, ..finding(&named, false, Quality::Sampled, why.to_owned()) }
+}
+
+/// What a sensor measures.
+fn candidate<'c>(
+    ground: &Ground<'_>,
+    chip: &'c Chip,
+    sensor: &'c Sensor,
+    place: u32,
+) -> Result<Candidate<'c>, &'static str> {
+    let (basis, (kind, socket)) = match ground.sensors.iter().find(|named| named.is(chip, sensor)) {
+        Some(named) => (Basis::Named, (named.kind, named.socket)),
+        None => match verdict(&chip.driver, sensor, place) {
+            Some(verdict) => (Basis::Driver, verdict?),
+            None => (Basis::Label, labelled(ground, chip, sensor)?),
+        },
+    };
+    let package = package(ground, kind, socket)?;
+    let device =
+        if kind == DomainKind::Platform { "machine".to_owned() } else { format!("package-{socket}") };
+    Ok(Candidate { chip, sensor, kind, package, device, basis })
+}
+
+/// Of a driver that is in no list.
+fn labelled(ground: &Ground<'_>, chip: &Chip, sensor: &Sensor) -> Verdict {
+    if chip.is_accessory {
+        return Err(ACCESSORY);
+    }
+    match by_label(&sensor.label) {
+        Some((kind, Some(socket))) => Ok((kind, socket)),
+        Some((kind, None)) if kind == DomainKind::Platform || ground.topology.packages == 1 => Ok((kind, 0)),
+        Some(_) => Err(WHICH_PACKAGE),
+        None => Err(UNKNOWN),
+    }
+}
+
+const WHICH_PACKAGE: &str = "its label does not say of which package";
+
 /// Sensors of the whole machine, however many packages it has, the first of them only: to compare the sum with, never to
 /// count.
 pub(super) fn machine(ground: &Ground<'_>) -> Option<Part> {
     let chips = chips(&ground.root.sys.join(CLASS)).ok()?;
-    let is_whole = |chip: &Chip, sensor: &Sensor| {
+    let whole = |(chip, sensor, place): (&'_ Chip, &'_ Sensor, u32)| -> Option<(Basis, Part)> {
         let system = chip.driver == "ibmpowernv" && sensor.quantity == "energy" && sensor.label == "System";
-        system || matches!(verdict(&chip.driver, sensor, 0), Ok((DomainKind::Platform, _)))
+        let named = ground.sensors.iter().find(|named| named.is(chip, sensor)).map(|named| named.kind);
+        let (basis, kind) = match (named, verdict(&chip.driver, sensor, place)) {
+            (Some(kind), _) => (Basis::Named, kind),
+            (None, _) if system => (Basis::Driver, DomainKind::Platform),
+            (None, Some(verdict)) => (Basis::Driver, verdict.ok()?.0),
+            (None, None) => (Basis::Label, labelled(ground, chip, sensor).ok()?.0),
+        };
+        let device = "machine".to_owned();
+        let candidate = Candidate { chip, sensor, kind, package: PackageId(0), device, basis };
+        (kind == DomainKind::Platform).then(|| (basis, candidate.part()))
     };
-    let all = chips.iter().flat_map(|chip| chip.sensors.iter().map(move |sensor| (chip, sensor)));
-    let (chip, sensor) = { all }.find(|(chip, sensor)| is_whole(chip, sensor))?;
-    let mut parts = Vec::new();
-    add(&mut parts, chip, sensor, DomainKind::Platform, PackageId(0), 0);
-    parts.pop()
+    let (_, part) = with_places(&chips).filter_map(whole).min_by_key(|(basis, _)| *basis)?;
+    Some(part)
+}
+
+/// Sensors that were named and are not there.
+pub(super) fn missing(ground: &Ground<'_>) -> Vec<String> {
+    let chips = chips(&ground.root.sys.join(CLASS)).unwrap_or_default();
+    let is_there = |named: &&super::NamedSensor| {
+        chips.iter().any(|chip| chip.sensors.iter().any(|sensor| named.is(chip, sensor)))
+    };
+    ground.sensors.iter().filter(|named| !is_there(named)).map(ToString::to_string).collect()
 }
 
 /// The part of the machine that a socket's energy is split in.
 fn package(ground: &Ground<'_>, kind: DomainKind, socket: u32) -> Result<PackageId, &'static str> {
-    let several = ground.topology.packages > 1;
-    match kind {
-        DomainKind::Platform if several => Err(
-            "of the whole machine: it cannot be split between several packages; the sum is held against it",
-        ),
-        DomainKind::Platform => Ok(PackageId(0)),
-        _ => ground
-            .topology
-            .by_physical_id(ground.root, socket)
-            .or_else(|| u16::try_from(socket).ok().map(PackageId))
-            .filter(|package| usize::from(package.0) < ground.topology.packages)
-            .ok_or("no CPU of its package is online"),
+    let packages = ground.topology.packages;
+    if kind == DomainKind::Platform {
+        return if packages > 1 {
+            Err(
+                "of the whole machine: it cannot be split between several packages; the sum is held against it",
+            )
+        } else {
+            Ok(PackageId(0))
+        };
     }
+    let by_id = |id: u32| ground.topology.by_physical_id(ground.root, id);
+    let by_place =
+        u16::try_from(socket).ok().map(PackageId).filter(|package| usize::from(package.0) < packages);
+    // Where the kernel's numbers do not begin at 0, firmware made them up (ACPI's PPTT), and sockets are counted.
+    let found = if by_place.is_some() && by_id(0).is_none() { by_place } else { by_id(socket).or(by_place) };
+    found.ok_or("no CPU of its package is online")
 }
 
-/// Adds a sensor to its part: powers of one package are summed, a counter stands for itself.
-fn add(
-    parts: &mut Vec<Part>,
-    chip: &Chip,
-    sensor: &Sensor,
-    kind: DomainKind,
-    package: PackageId,
-    socket: u32,
-) {
-    let device =
-        if kind == DomainKind::Platform { "machine".to_owned() } else { format!("package-{socket}") };
-    let period = sensor.interval.unwrap_or(SAMPLE_PERIOD).clamp(SAMPLE_PERIOD, SAMPLE_PERIOD_MAX);
-    let same = |part: &&mut Part| {
-        part.kind == kind && part.device == device && matches!(part.sensors, Sensors::Power(..))
-    };
-    if sensor.quantity == "power"
-        && let Some(part) = parts.iter_mut().find(same)
-        && let Sensors::Power(files, _) = &mut part.sensors
-    {
-        files.push(sensor.file.clone());
-        part.label = format!("{}+{}", part.label, sensor.name);
-        return;
-    }
-    let sensors = if sensor.quantity == "energy" {
-        Sensors::Energy(sensor.file.clone())
-    } else {
-        Sensors::Power(vec![sensor.file.clone()], period)
-    };
-    let label = format!("{} {}", chip.driver, sensor.name);
-    parts.push(Part { kind, device, package, label, sensors });
-}
-
-fn verdict(driver: &str, sensor: &Sensor, place: u32) -> Verdict {
+/// What a sensor of a known driver measures; nothing where the driver is not known.
+fn verdict(driver: &str, sensor: &Sensor, place: u32) -> Option<Verdict> {
     let label = sensor.label.as_str();
-    match driver {
-        "amd_energy" => match label.strip_prefix("Esocket") {
-            Some(socket) => Ok((DomainKind::Package, socket.parse().map_err(|_| "its socket is not known")?)),
-            None => Err(PART),
-        },
+    Some(match driver {
+        "amd_energy" | "zenergy" => amd(label),
         "smpro" | "smpro_hwmon" if label.contains("DIMM") => Ok((DomainKind::Dram, place)),
         "smpro" | "smpro_hwmon" | "apm_xgene" | "xgene_hwmon" => Ok((DomainKind::Package, place)),
+        FAM15H if sensor.is_average() => Err(PART),
+        FAM15H => Ok((DomainKind::Package, place)),
         "ibmpowernv" => powernv(sensor),
         "power_meter" | "acpi_power_meter" => acpi(label),
-        _ => Err("nobody knows what the sensors of this driver contain"),
-    }
+        _ => return None,
+    })
 }
 
-/// Labels of the on-chip controller are `Chip N` with the part behind it, and `System`. It has power and, from the same
-/// samples, energy: the energy counts.
+/// Cores are `Ecore000`, and sockets have all of theirs.
+fn amd(label: &str) -> Verdict {
+    let socket = label.strip_prefix("Esocket").ok_or(PART)?;
+    Ok((DomainKind::Package, socket.parse().map_err(|_| "its socket is not known")?))
+}
+
+/// Labels of the on-chip controller are `Chip N` with the part behind it, and `System`. It has power and, with most
+/// firmware, energy from the same samples.
 fn powernv(sensor: &Sensor) -> Verdict {
     let label = sensor.label.trim();
     if label == "System" {
@@ -204,10 +344,9 @@ fn powernv(sensor: &Sensor) -> Verdict {
     let Some(rest) = label.strip_prefix("Chip ") else { return Err("not of a processor") };
     let (number, part) = rest.split_once(' ').unwrap_or((rest, ""));
     let socket = number.parse().map_err(|_| "its chip is not known")?;
-    match (sensor.quantity, part.trim()) {
-        ("power", _) => Err("the same sensor counts energy too"),
-        (_, "") => Ok((DomainKind::Package, socket)),
-        (_, "Memory") => Ok((DomainKind::Dram, socket)),
+    match part.trim() {
+        "" => Ok((DomainKind::Package, socket)),
+        "Memory" => Ok((DomainKind::Dram, socket)),
         _ => Err(PART),
     }
 }
@@ -223,63 +362,4 @@ fn acpi(label: &str) -> Verdict {
         "CPU" | "SysIO" => Err(PART),
         _ => Err(CONTAINS),
     }
-}
-
-fn chips(class: &Path) -> io::Result<Vec<Chip>> {
-    let mut folders: Vec<(u32, PathBuf)> = fs::read_dir(class)?
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let number = path.file_name()?.to_str()?.strip_prefix("hwmon")?.parse().ok()?;
-            Some((number, path))
-        })
-        .collect();
-    folders.sort();
-    Ok(folders.into_iter().filter_map(|(_, folder)| chip(&folder)).collect())
-}
-
-/// The attributes of older drivers are in the folder of the device.
-fn chip(folder: &Path) -> Option<Chip> {
-    let device = folder.join("device");
-    let driver = text(&folder.join("name")).or_else(|| text(&device.join("name")))?;
-    let mut sensors = sensors(folder);
-    if sensors.is_empty() {
-        sensors = self::sensors(&device);
-    }
-    (!sensors.is_empty()).then_some(Chip { driver, sensors })
-}
-
-fn sensors(folder: &Path) -> Vec<Sensor> {
-    let mut found: Vec<(String, u32, Sensor)> = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let file_name = entry.file_name();
-        let Some((name, kind)) = file_name.to_str().and_then(|name| name.split_once('_')) else { continue };
-        let quantity = match (name.trim_end_matches(|c: char| c.is_ascii_digit()), kind) {
-            ("energy", "input") => "energy",
-            ("power", "input" | "average") => "power",
-            _ => continue,
-        };
-        let Ok(number) = name.trim_start_matches(quantity).parse() else { continue };
-        // A mean over the interval is better than an instant, where there are both.
-        if let Some((.., known)) = found.iter_mut().find(|(known, ..)| known == name) {
-            if kind == "average" {
-                known.file = entry.path();
-            }
-            continue;
-        }
-        let label = text(&folder.join(format!("{name}_label")))
-            .or_else(|| text(&folder.join(format!("{name}_oem_info"))))
-            .unwrap_or_default();
-        let interval = text(&folder.join(format!("{name}_average_interval")))
-            .and_then(|text| text.parse().ok())
-            .map(Duration::from_millis);
-        let sensor = Sensor { quantity, name: name.to_owned(), label, file: entry.path(), interval };
-        found.push((name.to_owned(), number, sensor));
-    }
-    found.sort_by_key(|(_, number, sensor)| (sensor.quantity, *number));
-    found.into_iter().map(|(.., sensor)| sensor).collect()
-}
-
-fn text(file: &Path) -> Option<String> {
-    let bytes = fs::read(file).ok()?;
-    Some(String::from_utf8_lossy(&bytes).trim().to_owned()).filter(|text| !text.is_empty())
 }

@@ -4,9 +4,11 @@
 //! counter and marked as sampled. Which sensors count is in `chips.rs`.
 
 mod chips;
+mod named;
+mod sensors;
 
 use super::counter::Counter;
-use super::file::{Failure, FileProbe, describe, read_number};
+use super::file::{Failure, describe, read_number};
 use super::integral::Integral;
 use super::lane::{Lane, Probe, Raws};
 use super::lanes::{LaneMeter, Track};
@@ -15,7 +17,8 @@ use super::{Meter, MeterError, MeterFinding};
 use crate::clock;
 use crate::units::{Quality, Watts};
 use crate::window::{Domain, DomainKind};
-use chips::{CLASS, Part, Sensors, discover};
+use chips::{Basis, CLASS, Part, Sensors, discover};
+pub use named::{NamedSensor, NotNamed};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +35,29 @@ const PLATFORM_WATTS_MAX: Watts = Watts(20_000.0);
 /// `amd_energy` adds up every few seconds by itself and at each read; others move faster.
 const MOVES_WITHIN: Duration = Duration::from_secs(2);
 
+/// How often the counter of a driver that is not known here moves at least.
+const UNKNOWN_MOVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Files of sysfs whose numbers are added.
+fn sum(files: &[PathBuf]) -> Result<u64, MeterError> {
+    files.iter().try_fold(0_u64, |sum, file| match read_number(file) {
+        Ok(number) => Ok(sum.saturating_add(number)),
+        Err(error) => Err(MeterError::from(Failure::of(file, &error))),
+    })
+}
+
+/// Counters of energy that are added up together.
+#[derive(Debug)]
+struct EnergyProbe {
+    files: Vec<PathBuf>,
+}
+
+impl Probe for EnergyProbe {
+    fn read(&mut self, _at_edge: bool) -> Raws {
+        vec![sum(&self.files).map(Into::into)]
+    }
+}
+
 /// Sensors of power that are added up together.
 #[derive(Debug)]
 struct PowerProbe {
@@ -42,16 +68,12 @@ struct PowerProbe {
 
 impl Probe for PowerProbe {
     fn read(&mut self, at_edge: bool) -> Raws {
-        let mut sum_uw: u64 = 0;
-        for file in &self.files {
-            match read_number(file) {
-                Ok(uw) => sum_uw = sum_uw.saturating_add(uw),
-                Err(error) => return vec![Err(MeterError::from(Failure::of(file, &error)))],
-            }
-        }
-        #[expect(clippy::cast_precision_loss, reason = "2^53 uW are 9 GW")]
-        let power = Watts(sum_uw as f64 / 1e6);
-        vec![Ok(self.integral.take(power, clock::monotonic_ns(), at_edge))]
+        let power = sum(&self.files).map(|uw| {
+            #[expect(clippy::cast_precision_loss, reason = "2^53 uW are 9 GW")]
+            let watts = uw as f64 / 1e6;
+            Watts(watts)
+        });
+        vec![power.map(|power| self.integral.take(power, clock::monotonic_ns(), at_edge))]
     }
 
     fn period(&self) -> Option<Duration> {
@@ -60,6 +82,16 @@ impl Probe for PowerProbe {
 }
 
 fn open(ground: &Ground<'_>) -> Found {
+    // One that was asked for by its name is not there: what else there is must not pass for it.
+    let missing = chips::missing(ground);
+    if !missing.is_empty() {
+        let reason = format!("there is no sensor {}, which --hwmon names", missing.join(", "));
+        let advice =
+            "see what carbon doctor lists without that option, or cat /sys/class/hwmon/hwmon*/{name,*_label}";
+        let finding = finding(NAME, false, Quality::Sampled, reason);
+        let finding = MeterFinding { advice: Some(advice.to_owned()), ..finding };
+        return Found { meter: None, findings: vec![finding], present: true };
+    }
     let (parts, mut findings) = match discover(ground) {
         Ok(found) => found,
         Err(error) => {
@@ -75,7 +107,7 @@ fn open(ground: &Ground<'_>) -> Found {
         parts.iter().filter(|it| it.kind == DomainKind::Package && it.package == part.package).count()
     };
     for part in &parts {
-        let (quality, tried) = try_out(part);
+        let (quality, tried) = (part.quality(), try_out(part));
         let label = format!("{NAME} {}", part.label);
         let read = tried.and_then(|(lane, raws)| {
             // One that cannot be read now is asked again, like one that fails later.
@@ -113,25 +145,21 @@ fn open(ground: &Ground<'_>) -> Found {
 /// The sensor of the whole machine, where there is one that answers.
 pub(super) fn machine(ground: &Ground<'_>) -> Option<Box<dyn Meter>> {
     let part = chips::machine(ground)?;
-    let (quality, tried) = try_out(&part);
-    let (lane, raws) = tried.ok()?;
+    let (lane, raws) = try_out(&part).ok()?;
     raws.ok()?.iter().all(Result::is_ok).then_some(())?;
-    let track = track(ground, &part, quality, 1);
+    let track = track(ground, &part, part.quality(), 1);
     Some(Box::new(LaneMeter::new(NAME, vec![(lane, vec![track])])))
 }
 
 /// A lane that has been asked once.
 type Tried = Result<(Lane, Result<Raws, MeterError>), MeterError>;
 
-fn try_out(part: &Part) -> (Quality, Tried) {
+fn try_out(part: &Part) -> Tried {
     match &part.sensors {
-        Sensors::Energy(file) => {
-            (Quality::Measured, Lane::tried(NAME, FileProbe::new(file.clone(), counter(part).period())))
-        }
+        Sensors::Energy(files) => Lane::tried(NAME, EnergyProbe { files: files.clone() }),
         Sensors::Power(files, period) => {
             let integral = Integral::new(*period);
-            let probe = PowerProbe { files: files.clone(), period: *period, integral };
-            (Quality::Sampled, Lane::tried(NAME, probe))
+            Lane::tried(NAME, PowerProbe { files: files.clone(), period: *period, integral })
         }
     }
 }
@@ -139,7 +167,10 @@ fn try_out(part: &Part) -> (Quality, Tried) {
 fn counter(part: &Part) -> Counter {
     let max = if part.kind == DomainKind::Platform { PLATFORM_WATTS_MAX } else { PACKAGE_WATTS_MAX };
     match part.sensors {
-        Sensors::Energy(_) => Counter::new(0, max).moving_within(MOVES_WITHIN).lasting(),
+        Sensors::Energy(_) => {
+            let within = if part.basis == Basis::Driver { MOVES_WITHIN } else { UNKNOWN_MOVES_WITHIN };
+            Counter::new(0, max).moving_within(within).lasting()
+        }
         Sensors::Power(..) => Counter::new(0, max),
     }
 }

@@ -123,13 +123,18 @@ fn open_with(ground: &Ground<'_>, library: Option<PathBuf>) -> Found {
         Ok(Err(NvmlError::LibloadingError(_))) => {
             return absent("there is no libnvidia-ml.so.1: no NVIDIA driver".to_owned());
         }
-        Ok(Err(error)) => return absent(format!("NVML cannot be used: {}", words(&error))),
-        Err(error) => return absent(error.message),
+        Ok(Err(error)) => {
+            let found = absent(format!("NVML cannot be used: {}", words(&error)));
+            // A library without its driver is that of a machine without such devices, an image of a container for one.
+            return Found { present: !matches!(error, NvmlError::DriverNotLoaded), ..found };
+        }
+        Err(error) => return Found { present: true, ..absent(error.message) },
     };
     if probe.gpus.is_empty() {
         let first = finding(NAME, false, Quality::Measured, "NVML shows no GPU that answers".to_owned());
+        let present = !findings.is_empty();
         findings.insert(0, first);
-        return Found { meter: None, findings, present: true };
+        return Found { meter: None, findings, present };
     }
     if let Err(why) = &probe.whereabouts {
         let reason = format!("processes on a GPU cannot be given to workloads: {why}");

@@ -1,7 +1,7 @@
 //! Which zones the powercap class has, and which of them count.
 //!
 //! Zones overlap: psys contains the packages, a package contains core and uncore, and `intel-rapl-mmio` repeats
-//! a package. Only packages and memory are taken, so that no joule counts twice; everything else is left out with
+//! a package, where `intel-rapl` has it. Only packages and memory are taken, so that no joule counts twice; everything else is left out with
 //! a reason. Layout and names: kernel 6.12, `drivers/powercap/{powercap_sys,intel_rapl_common}.c`; AMD's is the
 //! same.
 
@@ -13,6 +13,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Control types of the processor's driver by registers (MSR) or by TPMI, and of that of its thermal device (MMIO).
+const MSR_OR_TPMI: &str = "intel-rapl";
+const MMIO: &str = "intel-rapl-mmio";
+
+const REPEATS: &str = "repeats a zone of intel-rapl by another way to the same counter";
 
 /// Below the sysfs root.
 pub(super) const CLASS: &str = "class/powercap";
@@ -75,6 +81,12 @@ pub(super) fn discover(root: &SysRoot) -> io::Result<(Vec<Zone>, Vec<Skipped>)> 
             Some(Err(error)) => Err(format!("its name cannot be read: {error}")),
             None => Err("it has no name".to_owned()),
         };
+        let verdict = verdict.and_then(|(kind, device, physical_id)| {
+            // Those of the thermal device come after the others: they are counted where they are alone.
+            let again = zones.iter().any(|it: &Zone| it.kind == kind && it.device == device);
+            let way = || if key.control == MMIO { REPEATS } else { "has the name of a zone that is counted" };
+            if again { Err(way().to_owned()) } else { Ok((kind, device, physical_id)) }
+        });
         match verdict {
             Ok((kind, device, physical_id)) => {
                 let share = Share::of(root, path);
@@ -159,10 +171,7 @@ fn classify<'a>(
     name_of: impl Fn(&Key) -> Option<&'a str>,
 ) -> Result<(DomainKind, String, u32), String> {
     match key.control.as_str() {
-        "intel-rapl" => {}
-        "intel-rapl-mmio" => {
-            return Err("repeats a zone of intel-rapl by another way to the same counter".to_owned());
-        }
+        MSR_OR_TPMI | MMIO => {}
         _ => return Err("not a meter of the processor".to_owned()),
     }
     if let Some(physical_id) = package_number(name) {
@@ -173,7 +182,10 @@ fn classify<'a>(
         ("dram", Some((parent, physical_id))) => Ok((DomainKind::Dram, parent.to_owned(), physical_id)),
         ("dram", None) => Err("belongs to no package".to_owned()),
         ("core" | "uncore", _) => Err("part of its package".to_owned()),
-        ("psys", _) => Err("contains package and dram, which are counted".to_owned()),
+        // The second machine part that has one is "psys-1" (rapl_init_domains).
+        (name, _) if name == "psys" || name.starts_with("psys-") => {
+            Err("contains package and dram, which are counted".to_owned())
+        }
         _ => Err("not a kind of zone that is known".to_owned()),
     }
 }
@@ -242,6 +254,34 @@ mod tests {
         );
         assert_eq!((zones[0].range_uj, zones[0].max), (262_143_328_850, Watts(180.0)));
         assert_eq!(zones[1].max, Watts(100.0), "a limit of 22 W is lifted");
+    }
+
+    /// Laptops on which the driver by registers is not loaded, as in kernels that lack the processor's number.
+    #[test]
+    fn a_zone_of_the_thermal_device_counts_where_it_is_alone() {
+        let (_directory, root) = fixture_copy("intel-client");
+        for folder in ["intel-rapl", "intel-rapl:0", "intel-rapl:0:0", "intel-rapl:0:1", "intel-rapl:0:2"] {
+            fs::remove_dir_all(root.sys.join(CLASS).join(folder)).unwrap();
+        }
+        let (zones, skipped) = discover(&root).unwrap();
+        assert_eq!(folders(&zones), [("intel-rapl-mmio:0", DomainKind::Package, "package-0", 0)]);
+        assert_eq!(skipped.len(), 1, "psys: {skipped:?}");
+    }
+
+    #[test]
+    fn no_zone_counts_twice_and_each_psys_is_one() {
+        let (_directory, root) = fixture_copy("intel-two-socket");
+        for (number, name) in [(2, "psys"), (3, "psys-1"), (4, "package-1")] {
+            let folder = root.sys.join(CLASS).join(format!("intel-rapl:{number}"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("name"), name).unwrap();
+            fs::write(folder.join("energy_uj"), "1").unwrap();
+        }
+        let (zones, skipped) = discover(&root).unwrap();
+        assert_eq!(zones.len(), 4, "{zones:?}");
+        let psys = "contains package and dram, which are counted";
+        let reasons: Vec<_> = skipped.iter().map(|skipped| &*skipped.reason).collect();
+        assert_eq!(reasons, [psys, psys, "has the name of a zone that is counted"]);
     }
 
     #[test]

@@ -80,9 +80,8 @@ fn open(ground: &Ground<'_>) -> Found {
             "it could be read, but no package can".clone_into(&mut finding.reason);
         }
         let class = root.sys.join(CLASS);
-        let (reason, advice) = denied.unwrap_or_else(|| {
-            (format!("{} has no package zone", class.display()), Some(LOAD_DRIVER.to_owned()))
-        });
+        let (reason, advice) =
+            denied.unwrap_or_else(|| (format!("{} has no package zone", class.display()), load_driver()));
         findings.insert(0, whole(false, reason, advice));
         return Found { meter: None, findings, present: there_are };
     }
@@ -128,8 +127,12 @@ fn counter(zone: &Zone) -> Counter {
     if zone.share.is_some() { counter } else { counter.moving_within(MOVES_WITHIN) }
 }
 
-const LOAD_DRIVER: &str =
-    "on bare metal load the driver: modprobe intel_rapl_msr; virtual machines have no such meter";
+/// Other architectures have no such driver.
+fn load_driver() -> Option<String> {
+    let advice =
+        "on bare metal load the driver: modprobe intel_rapl_msr; virtual machines have no such meter";
+    cfg!(target_arch = "x86_64").then(|| advice.to_owned())
+}
 
 fn no_class(root: &SysRoot, error: &io::Error) -> MeterFinding {
     let reason = format!("cannot read {}: {}", root.sys.join(CLASS).display(), describe(error));
@@ -138,7 +141,7 @@ fn no_class(root: &SysRoot, error: &io::Error) -> MeterFinding {
         chosen: false,
         quality: Quality::Measured,
         reason,
-        advice: Some(LOAD_DRIVER.to_owned()),
+        advice: load_driver(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 
 fn open(root: &SysRoot) -> (Option<Box<dyn Meter>>, Vec<MeterFinding>) {
     let (topology, power) = (Topology::read(root).unwrap(), CpuPower::read(root));
-    let found = super::open(&Ground { root, topology: &topology, power: &power });
+    let found = super::open(&Ground { root, topology: &topology, power: &power, sensors: &[] });
     (found.meter, found.findings)
 }
 
