@@ -66,9 +66,9 @@ fn a_full_buffer_of_events_is_counted_and_the_agent_measures_on() {
     };
     assert!(within_seconds(120, storm), "nothing is told of what was lost");
     agent.goes_on();
-    let (lost_s, truth_us) = (overflow_s(&agent), top.usage_usec());
-    println!("{} events, {lost_s} s of {truth_us} us", agent.sum("carbon_events_lost_total"));
-    let truth_s = Duration::from_micros(truth_us).as_secs_f64();
+    let (lost_s, used_us) = (overflow_s(&agent), top.usage_usec());
+    println!("{} events, {lost_s} s of {used_us} us", agent.sum("carbon_events_lost_total"));
+    let truth_s = Duration::from_micros(used_us).as_secs_f64();
     assert!(lost_s <= truth_s + 0.03, "{lost_s} s are lost of {truth_s}");
     let (path, truth_s) = uses(&agent, "after-events");
     let own = path.file_name().unwrap().to_str().unwrap();
@@ -106,9 +106,9 @@ fn a_full_map_is_counted_and_the_agent_measures_on() {
     assert!(on_one_cpu(&crowd.path).success());
     assert!(within_seconds(60, || overflow_s(&agent) > 0.0), "nothing is told of what had no room");
     agent.goes_on();
-    let (lost_s, truth_us) = (overflow_s(&agent), crowd.usage_usec());
-    println!("{lost_s} s of {truth_us} us in cgroups without room");
-    let truth_s = Duration::from_micros(truth_us).as_secs_f64();
+    let (lost_s, used_us) = (overflow_s(&agent), crowd.usage_usec());
+    println!("{lost_s} s of {used_us} us in cgroups without room");
+    let truth_s = Duration::from_micros(used_us).as_secs_f64();
     assert!(lost_s < truth_s, "most of them had room: {lost_s} of {truth_s} s");
     drop(crowd);
     // Metrics show those that used most: the ledger has a row for each.

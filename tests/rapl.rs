@@ -183,7 +183,18 @@ fn a_suspension_loses_one_window_at_most_and_is_stated() {
     let mut top = Command::new(program);
     let directory = tempfile::tempdir().unwrap();
     let windows = directory.path().join("windows");
-    top.args(["top", "--once", "--format", "json", "--zone", "FR", "--duration", "12s", "--interval", "500ms"]);
+    top.args([
+        "top",
+        "--once",
+        "--format",
+        "json",
+        "--zone",
+        "FR",
+        "--duration",
+        "12s",
+        "--interval",
+        "500ms",
+    ]);
     top.args(["--max-overhead", "100", "--state", "none", "--record"]).arg(&windows);
     let top = top.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // In emulation it takes some seconds until it measures: until its first windows are written.

@@ -459,9 +459,9 @@ impl Object {
         let names = names.get(&0, 0).map_err(|error| SchedError::map("CELL_NAMES", error))?;
         let mut cells = HookCells::default();
         for (words, names) in table.iter().zip(names.iter()) {
-            let named =
+            let cells_of_cpu =
                 pairs(words).zip(names).map(|((key, exec_ns), name)| HookCell { key, name: *name, exec_ns });
-            cells.by_cpu.push(named.filter(|cell| cell.key != 0).collect());
+            cells.by_cpu.push(cells_of_cpu.filter(|cell| cell.key != 0).collect());
             cells.crowded_name.push(names.last().copied().unwrap_or(0));
         }
         let crowded: PerCpuHashMap<_, u64, u64> = self.map("CROWDED")?;

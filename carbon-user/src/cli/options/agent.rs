@@ -31,7 +31,7 @@ const SERIES_MAX: usize = 100_000;
 const SOCKET_BYTES_MAX: usize = 100;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 38] = [
+const KEYS: [&str; 39] = [
     "zone",
     "here",
     "metadata-url",
