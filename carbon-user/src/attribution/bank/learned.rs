@@ -155,7 +155,13 @@ impl Bank {
             for one in set {
                 for other in set {
                     let uses = self.together.scale(*one) * self.together.scale(*other);
-                    let both = weight * uses * member.covariance.get(COMMON + one, COMMON + other);
+                    // Of `mu + d`: what all have too much of is not what these two cannot be told apart by.
+                    let covariance = |row, column| member.covariance.get(row, column);
+                    let own = covariance(COMMON + one, COMMON + other)
+                        + covariance(COMMON + one, MU)
+                        + covariance(COMMON + other, MU)
+                        + covariance(MU, MU);
+                    let both = weight * uses * own;
                     joint += both;
                     apart += if one == other { both } else { 0.0 };
                 }
