@@ -13,6 +13,11 @@ const P0_OF_LOWEST_RATIO: f64 = 0.7;
 /// and the size from the meter. Filters that believe a table to half of itself do not find their way from a tenth of the truth.
 const TABLE_RATIO_MAX: f64 = 2.0;
 
+/// Noise of a window, relative to mean power, where a line is laid through the first ones; with what is not a line.
+const LINE_NOISE_RATIO: f64 = 0.03;
+/// Least part of what the table's proportion says that such a line leaves.
+const LINE_MIN_RATIO: f64 = 0.05;
+
 /// Of the nine changes between them, those that are looked at.
 const KEPT: u32 = (WARM_UP_WINDOWS - 1) * 2 / 3;
 /// Noise in the first windows that is taken for noise.
@@ -108,7 +113,34 @@ impl WarmUp {
         // No window can have drawn less than idle power.
         let ratios = self.seen.iter().map(|(watts, busy)| watts / table.watts(*busy));
         let least = ratios.fold(f64::INFINITY, f64::min).max(1e-3 * ratio);
-        Table { p0_w: Some(least * p0_w), watts_per_cpu: ratio * table.watts_per_cpu }
+        let (p0_w, watts_per_cpu) = self.line(mean_w, least * p0_w, ratio * table.watts_per_cpu);
+        Table { p0_w: Some(p0_w), watts_per_cpu }
+    }
+
+    /// Idle power and watts per CPU by the windows, as far as their use differs: a Bayesian regression on a line that is
+    /// believed to half of itself beforehand, as members believe it.
+    fn line(&self, mean_w: f64, p0_w: f64, watts_per_cpu: f64) -> (f64, f64) {
+        let (of_p0, of_slope) = ((0.5 * p0_w).powi(-2), (0.5 * watts_per_cpu).powi(-2));
+        let weight = (LINE_NOISE_RATIO * mean_w).powi(-2);
+        let (mut ones, mut uses, mut squares) = (of_p0, 0.0, of_slope);
+        let (mut powers, mut products) = (of_p0 * p0_w, of_slope * watts_per_cpu);
+        for (watts, busy) in self.seen {
+            ones += weight;
+            uses += weight * busy;
+            squares += weight * busy * busy;
+            powers += weight * watts;
+            products += weight * watts * busy;
+        }
+        let determinant = ones * squares - uses * uses;
+        let line = (
+            (squares * powers - uses * products) / determinant,
+            (ones * products - uses * powers) / determinant,
+        );
+        if !(line.0.is_finite() && line.1.is_finite()) {
+            return (p0_w, watts_per_cpu);
+        }
+        // A bent line can cross zero; what was believed is not forgotten altogether.
+        (line.0.max(LINE_MIN_RATIO * p0_w), line.1.max(LINE_MIN_RATIO * watts_per_cpu))
     }
 }
 
@@ -192,9 +224,9 @@ mod tests {
                 .next_back()
                 .map(|made| made.0.p0_w)
         };
-        assert_eq!(prior_of(20.0), Some(10.0));
-        assert_eq!(prior_of(36.0), Some(10.0));
-        assert_eq!(prior_of(100.0), Some(50.0));
-        assert_eq!(prior_of(5.0), Some(2.5));
+        for (joules, p0_w) in [(20.0, 10.0), (36.0, 10.0), (100.0, 50.0), (5.0, 2.5)] {
+            let found_w = prior_of(joules).unwrap();
+            assert!((found_w - p0_w).abs() < 1e-6, "{joules} W: {found_w}, not {p0_w}");
+        }
     }
 }

@@ -173,9 +173,10 @@ impl Team<'_> {
         run.start.tags.iter().try_for_each(|tag| check_text("a tag", tag, FACT_MAX))?;
         let id = run.id.unwrap_or_else(new_id);
         if !self.ledger.database.query("SELECT 1 FROM run WHERE id = $1", &[id.as_str().into()])?.is_empty() {
-            return Err(TeamError::Taken(format!(
-                "run {id} is in this ledger already, and was not posted to this project: take another UUID, or another ledger"
-            )));
+            // Who posts knows which; nobody else is told what runs there are.
+            return Err(TeamError::Taken(
+                "a run of this UUID is in this ledger already, and was not posted to this project: take another UUID, or another ledger".into(),
+            ));
         }
         let name = run.experiment_name.unwrap_or_else(|| format!("experiment {}", shown(&run.experiment)));
         let experiment = self.make_experiment(&project.id, Some(&run.experiment), &name, "{}", now_us)?;
