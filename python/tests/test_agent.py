@@ -17,8 +17,8 @@ from lab import Machine, neighbour
 # Idle power is a hundredth of it: on a machine that is never idle, as where all tests run at once, nothing tells it from a
 # constant load, and what a table says of its proportion stands for it (docs/attribution.md).
 WATTS, IDLE = 150.0, 3.0
-# What an agent that is started with the machine has seen: windows without load, from which it begins to learn.
-BEFORE_S = 12.0
+# CPUs that are busy for two seconds each: what an agent that is started with the machine has seen, and begins to learn from.
+BEFORE = (0, 1, 0, 2, 0, 1, 2, 0)
 # Of the comparison with the truth: the longer the better.
 SECONDS = float(os.environ.get("CARBON_TEST_SECONDS", "10"))
 
@@ -53,7 +53,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if not answer["runs"]:
         made.close()
         pytest.skip(f"the kernel has no way to follow processes: {answer['accounting']}")
-    time.sleep(BEFORE_S)
+    for busy in BEFORE:
+        programs = [neighbour(2) for _ in range(busy)]
+        time.sleep(2)
+        for program in programs:
+            program.wait()
     yield made
     made.close()
 
@@ -86,7 +90,7 @@ def test_the_energy_is_the_truth_beside_a_busy_neighbour(real: Machine) -> None:
     assert tracked["quality"] == "measured"
     assert tracked["cpu"] == pytest.approx(tracked["used"], rel=0.01, abs=0.05)
     # 3 % over a minute, as `cargo xtask bench tracker` shows it; in ten seconds less is known of both.
-    assert tracked["joules"] == pytest.approx(WATTS * tracked["used"], rel=0.03 if SECONDS >= 60 else 0.06)
+    assert tracked["joules"] == pytest.approx(WATTS * tracked["used"], rel=0.03 if SECONDS >= 60 else 0.1)
 
 
 def test_an_idle_program_is_not_charged_for_a_busy_neighbour(real: Machine) -> None:
