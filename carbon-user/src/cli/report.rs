@@ -287,7 +287,7 @@ fn of_energies(
         domains.values().map(|it| format!("{} by {}", it.domain, it.source)).collect();
     methods.sort();
     methods.dedup();
-    let scope = Scope { methods, ..empty_scope() };
+    let scope = Scope { methods, ..Scope::default() };
     let exact = within.is_none();
     Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: (from_all, to_all) })
 }
@@ -408,7 +408,7 @@ fn of_runs(
                 })
                 .collect(),
         ),
-        ..empty_scope()
+        ..Scope::default()
     };
     let reserved = ends().map(|end| Duration::from_nanos(end.duration_ns)).sum();
     Ok(Collected {
@@ -420,16 +420,4 @@ fn of_runs(
         reserved: Some(reserved),
         span: all_of(periods),
     })
-}
-
-pub(super) fn empty_scope() -> Scope {
-    Scope {
-        ledger: String::new(),
-        from: String::new(),
-        to: String::new(),
-        tz: String::new(),
-        by: String::new(),
-        hardware: Vec::new(),
-        methods: Vec::new(),
-    }
 }

@@ -6,7 +6,7 @@
 
 use super::error::CliError;
 use super::ledger_args::{ByArg, ReportArgs};
-use super::report::{Collected, NONE, by_name, empty_scope, period};
+use super::report::{Collected, NONE, by_name, period};
 use super::report_factors::factor_for;
 use super::report_time::{check_order, given, periods, shown};
 use crate::carbon::{Intensity, Kind, Spread};
@@ -141,7 +141,7 @@ pub(super) fn collect(args: &ReportArgs, url: &str, tz: &TimeZone) -> Result<Col
             .to_owned(),
     ];
     notes.extend(source.notes);
-    let scope = Scope { ledger: url.to_owned(), from: shown(&from), to: shown(&to), ..empty_scope() };
+    let scope = Scope { ledger: url.to_owned(), from: shown(&from), to: shown(&to), ..Scope::default() };
     Ok(Collected { groups, balance, exact: false, notes, scope, reserved: None, span: (from, to) })
 }
 

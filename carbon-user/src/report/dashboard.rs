@@ -306,15 +306,7 @@ mod tests {
                 rerated: true,
             });
         }
-        let scope = Scope {
-            ledger: String::new(),
-            from: String::new(),
-            to: String::new(),
-            tz: String::new(),
-            by: String::new(),
-            hardware: Vec::new(),
-            methods: Vec::new(),
-        };
+        let scope = Scope::default();
         let groups = [(Period::default(), BTreeMap::from([("package".to_owned(), group)]))];
         LedgerReport::new(scope, &groups, Balance::default(), false, None, Vec::new())
     }

@@ -170,7 +170,7 @@ impl SciRow {
 }
 
 /// What the report is of.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Scope {
     /// Which ledger.
     pub ledger: String,
