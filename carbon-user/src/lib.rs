@@ -1,6 +1,6 @@
 //! Carbon: which container, job or experiment used this energy, and what did it emit?
 //!
-//! Data flows one way through the modules, and each imports only what stands before it: `clock`, `units`,
+//! Data flows one way through the modules, and each imports only what stands before it: `clock`, `heap`, `units`,
 //! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
 //! `workload`, `resolver`, `metadata`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `agent`, `metrics`, `api`,
 //! `dashboard`, `serve`, `tui`, `cli`; for tests and fuzzers, `fuzz`. See `docs/ARCHITECTURE.md`.
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod dashboard;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod heap;
 pub mod ledger;
 pub mod metadata;
 pub mod meters;

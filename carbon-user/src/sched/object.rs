@@ -7,6 +7,7 @@ use super::hierarchy::Hierarchy;
 use super::layout::Layout;
 use super::records::{Record, decode};
 use super::{Limits, SchedError};
+use crate::heap;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
 use crate::units::RunId;
@@ -239,7 +240,7 @@ impl Object {
     /// Frees what only loading needs: the parsed kernel types are megabytes.
     pub(super) fn loaded(&mut self) {
         self.btf = None;
-        release_free_memory();
+        heap::trim();
     }
 
     /// Hands over what the iterators wrote since the last call.
@@ -570,16 +571,6 @@ fn allow_locked_memory() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
         log::debug!("the limit of locked memory stays as it is");
-    }
-}
-
-/// Gives freed heap back to the kernel, where the C library has kept it.
-#[expect(unsafe_code, reason = "malloc_trim has no safe form")]
-fn release_free_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes no pointer, and is safe to call from any thread.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::agent::runs::kept;
 use crate::agent::{Published, Who};
 use crate::api;
 use crate::clock;
+use crate::heap;
 use crate::ledger::Ledger;
 use crate::meters;
 use crate::metrics::otlp::Pusher;
@@ -44,6 +45,7 @@ const MINUTE_S: i64 = 60;
 
 /// Runs it.
 pub(super) fn agent(options: &AgentOptions) -> Result<(), CliError> {
+    heap::be_frugal();
     let mut options = options.clone();
     // Before the loop, which waits for no service: a machine stays in its region for as long as it runs.
     match options.here.find(&mut options.measuring, options.offline) {

@@ -6,6 +6,7 @@ use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
 use crate::agent::runs::kept::{self, KeptRuns};
 use crate::cli::background::Background;
 use crate::cli::error::CliError;
+use crate::heap;
 use crate::ledger::rows::Flush;
 use crate::ledger::{Ledger, LedgerError, Location};
 use arc_swap::ArcSwap;
@@ -140,6 +141,8 @@ impl Work {
         }
         self.progress.jobs += 1;
         self.shown.store(Arc::new(self.progress.clone()));
+        // A minute is the largest thing that is made and freed, and what outlives it lies between its parts.
+        heap::trim();
     }
 
     fn write_runs(&mut self) -> Result<(), LedgerError> {
