@@ -273,7 +273,19 @@ fn asked(mut object: Map<String, Value>) -> Result<Asked, Refusal> {
 }
 
 fn keys<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, Refusal> {
-    serde_json::from_value(Value::Object(object)).map_err(|error| Refusal::bad(error.to_string()))
+    let read = |object: &Map<String, Value>| T::deserialize(object).map_err(|error| error.to_string());
+    read(&object).map_err(|error| {
+        // A value of the wrong kind is told without its key: it is the one without which the error is another.
+        let is_wrong = |key: &&String| {
+            let mut others = object.clone();
+            others.remove(*key);
+            read(&others).err().as_ref() != Some(&error)
+        };
+        match object.keys().find(is_wrong).filter(|key| !error.contains(&format!("`{key}`"))) {
+            Some(key) => Refusal::bad(format!("{key}: {error}")),
+            None => Refusal::bad(error),
+        }
+    })
 }
 
 /// A text that could be an id and is none is that of no run.
@@ -426,6 +438,20 @@ mod tests {
         assert_eq!(code(r#"{"version":1,"request":"join","run":"x"}"#), "no_such_run");
         let message = of(r#"{"version":1,"request":"start","nmae":"x"}"#).unwrap_err().message;
         assert!(message.contains("nmae") && message.contains("name"), "{message}");
+        for (line, expected) in [
+            (r#"{"version":1,"request":"count","run":"RUN","unit":"t","count":-1}"#, "count: invalid value"),
+            (
+                r#"{"version":1,"request":"start","bound":"me"}"#,
+                "bound: unknown variant `me`, expected `tree`",
+            ),
+            (r#"{"version":1,"request":"start","name":7,"pue":"x"}"#, "name: invalid type"),
+            (r#"{"version":1,"request":"stop","run":"RUN","notes":"x"}"#, "notes: invalid type"),
+            (r#"{"version":1,"request":"stop","status":"done"}"#, "missing field `run`"),
+            (r#"{"version":1,"request":"mark","run":7}"#, "run: invalid type"),
+        ] {
+            let message = of(line).unwrap_err().message;
+            assert!(message.starts_with(expected), "{message}");
+        }
         let deep = "[".repeat(10_000);
         assert_eq!(code(&format!(r#"{{"version":1,"request":{deep}"#)), "bad_request");
     }
