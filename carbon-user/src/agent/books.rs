@@ -17,9 +17,11 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_mins(5);
 /// It loses it sooner where another one needs it, but never within two scrapes of a minute.
 const QUIET_MIN: Duration = Duration::from_mins(2);
-/// But for one that used more in a window than it ever did: else, where many come and go, all series would be of small ones that
-/// have gone, and a large one that has come to stay would have none.
+/// But for one that used [`LEAD`] times as much in a window as it ever did: else, where many come and go, all series would be of small
+/// ones that have gone, and a large one that has come to stay would have none.
 const QUIET_SMALL: Duration = Duration::from_secs(15);
+/// Those of one size do not take turns.
+const LEAD: u64 = 2;
 
 /// A series, and when its workload last used anything.
 #[derive(Debug)]
@@ -269,7 +271,7 @@ impl Books {
     }
 
     /// The one that has been quiet for longest gives its series up, if that is long enough; else the one that used least, if it
-    /// has been quiet for a while and that is less than `used`.
+    /// has been quiet for a while and `used` is [`LEAD`] times that.
     fn make_room(&mut self, used: Microjoules, now_ns: u64) {
         if self.refused.is_some_and(|refused| used <= refused) {
             return;
@@ -279,7 +281,7 @@ impl Books {
         let id = quietest.map(|(id, _)| *id).or_else(|| {
             let quiet = self.series.iter().filter(|(_, series)| is_past(series.used_ns, now_ns, QUIET_SMALL));
             let least = quiet.map(|(id, series)| (series.energy(), *id)).min();
-            least.filter(|(energy, _)| *energy < used).map(|(_, id)| id)
+            least.filter(|(energy, _)| energy.0.saturating_mul(LEAD) < used.0).map(|(_, id)| id)
         });
         match id {
             Some(id) => self.end(id),
