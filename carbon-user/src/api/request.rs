@@ -248,33 +248,33 @@ fn asked(mut object: Map<String, Value>) -> Result<Asked, Refusal> {
     }
     let request = object.remove("request");
     match request.as_ref().and_then(Value::as_str) {
-        Some("hello") => keys::<NoKeys>(object).map(|NoKeys {}| Asked::Hello),
-        Some("start") => keys(object).and_then(start),
-        Some("join") => keys(object).and_then(|RunKey { run }| run_id(&run)).map(Asked::Join),
+        Some("hello") => keys::<NoKeys>(&object).map(|NoKeys {}| Asked::Hello),
+        Some("start") => keys(&object).and_then(start),
+        Some("join") => keys(&object).and_then(|RunKey { run }| run_id(&run)).map(Asked::Join),
         Some("mark") => {
-            let MarkKeys { run, name } = keys(object)?;
+            let MarkKeys { run, name } = keys(&object)?;
             let name = name.map(|name| checked("name", name, NAME_CHARACTERS_MAX)).transpose()?;
             Ok(Asked::Mark(run_id(&run)?, name))
         }
         Some("count") => {
-            let CountKeys { run, unit, count } = keys(object)?;
+            let CountKeys { run, unit, count } = keys(&object)?;
             if count > COUNT_MAX {
                 return Err(Refusal::bad(format!("count {count} is above 2^53")));
             }
             Ok(Asked::Count(run_id(&run)?, checked("unit", unit, UNIT_CHARACTERS_MAX)?, count))
         }
         Some("energy") => {
-            let EnergyKeys { run } = keys(object)?;
+            let EnergyKeys { run } = keys(&object)?;
             run.map(|run| run_id(&run)).transpose().map(Asked::Energy)
         }
-        Some("stop") => keys(object).and_then(stop),
+        Some("stop") => keys(&object).and_then(stop),
         _ => Err(Refusal::bad("request is one of hello, start, join, mark, count, energy, stop")),
     }
 }
 
-fn keys<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, Refusal> {
+fn keys<T: DeserializeOwned>(object: &Map<String, Value>) -> Result<T, Refusal> {
     let read = |object: &Map<String, Value>| T::deserialize(object).map_err(|error| error.to_string());
-    read(&object).map_err(|error| {
+    read(object).map_err(|error| {
         // A value of the wrong kind is told without its key: it is the one without which the error is another.
         let is_wrong = |key: &&String| {
             let mut others = object.clone();

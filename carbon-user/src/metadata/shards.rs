@@ -82,9 +82,10 @@ mod tests {
         fn it_is_a_map(steps in prop::collection::vec((0_u16..600, any::<Option<u8>>()), 0..900)) {
             let (mut map, mut plain) = (Shards::default(), HashMap::new());
             for (key, value) in steps {
-                match value {
-                    Some(value) => prop_assert_eq!(map.insert(key, value), plain.insert(key, value)),
-                    None => prop_assert_eq!(map.remove(&key), plain.remove(&key)),
+                if let Some(value) = value {
+                    prop_assert_eq!(map.insert(key, value), plain.insert(key, value));
+                } else {
+                    prop_assert_eq!(map.remove(&key), plain.remove(&key));
                 }
                 prop_assert_eq!(map.len(), plain.len());
             }

@@ -57,9 +57,10 @@ impl Namespaces {
             let more = if first { Sums::default() } else { now.less(&seen.given) };
             match names.get(identity) {
                 None if !first && may_be_named(workload, published, seen.since) => self.held.add(&more),
-                named => {
-                    if let Some(names) = named.filter(|names| !names.namespace.is_empty()) {
-                        self.give(&names.namespace, &more);
+                known => {
+                    let namespace = known.map_or("", |known| known.namespace.as_str());
+                    if !namespace.is_empty() {
+                        self.give(namespace, &more);
                     }
                     seen.given = now;
                 }

@@ -160,7 +160,7 @@ fn pbs(walk: &mut Walk<'_>, name: &str, at: usize) -> bool {
     found
 }
 
-/// `/torque/ID`, with the tasks of a job below it (XDMoD's supremm reads it so).
+/// `/torque/ID`, with the tasks of a job below it (`supremm` of `XDMoD` reads it so).
 fn torque(walk: &mut Walk<'_>, name: &str, at: usize) -> bool {
     let of_job = name.starts_with(|first: char| first.is_ascii_digit());
     let found = at == 1 && walk.names.first() == Some(&"torque") && of_job;
