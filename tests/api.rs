@@ -250,6 +250,9 @@ fn a_run_of_ones_own_process_is_marked_and_holds_runs_inside_it() {
     assert_eq!(marked["total"]["dynamic_uj"], first["dynamic_uj"]);
     let counted = client.ask("count", json!({"run": outer["run"], "unit": "tokens", "count": 5}));
     assert_eq!(counted["count"], 5);
+    // Its cgroup is the one that is measured, whichever hierarchy names it best.
+    let used = client.ask("energy", json!({}));
+    assert!(used["cgroup"]["cpu_ns"].as_u64().is_some_and(|ns| ns > 0), "{used}");
     let started = client.ask("start", json!({"name": "inner", "zone": "FR", "record": false}));
     let inner = json!({"run": text(&started, "run")});
     burn(Duration::from_millis(400));

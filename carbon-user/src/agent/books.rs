@@ -17,12 +17,23 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_mins(5);
 /// It loses it sooner where another one needs it, but never within two scrapes of a minute.
 const QUIET_MIN: Duration = Duration::from_mins(2);
+/// But for one that used [`LEAD`] times as much in a window as it ever did: else, where many come and go, all series would be of small
+/// ones that have gone, and a large one that has come to stay would have none.
+const QUIET_SMALL: Duration = Duration::from_secs(15);
+/// Those of one size do not take turns.
+const LEAD: u64 = 2;
 
 /// A series, and when its workload last used anything.
 #[derive(Debug)]
 struct Series {
     totals: WorkloadTotals,
     used_ns: u64,
+}
+
+impl Series {
+    fn energy(&self) -> Microjoules {
+        self.totals.domains.iter().map(|of| of.dynamic_energy + of.static_energy).sum()
+    }
 }
 
 /// Series by a number that is never given twice, so that a window compares no text: paths are long, and alike.
@@ -45,6 +56,8 @@ pub struct Books {
     /// Those of `series` by identity.
     ids: BTreeMap<String, SeriesId>,
     id_last: SeriesId,
+    /// The most energy in this window for which there was no room: there is none for less.
+    refused: Option<Microjoules>,
     /// Of the keys that had energy of late.
     names: FxHashMap<WorkloadKey, Known>,
     minute: Minute,
@@ -74,6 +87,7 @@ impl Books {
             series_max,
             ids: BTreeMap::new(),
             id_last: 0,
+            refused: None,
             names: FxHashMap::default(),
             minute: Minute::new(node, factor),
         }
@@ -128,6 +142,7 @@ impl Books {
             series.totals.watts = crate::units::Watts(0.0);
         }
         self.totals.other.watts = crate::units::Watts(0.0);
+        self.refused = None;
         // First of all, so that none that is used now gives its series up to another, and begins anew in the same window.
         for row in &window.workloads {
             self.name(row.key, &who);
@@ -139,7 +154,7 @@ impl Books {
             FxHashMap::with_capacity_and_hasher(window.workloads.len(), FxBuildHasher);
         for row in &window.workloads {
             self.name(row.key, &who);
-            let totals = self.series_of(row.key, now_ns);
+            let totals = self.series_of(row.key, row.dynamic_energy, now_ns);
             totals.cpu += row.cpu;
             totals.watts = totals.watts + row.dynamic_energy.over(window.duration);
             cpu.insert(row.key, row.cpu);
@@ -162,7 +177,7 @@ impl Books {
         if let Some(domain) = self.totals.domains.get_mut(place) {
             domain.static_shared += share.static_energy;
         }
-        let totals = self.series_of(share.key, now_ns);
+        let totals = self.series_of(share.key, share.dynamic_energy + share.static_energy, now_ns);
         if totals.domains.len() <= place {
             totals.domains.resize(place + 1, DomainSums::default());
         }
@@ -235,11 +250,11 @@ impl Books {
         Some(known.series)
     }
 
-    /// The sums of a key with a name: its own, where it has a series or there is room for one.
-    fn series_of(&mut self, key: WorkloadKey, now_ns: u64) -> &mut WorkloadTotals {
+    /// The sums of a key with a name that used so much: its own, where it has a series or there is room for one.
+    fn series_of(&mut self, key: WorkloadKey, used: Microjoules, now_ns: u64) -> &mut WorkloadTotals {
         let id = self.series_known(key).or_else(|| {
             if self.series.len() >= self.series_max {
-                self.make_room(now_ns);
+                self.make_room(used, now_ns);
             }
             let room = self.series.len() < self.series_max;
             let who = Arc::clone(&self.names.get(&key).filter(|_| room)?.who);
@@ -255,12 +270,22 @@ impl Books {
         }
     }
 
-    /// The one that has been quiet for longest gives its series up, if that is long enough.
-    fn make_room(&mut self, now_ns: u64) {
+    /// The one that has been quiet for longest gives its series up, if that is long enough; else the one that used least, if it
+    /// has been quiet for a while and `used` is [`LEAD`] times that.
+    fn make_room(&mut self, used: Microjoules, now_ns: u64) {
+        if self.refused.is_some_and(|refused| used <= refused) {
+            return;
+        }
         let quietest = self.series.iter().min_by_key(|(_, series)| series.used_ns);
         let quietest = quietest.filter(|(_, series)| is_past(series.used_ns, now_ns, QUIET_MIN));
-        if let Some(id) = quietest.map(|(id, _)| *id) {
-            self.end(id);
+        let id = quietest.map(|(id, _)| *id).or_else(|| {
+            let quiet = self.series.iter().filter(|(_, series)| is_past(series.used_ns, now_ns, QUIET_SMALL));
+            let least = quiet.map(|(id, series)| (series.energy(), *id)).min();
+            least.filter(|(energy, _)| energy.0.saturating_mul(LEAD) < used.0).map(|(_, id)| id)
+        });
+        match id {
+            Some(id) => self.end(id),
+            None => self.refused = Some(used),
         }
     }
 

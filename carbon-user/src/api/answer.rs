@@ -1,14 +1,14 @@
 //! An answer, as a line. What is in it is a promise (docs/api.md): keys are added within a version, and none is changed.
 
 use super::{About, Client, Limits, Refusal, Reply, Stopped, VERSION};
-use crate::agent::Published;
 use crate::agent::runs::{DomainPart, Energy, RunState, Segment};
+use crate::agent::{Published, WorkloadTotals};
 use crate::attribution::totals::WorkloadTotal;
 use crate::ledger::Factor;
 use crate::report;
 use crate::report::figures;
 use crate::report::group::add_grams;
-use crate::units::Microjoules;
+use crate::units::{CgroupId, Microjoules};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -219,6 +219,8 @@ pub struct Asker<'a> {
     pub client: &'a Client,
     /// Its cgroup, where it is known.
     pub cgroup: Option<&'a str>,
+    /// That of the hierarchy which is measured.
+    pub measured: Option<CgroupId>,
     /// What the agent published last.
     pub published: &'a Published,
     /// What holds for it.
@@ -316,8 +318,14 @@ fn hello<'a>(asker: &Asker<'a>, about: &'a About) -> HelloBody<'a> {
 }
 
 fn cgroup_keys<'a>(asker: &Asker<'a>) -> Option<CgroupKeys<'a>> {
-    let path = asker.cgroup?;
-    let workload = asker.published.workloads.iter().find(|workload| workload.who.identity == path)?;
+    let all = &asker.published.workloads;
+    // Kernel threads have an account of their own, whichever cgroup they are in.
+    let of_tasks = |it: &&WorkloadTotals| !matches!(it.who.kind, "kernel" | "overflow");
+    let measured =
+        asker.measured.and_then(|of| all.iter().filter(of_tasks).find(|it| it.who.cgroup == Some(of)));
+    // One that an agent before has measured, and that has not run since.
+    let named = || all.iter().find(|it| Some(it.who.identity.as_str()) == asker.cgroup);
+    let workload = measured.or_else(named)?;
     let domains: Vec<CgroupDomainKeys<'_>> = asker
         .published
         .domains
@@ -333,7 +341,7 @@ fn cgroup_keys<'a>(asker: &Asker<'a>) -> Option<CgroupKeys<'a>> {
         })
         .collect();
     Some(CgroupKeys {
-        path,
+        path: &workload.who.identity,
         cpu_ns: workload.cpu.0,
         dynamic_uj: domains.iter().map(|sums| sums.dynamic_uj).sum(),
         static_uj: domains.iter().map(|sums| sums.static_uj).sum(),

@@ -248,32 +248,44 @@ fn asked(mut object: Map<String, Value>) -> Result<Asked, Refusal> {
     }
     let request = object.remove("request");
     match request.as_ref().and_then(Value::as_str) {
-        Some("hello") => keys::<NoKeys>(object).map(|NoKeys {}| Asked::Hello),
-        Some("start") => keys(object).and_then(start),
-        Some("join") => keys(object).and_then(|RunKey { run }| run_id(&run)).map(Asked::Join),
+        Some("hello") => keys::<NoKeys>(&object).map(|NoKeys {}| Asked::Hello),
+        Some("start") => keys(&object).and_then(start),
+        Some("join") => keys(&object).and_then(|RunKey { run }| run_id(&run)).map(Asked::Join),
         Some("mark") => {
-            let MarkKeys { run, name } = keys(object)?;
+            let MarkKeys { run, name } = keys(&object)?;
             let name = name.map(|name| checked("name", name, NAME_CHARACTERS_MAX)).transpose()?;
             Ok(Asked::Mark(run_id(&run)?, name))
         }
         Some("count") => {
-            let CountKeys { run, unit, count } = keys(object)?;
+            let CountKeys { run, unit, count } = keys(&object)?;
             if count > COUNT_MAX {
                 return Err(Refusal::bad(format!("count {count} is above 2^53")));
             }
             Ok(Asked::Count(run_id(&run)?, checked("unit", unit, UNIT_CHARACTERS_MAX)?, count))
         }
         Some("energy") => {
-            let EnergyKeys { run } = keys(object)?;
+            let EnergyKeys { run } = keys(&object)?;
             run.map(|run| run_id(&run)).transpose().map(Asked::Energy)
         }
-        Some("stop") => keys(object).and_then(stop),
+        Some("stop") => keys(&object).and_then(stop),
         _ => Err(Refusal::bad("request is one of hello, start, join, mark, count, energy, stop")),
     }
 }
 
-fn keys<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, Refusal> {
-    serde_json::from_value(Value::Object(object)).map_err(|error| Refusal::bad(error.to_string()))
+fn keys<T: DeserializeOwned>(object: &Map<String, Value>) -> Result<T, Refusal> {
+    let read = |object: &Map<String, Value>| T::deserialize(object).map_err(|error| error.to_string());
+    read(object).map_err(|error| {
+        // A value of the wrong kind is told without its key: it is the one without which the error is another.
+        let is_wrong = |key: &&String| {
+            let mut others = object.clone();
+            others.remove(*key);
+            read(&others).err().as_ref() != Some(&error)
+        };
+        match object.keys().find(is_wrong).filter(|key| !error.contains(&format!("`{key}`"))) {
+            Some(key) => Refusal::bad(format!("{key}: {error}")),
+            None => Refusal::bad(error),
+        }
+    })
 }
 
 /// A text that could be an id and is none is that of no run.
@@ -426,6 +438,20 @@ mod tests {
         assert_eq!(code(r#"{"version":1,"request":"join","run":"x"}"#), "no_such_run");
         let message = of(r#"{"version":1,"request":"start","nmae":"x"}"#).unwrap_err().message;
         assert!(message.contains("nmae") && message.contains("name"), "{message}");
+        for (line, expected) in [
+            (r#"{"version":1,"request":"count","run":"RUN","unit":"t","count":-1}"#, "count: invalid value"),
+            (
+                r#"{"version":1,"request":"start","bound":"me"}"#,
+                "bound: unknown variant `me`, expected `tree`",
+            ),
+            (r#"{"version":1,"request":"start","name":7,"pue":"x"}"#, "name: invalid type"),
+            (r#"{"version":1,"request":"stop","run":"RUN","notes":"x"}"#, "notes: invalid type"),
+            (r#"{"version":1,"request":"stop","status":"done"}"#, "missing field `run`"),
+            (r#"{"version":1,"request":"mark","run":7}"#, "run: invalid type"),
+        ] {
+            let message = of(line).unwrap_err().message;
+            assert!(message.starts_with(expected), "{message}");
+        }
         let deep = "[".repeat(10_000);
         assert_eq!(code(&format!(r#"{{"version":1,"request":{deep}"#)), "bad_request");
     }

@@ -9,7 +9,9 @@ use crate::agent::Published;
 use crate::clock;
 use crate::report::table::{self, Style};
 use crate::resolver;
+use crate::sched::{HierarchyChoice, Whereabouts};
 use crate::sysroot::SysRoot;
+use crate::units::CgroupId;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -82,6 +84,7 @@ impl Server {
         listen: &Listen,
         published: Arc<ArcSwap<Published>>,
         root: SysRoot,
+        hierarchy: HierarchyChoice,
         limits: Limits,
     ) -> Result<(Self, Receiver<Event>), ServeError> {
         let listener = bind(listen)?;
@@ -90,10 +93,12 @@ impl Server {
         let (end, ended) = oneshot::channel();
         let (events, receiver) = channel(ROOM);
         let serve = move || {
+            let measured = Whereabouts::here(&root, hierarchy).ok();
             let shared = Rc::new(Shared {
                 events,
                 published,
                 root,
+                measured,
                 limits,
                 throttle: RefCell::new(Throttle::new(limits.requests_per_s, limits.requests_burst)),
                 clients: RefCell::default(),
@@ -160,6 +165,8 @@ struct Shared {
     events: Sender<Event>,
     published: Arc<ArcSwap<Published>>,
     root: SysRoot,
+    /// Where the cgroups are that are measured.
+    measured: Option<Whereabouts>,
     limits: Limits,
     throttle: RefCell<Throttle>,
     /// Connections by user.
@@ -384,11 +391,12 @@ impl Talk {
     }
 
     fn write(&self, id: Option<&Value>, reply: &Reply, form: Form) -> String {
-        let cgroup = if form.cgroup { self.cgroup() } else { None };
+        let (cgroup, measured) = if form.cgroup { (self.cgroup(), self.measured()) } else { (None, None) };
         let published = self.shared.published.load();
         let asker = Asker {
             client: &self.client,
             cgroup: cgroup.as_deref(),
+            measured,
             published: &published,
             limits: &self.shared.limits,
         };
@@ -412,6 +420,12 @@ impl Talk {
         let pid = self.client.peer.alive()?;
         let path = resolver::resolve(&self.shared.root, pid).ok()?.path;
         self.client.peer.alive().map(|_| path)
+    }
+
+    /// The same in the hierarchy that is measured: on a hybrid host another one can name the client better.
+    fn measured(&self) -> Option<CgroupId> {
+        let cgroup = self.shared.measured.as_ref()?.of(self.client.peer.alive()?)?;
+        self.client.peer.alive().map(|_| cgroup)
     }
 }
 

@@ -6,6 +6,8 @@
 use super::http::REQUEST_MAX;
 use super::{Key, Known, Labels, Source, SourceError, text};
 use std::collections::HashMap;
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
@@ -24,6 +26,8 @@ pub(super) struct ListContainersResponse {
 pub(super) struct Container {
     #[prost(string, tag = "1")]
     pub(super) id: String,
+    #[prost(string, tag = "2")]
+    pub(super) sandbox_id: String,
     #[prost(message, optional, tag = "3")]
     pub(super) metadata: Option<ContainerMetadata>,
     #[prost(message, optional, tag = "4")]
@@ -73,6 +77,15 @@ pub(super) struct SandboxMetadata {
     pub(super) namespace: String,
 }
 
+/// Whether a runtime has left its socket behind, or took it away a moment ago.
+fn nobody_listens(error: &(dyn Error + 'static)) -> bool {
+    let is = |error: &(dyn Error + 'static)| {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
+    };
+    is(error) || error.source().is_some_and(nobody_listens)
+}
+
 /// A runtime at a socket.
 pub(super) struct Cri {
     name: &'static str,
@@ -89,10 +102,17 @@ impl Cri {
         SourceError::Failed(format!("{}: {why}", self.socket.display()))
     }
 
+    fn absent(&self) -> SourceError {
+        SourceError::Absent(self.socket.display().to_string())
+    }
+
     async fn lists(&self) -> Result<(ListContainersResponse, ListSandboxesResponse), SourceError> {
         let endpoint = Endpoint::from_shared(format!("unix://{}", self.socket.display()))
             .map_err(|error| self.failed(error))?;
-        let channel = endpoint.connect().await.map_err(|error| self.failed(error))?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| if nobody_listens(&error) { self.absent() } else { self.failed(error) })?;
         let mut grpc = tonic::client::Grpc::new(channel);
         let containers = self.list(&mut grpc, "/runtime.v1.RuntimeService/ListContainers").await?;
         let sandboxes = self.list(&mut grpc, "/runtime.v1.RuntimeService/ListPodSandbox").await?;
@@ -120,6 +140,8 @@ impl Cri {
         sandboxes: ListSandboxesResponse,
     ) -> Vec<(Key, Known)> {
         let mut all = Vec::new();
+        // The kubelet gives a pod's labels to the sandbox alone.
+        let mut of_sandbox = HashMap::new();
         for sandbox in sandboxes.items {
             let metadata = sandbox.metadata.unwrap_or_default();
             let known = Known {
@@ -129,6 +151,7 @@ impl Cri {
                 labels: self.labels.keep(&sandbox.labels),
                 ..Known::default()
             };
+            of_sandbox.insert(sandbox.id.clone(), known.labels.clone());
             all.push((Key::Container(sandbox.id), known.clone()));
             all.push((Key::Pod(metadata.uid), known));
         }
@@ -137,13 +160,15 @@ impl Cri {
                 container.labels.get(&format!("io.kubernetes.{name}")).and_then(|value| text(value))
             };
             let image = container.image.clone().unwrap_or_default();
+            let mut labels = of_sandbox.get(&container.sandbox_id).cloned().unwrap_or_default();
+            labels.extend(self.labels.keep(&container.labels));
             let known = Known {
                 source: self.name,
                 container: of_pod("container.name").or_else(|| text(&container.metadata.as_ref()?.name)),
                 image: text(&image.user_specified_image).or_else(|| text(&image.image)),
                 namespace: of_pod("pod.namespace"),
                 pod: of_pod("pod.name"),
-                labels: self.labels.keep(&container.labels),
+                labels,
             };
             all.push((Key::Container(container.id), known));
         }
@@ -158,7 +183,7 @@ impl Source for Cri {
 
     fn ask(&mut self, _: &[Key]) -> Result<Vec<(Key, Known)>, SourceError> {
         if !self.socket.exists() {
-            return Err(SourceError::Absent(self.socket.display().to_string()));
+            return Err(self.absent());
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -1,6 +1,7 @@
 //! What is known, what is still asked for, and when to ask again: no clock and no thread of its own, so that it can be
 //! tested.
 
+use super::shards::Shards;
 use super::{Key, Known, Source, SourceError};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ struct Pending {
 pub(super) struct Desk {
     sources: Vec<Asked>,
     pending: HashMap<Key, Pending>,
-    known: HashMap<Key, Arc<Known>>,
+    known: Shards<Key, Arc<Known>>,
     order: VecDeque<Key>,
     resync_ns: u64,
     pub(super) dropped: u64,
@@ -62,7 +63,7 @@ impl Desk {
         Self {
             sources,
             pending: HashMap::new(),
-            known: HashMap::new(),
+            known: Shards::default(),
             order: VecDeque::new(),
             resync_ns: now_ns.saturating_add(RESYNC_NS),
             dropped: 0,
@@ -71,7 +72,7 @@ impl Desk {
 
     /// Takes a question, or hears that one is still open for somebody.
     pub(super) fn want(&mut self, key: Key, now_ns: u64) {
-        if self.known.contains_key(&key) {
+        if self.known.get(&key).is_some() {
             return;
         }
         if let Some(pending) = self.pending.get_mut(&key) {
@@ -156,10 +157,14 @@ impl Desk {
     /// Keeps an answer. Nothing that was learned is forgotten but for room.
     fn learn(&mut self, key: Key, known: Known) -> bool {
         self.pending.remove(&key);
-        let known = Arc::new(known);
-        if let Some(before) = self.known.insert(key.clone(), Arc::clone(&known)) {
-            return before != known;
+        if let Some(before) = self.known.get(&key) {
+            let news = **before != known;
+            if news {
+                self.known.insert(key, Arc::new(known));
+            }
+            return news;
         }
+        self.known.insert(key.clone(), Arc::new(known));
         self.order.push_back(key);
         if self.order.len() > KNOWN_MAX
             && let Some(oldest) = self.order.pop_front()
@@ -170,7 +175,7 @@ impl Desk {
     }
 
     /// All that is known.
-    pub(super) fn known(&self) -> &HashMap<Key, Arc<Known>> {
+    pub(super) fn known(&self) -> &Shards<Key, Arc<Known>> {
         &self.known
     }
 

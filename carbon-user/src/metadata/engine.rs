@@ -1,13 +1,10 @@
 //! Docker, and Podman, which speaks Docker's API: one question for each container.
 
 use super::http::{at_socket, body};
-use super::{Key, Known, Labels, Source, SourceError, text};
+use super::{ID_DIGITS, Key, Known, Labels, Source, SourceError, text};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::PathBuf;
-
-/// Digits of the id of a container of either engine.
-const ID_DIGITS: usize = 64;
 
 /// An engine at a socket.
 pub(super) struct Engine {

@@ -11,6 +11,7 @@ mod engine;
 pub(crate) mod fuzz;
 mod http;
 mod kubelet;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod whose;
@@ -19,12 +20,14 @@ mod worker;
 pub use kubelet::Kubelet;
 pub use worker::{Counts, Metadata, Seen};
 
-use crate::workload::{Identity, Realm};
+use crate::workload::{Identity, Realm, Runtime};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// Characters of a value that are kept.
 const TEXT_MAX: usize = 253;
+/// Digits of the id of a container of an engine.
+const ID_DIGITS: usize = 64;
 /// Labels of a workload that are kept.
 const LABELS_MAX: usize = 16;
 
@@ -38,26 +41,44 @@ pub enum Key {
 }
 
 impl Key {
-    /// Whom to ask for. Nothing below a user's slice is asked of the node's services, and of what is inside of a container
-    /// only the outer one.
+    /// Whom to ask for. Of what is inside of a container only the outer one is. What engines and the kubelet do not name is not asked
+    /// for: what a user's own engine made, a system container, whose path has its name, a step of a build, and what a
+    /// scheduler has ids of its own for.
     pub fn of(identity: &Identity) -> Option<Self> {
-        if identity.realm == Realm::User {
-            return None;
-        }
-        let (container, pod) = match &identity.outer {
-            Some(outer) => (Some(&outer.container_id), outer.pod_uid.as_ref()),
-            None => (identity.container_id.as_ref(), identity.pod_uid.as_ref()),
+        let (container, pod, runtime) = match &identity.outer {
+            Some(outer) => (Some(&outer.container_id), outer.pod_uid.as_ref(), outer.runtime),
+            None => (identity.container_id.as_ref(), identity.pod_uid.as_ref(), identity.runtime),
         };
-        // It becomes part of a path.
-        let plain = |id: &&String| {
-            (1..=128).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        // A session in a container is the container's. Below a user's slice of the node runtimes are others (`workload`).
+        let named = match runtime {
+            None => identity.realm != Realm::User,
+            Some(runtime) => matches!(
+                runtime,
+                Runtime::Containerd
+                    | Runtime::Crio
+                    | Runtime::Docker
+                    | Runtime::Ecs
+                    | Runtime::Kata
+                    | Runtime::Kubernetes
+                    | Runtime::Podman
+            ),
         };
-        match container.filter(plain) {
+        // It becomes part of a path. In a pod an id can be of another form, outside it is the name of one.
+        let is_id = |id: &&String| match pod {
+            Some(_) => is_plain(id),
+            None => id.len() == ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        };
+        match container.filter(is_id) {
+            _ if !named => None,
             Some(id) => Some(Self::Container(id.clone())),
-            None => pod.filter(plain).map(|uid| Self::Pod(uid.clone())),
+            None => pod.filter(|uid| is_plain(uid)).map(|uid| Self::Pod(uid.clone())),
         }
     }
+}
+
+/// Whether it can be a part of a path as it is.
+fn is_plain(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// What was learned of a workload.

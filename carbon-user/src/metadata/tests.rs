@@ -119,7 +119,7 @@ fn lists_of_the_runtime_interface_are_read() {
     let label = |number, key: &str, value: &str| field(number, [field(1, key), field(2, value)].concat());
     let one = [
         field(1, ID),
-        field(2, "sandbox"),
+        field(2, "5a"),
         field(3, field(1, "nginx")),
         field(4, [field(1, "sha256:77"), field(18, "nginx:1.27")].concat()),
         field(5, "sha256:77"),
@@ -138,6 +138,7 @@ fn lists_of_the_runtime_interface_are_read() {
     let known: HashMap<Key, Known> = cri.known(containers, sandboxes).into_iter().collect();
     assert_eq!(known[&container()].label().as_deref(), Some("shop/web-0/nginx"));
     assert_eq!(known[&container()].image.as_deref(), Some("nginx:1.27"));
+    assert_eq!(known[&container()].labels["app"], "web", "its pod's");
     assert_eq!(known[&Key::Pod("98210229".into())].label().as_deref(), Some("shop/web-0"));
     assert_eq!(known[&Key::Container("5a".into())].labels["app"], "web");
     assert!(cri::ListContainersResponse::decode(&b"\x0a\xffgarbage"[..]).is_err());
@@ -277,4 +278,54 @@ fn what_a_user_could_make_up_is_not_asked_for() {
     assert_eq!(of(&format!("/system.slice/docker-{ID}.scope")), Some(container()));
     assert_eq!(of(&format!("/user.slice/user-1000.slice/docker-{ID}.scope")), None);
     assert_eq!(of("/system.slice/ssh.service"), None);
+    // Who logs in to a container is the container's.
+    let session = "user.slice/user-1000.slice/session-1.scope";
+    assert_eq!(of(&format!("/system.slice/docker-{ID}.scope/{session}")), Some(container()));
+    let rootless = format!("user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope");
+    assert_eq!(of(&format!("/{rootless}/{session}")), None);
+    assert_eq!(of(&format!("/user/alice/0/docker/{ID}")), None);
+}
+
+#[test]
+fn only_what_somebody_names_is_asked_for() {
+    let of = |path: &str| Key::of(&crate::workload::identify(path));
+    let uid = "98210229-0000-4000-8000-000000000001";
+    for path in [
+        "/lxc.payload.db",
+        "/lxc.payload.db/system.slice/nginx.service",
+        "/machine.slice/systemd-nspawn@web.service/payload",
+        &format!("/lxc.payload.{ID}"),
+        &format!("/mesos/{uid}"),
+        "/docker/buildkit/n3bffzjelwjyh31a49hogwh65",
+        &format!("/garden/{uid}"),
+        &format!("/ecs/{0}/{0}-1", "34dc0b5e626f2c5c4c5170e34b10e765"),
+        "/default/redis-1",
+        "/system.slice/apptainer-7.scope",
+    ] {
+        assert_eq!(of(path), None, "{path}");
+    }
+    let docker = |id: &str| Some(Key::Container(id.to_owned()));
+    assert_eq!(of(&format!("/{ID}")), container().into());
+    assert_eq!(of(&format!("/ecs/{uid}/{ID}")), docker(ID));
+    assert_eq!(of(&format!("/kubepods/pod{uid}/{uid}")), docker(uid));
+    assert_eq!(of(&format!("/kubepods/pod{uid}/kata_{ID}")), docker(ID));
+    assert_eq!(of(&format!("/kubepods/pod{uid}")), Some(Key::Pod(uid.to_owned())));
+    assert_eq!(of(&format!("/system.slice/docker-{ID}.scope/kubepods/pod{uid}/{uid}")), docker(ID));
+}
+
+#[test]
+fn a_runtime_that_left_its_socket_behind_has_not_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("containerd.sock");
+    let mut runtime = cri::Cri::new("containerd", path.clone(), Labels::default());
+    assert!(matches!(runtime.ask(&[]), Err(SourceError::Absent(_))));
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    assert!(matches!(runtime.ask(&[]), Err(SourceError::Absent(_))));
+    // One that listens and speaks another language has.
+    let listener = UnixListener::bind(folder.path().join("other.sock")).unwrap();
+    let thread = std::thread::spawn(move || serve(listener.accept().unwrap().0, "HTTP/1.1 200 OK\r\n\r\n"));
+    let mut other = cri::Cri::new("containerd", folder.path().join("other.sock"), Labels::default());
+    assert!(matches!(other.ask(&[]), Err(SourceError::Failed(_))));
+    drop(thread);
 }

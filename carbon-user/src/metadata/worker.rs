@@ -4,6 +4,7 @@ use super::cri::Cri;
 use super::desk::{Desk, KNOWN_MAX};
 use super::engine::Engine;
 use super::kubelet::Pods;
+use super::shards::Shards;
 use super::whose::whose;
 use super::{Key, Known, Options, Source};
 use crate::clock;
@@ -11,7 +12,7 @@ use crate::sysroot::{CgroupLayout, SysRoot, cgroup_layout};
 use crate::units::CgroupId;
 use crate::workload::{Identity, Kind};
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +34,8 @@ enum Question {
 /// What is published.
 #[derive(Debug, Default)]
 struct Answers {
-    known: HashMap<Key, Arc<Known>>,
-    whose: HashMap<CgroupId, Option<Arc<Identity>>>,
+    known: Shards<Key, Arc<Known>>,
+    whose: Shards<CgroupId, Option<Arc<Identity>>>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +79,7 @@ impl Metadata {
         let worker = Worker {
             desk: Desk::new(sources(options), clock::monotonic_ns()),
             root: root.clone(),
-            whose: HashMap::new(),
+            whose: Shards::default(),
             order: VecDeque::new(),
             answers: Arc::clone(&answers),
             counters: Arc::clone(&counters),
@@ -155,7 +156,7 @@ fn sources(options: Options) -> Vec<Box<dyn Source>> {
 struct Worker {
     desk: Desk,
     root: SysRoot,
-    whose: HashMap<CgroupId, Option<Arc<Identity>>>,
+    whose: Shards<CgroupId, Option<Arc<Identity>>>,
     order: VecDeque<CgroupId>,
     answers: Arc<ArcSwap<Answers>>,
     counters: Arc<Counters>,
@@ -194,7 +195,7 @@ impl Worker {
 
     /// Looks once at each cgroup.
     fn look(&mut self, cgroup: CgroupId, path: &str) -> bool {
-        if self.whose.contains_key(&cgroup) {
+        if self.whose.get(&cgroup).is_some() {
             return false;
         }
         let better = |identity: &Identity| identity.container_id.is_some() || identity.pod_uid.is_some();

@@ -2,21 +2,42 @@
 //!
 //! It counts from the start of the agent: the first publication is where it begins. What comes from workloads without a
 //! namespace, and from those that were never seen by name, is in the namespace without a name, so that the
-//! sum over namespaces is what all workloads used since then.
+//! sum over namespaces is what all workloads used since then. What a container used before its name came is held back until
+//! it comes, for half a minute at most, since a counter that has it cannot give it to another: a pod of 300 ms is its namespace's.
 
 use super::{NamesByIdentity, Sums};
-use crate::agent::Published;
+use crate::agent::{Published, WorkloadTotals};
+use crate::metadata::Key;
 use std::collections::{BTreeMap, HashMap};
 
 /// Namespaces with a sum of their own; the energy of more than these goes to the one without a name.
 pub const NAMESPACES_MAX: usize = 500;
 
+/// For how long energy waits for a name: a runtime tells it at once, the kubelet within seconds of the container's start.
+const HELD_NS: u64 = 30_000_000_000;
+
+/// A workload, as it was seen last.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What of its sum is in a namespace, with or without a name.
+    given: Sums,
+    /// The window in which it was seen first.
+    since: u64,
+}
+
 /// Sums by namespace.
 #[derive(Debug, Default)]
 pub struct Namespaces {
     begin: Option<Sums>,
-    last: HashMap<String, Sums>,
+    last: HashMap<String, Seen>,
     named: BTreeMap<String, Sums>,
+    held: Sums,
+}
+
+/// Whether somebody is asked for its name and may still tell it.
+fn may_be_named(workload: &WorkloadTotals, published: &Published, since: u64) -> bool {
+    let waited_ns = published.windows.saturating_sub(since).saturating_mul(published.window_ns);
+    published.naming.is_some() && waited_ns < HELD_NS && Key::of(&workload.who.path).is_some()
 }
 
 impl Namespaces {
@@ -26,18 +47,26 @@ impl Namespaces {
         if first {
             self.begin = Some(super::series::total(published));
         }
-        let mut present = HashMap::with_capacity(published.workloads.len());
+        let mut before = std::mem::take(&mut self.last);
+        self.held = Sums::default();
         for workload in &published.workloads {
             let identity = &workload.who.identity;
             let now = Sums::from(workload);
-            let namespace = names.get(identity).map_or("", |names| names.namespace.as_str());
-            if !first && !namespace.is_empty() {
-                let before = self.last.get(identity).cloned().unwrap_or_default();
-                self.give(namespace, &now.less(&before));
+            let seen = before.remove(identity);
+            let mut seen = seen.unwrap_or_else(|| Seen { since: published.windows, ..Seen::default() });
+            let more = if first { Sums::default() } else { now.less(&seen.given) };
+            match names.get(identity) {
+                None if !first && may_be_named(workload, published, seen.since) => self.held.add(&more),
+                known => {
+                    let namespace = known.map_or("", |known| known.namespace.as_str());
+                    if !namespace.is_empty() {
+                        self.give(namespace, &more);
+                    }
+                    seen.given = now;
+                }
             }
-            present.insert(identity.clone(), now);
+            self.last.insert(identity.clone(), seen);
         }
-        self.last = present;
     }
 
     fn give(&mut self, namespace: &str, more: &Sums) {
@@ -48,10 +77,15 @@ impl Namespaces {
         }
     }
 
+    /// What is in none of them yet.
+    pub fn held(&self) -> &Sums {
+        &self.held
+    }
+
     /// All of them; the last has no name and holds the rest.
     pub fn rows(&self, published: &Published) -> Vec<(String, Sums)> {
         let mut rest = super::series::total(published).less(&self.begin.clone().unwrap_or_default());
-        for sums in self.named.values() {
+        for sums in self.named.values().chain([&self.held]) {
             rest = rest.less(sums);
         }
         let named = self.named.iter().map(|(name, sums)| (name.clone(), sums.clone()));

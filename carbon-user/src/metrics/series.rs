@@ -12,6 +12,7 @@ use super::samples::Sample;
 use super::table::Family;
 use super::{Names, NamesByIdentity, Sums};
 use crate::agent::{Published, Who};
+use crate::metadata::Key;
 use crate::units::{CpuNanos, Quality};
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -50,7 +51,9 @@ pub struct View {
     pub ended: Sums,
     /// By namespace, since the agent was started.
     pub namespaces: Vec<(String, Sums)>,
-    /// Containers and pods of which no name is known.
+    /// What is in no namespace yet: of containers whose name is still asked for.
+    pub held: Sums,
+    /// Containers and pods that have a name which nobody has told.
     pub unresolved: usize,
     /// CPUs of the machine.
     pub cpus: usize,
@@ -136,14 +139,15 @@ impl Series {
         let ended = self.ended.clone().unwrap_or_default();
         let other = total(&published).less(&shown).less(&ended);
         self.namespaces.observe(&published, names);
-        let unresolved = published.workloads.iter().filter(|it| {
-            let path = &it.who.path;
-            (path.container_id.is_some() || path.pod_uid.is_some()) && !names.contains_key(&it.who.identity)
-        });
+        let unresolved = published
+            .workloads
+            .iter()
+            .filter(|it| Key::of(&it.who.path).is_some() && !names.contains_key(&it.who.identity));
         let unresolved = unresolved.count();
-        let namespaces = self.namespaces.rows(&published);
+        let (namespaces, held) = (self.namespaces.rows(&published), self.namespaces.held().clone());
         let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        let view = View { published, rows, other, ended, namespaces, unresolved, cpus, ..View::default() };
+        let view =
+            View { published, rows, other, ended, namespaces, held, unresolved, cpus, ..View::default() };
         let (emitted, aliases) = (self.emissions.observe(&view), self.aliases.observe(&view));
         View { emitted, aliases, ..view }
     }

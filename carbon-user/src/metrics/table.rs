@@ -97,7 +97,7 @@ families! {
         help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload. Labels that --labels names are label_NAME.",
         labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user", "quality"] };
     WORKLOADS = gauge("carbon_workloads", "", &["state"],
-        "Workloads: tracked, exported with a series of their own, and unresolved (containers and pods without a known name).");
+        "Workloads: tracked, exported with a series of their own, and unresolved (containers and pods whose name an engine or the kubelet should tell and has not).");
     CPU_LOST = counter("carbon_cpu_lost", "seconds", &["reason"],
         "CPU time that no workload was given: missed, or of workloads that did not fit in a full map (overflow).");
     EVENTS_LOST = counter("carbon_events_lost", "", &[], "Kernel events that did not fit in their buffer.");

@@ -1,6 +1,7 @@
 use super::text::{Format, render};
 use super::{Names, NamesByIdentity, Series, Sums, Token, View, table};
 use crate::agent::{DomainSums, DomainTotals, OwnCost, Published, Who, WorkloadTotals};
+use crate::metadata::Counts;
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
 use crate::workload::identify;
 use proptest::prelude::*;
@@ -106,6 +107,14 @@ fn open_metrics_is_given_to_who_asks_for_it() {
         ("*/*", Format::Prometheus),
         ("text/plain;version=0.0.4", Format::Prometheus),
         ("application/openmetrics-text;q=0, text/plain", Format::Prometheus),
+        ("application/openmetrics-text; Q = 0.00", Format::Prometheus),
+        // As Prometheus writes it where scrape_protocols names the text first; then without weights; then with one that is none.
+        (
+            "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1",
+            Format::Prometheus,
+        ),
+        ("text/plain, application/openmetrics-text", Format::OpenMetrics),
+        ("Application/OpenMetrics-Text;version=1.0.0;q=0.5;q=2, */*", Format::OpenMetrics),
     ] {
         assert_eq!(Format::accepted(header), format, "{header}");
     }
@@ -191,20 +200,21 @@ fn same(one: &Sums, other: &Sums) -> bool {
 }
 
 proptest! {
-    /// For any number of workloads, any N and any churn: all series sum to what was published, namespaces to what was added since
-    /// the start, and no series falls while it lives.
+    /// For any number of workloads, any N and any churn, and whenever names come: all series sum to what was published, namespaces
+    /// and what waits for a name to what was added since the start, and no series falls while it lives.
     #[test]
     fn series_sum_to_the_totals_and_never_fall(steps in steps(), max in 0_usize..8) {
         let mut alive: BTreeMap<usize, WorkloadTotals> = BTreeMap::new();
         let mut state = published(0, Vec::new());
         let mut series = Series::new(max);
-        let names: NamesByIdentity = (0..12)
-            .map(|i| (format!("w{i}"), Names { namespace: ["", "a", "b"][i % 3].to_owned(), ..Names::default() }))
-            .collect();
+        state.naming = Some(Counts::default());
+        let path = |index: usize| format!("/docker/{index:064x}");
+        let named = |i: usize| (path(i), Names { namespace: ["", "a", "b"][i % 3].to_owned(), ..Names::default() });
         let mut before: BTreeMap<String, Sums> = BTreeMap::new();
         let mut spaces: BTreeMap<String, Sums> = BTreeMap::new();
         let mut begin = None;
-        for step in steps {
+        for (number, step) in steps.into_iter().enumerate() {
+            let names: NamesByIdentity = (0..12).filter(|i| number > i % 5).map(named).collect();
             for &end in &step.ends {
                 if let Some(gone) = alive.remove(&end) {
                     let mut sums = Sums::from(&state.ended);
@@ -215,12 +225,12 @@ proptest! {
                 }
             }
             for (index, dynamic, fixed) in step.used {
-                let one = alive.entry(index).or_insert_with(|| workload(&format!("w{index}"), &[], 0));
+                let one = alive.entry(index).or_insert_with(|| workload(&path(index), &[], 0));
                 let mut sums = Sums::from(&*one);
                 sums.add(&Sums::from(&workload("", &[(dynamic, fixed), (fixed, 0)], dynamic)));
                 let of = |it: &super::sums::Energy| (it.dynamic_energy.0, it.static_energy.0);
                 let energies: Vec<_> = sums.domains.iter().map(of).collect();
-                *one = workload(&format!("w{index}"), &energies, sums.cpu.0);
+                *one = workload(&path(index), &energies, sums.cpu.0);
             }
             let other = state.other.cpu.0 + step.other;
             state.other = workload("other", &[(other, 0)], other);
@@ -242,12 +252,12 @@ proptest! {
             };
             for (identity, old) in &before {
                 // One that ended and came back under its name in the same window is another workload.
-                if let Some(new) = now.get(identity) && !step.ends.iter().any(|end| *identity == format!("w{end}")) {
+                if let Some(new) = now.get(identity) && !step.ends.iter().any(|end| *identity == path(*end)) {
                     prop_assert!(!falls(old, new), "{identity} fell: {old:?} {new:?}");
                 }
             }
             let begin = begin.get_or_insert_with(|| total.clone()).clone();
-            let mut sum = Sums::default();
+            let mut sum = view.held.clone();
             for (name, sums) in &view.namespaces {
                 sum.add(sums);
                 if let Some(old) = spaces.insert(name.clone(), sums.clone()) {
@@ -258,6 +268,39 @@ proptest! {
             before = now;
         }
     }
+}
+
+#[test]
+fn what_a_container_used_before_its_name_came_is_its_namespaces() {
+    let (_, names) = made_up();
+    let unknown = "/docker/5c50e6c9d2559565af8e20ae74feafc393734067b8bc9d6e5d28b07a92e32a41";
+    let at = |windows, asked: bool, energies: &[(&str, u64)]| {
+        let workloads = energies.iter().map(|(path, energy)| workload(path, &[(*energy, 0)], 0)).collect();
+        let naming = asked.then(Counts::default);
+        Arc::new(Published { naming, ..published(windows, workloads) })
+    };
+    let space = |view: &View, name: &str| {
+        let sums = view.namespaces.iter().find(|(of, _)| of == name);
+        sums.map_or(0, |(_, sums)| sums.energy().0)
+    };
+    let mut series = Series::new(9);
+    series.observe(at(1, true, &[]), &NamesByIdentity::new());
+    // A pod of one window, a container that nobody will name, and one whose path is all that there is.
+    let used = [(POD, 300), (unknown, 40), ("/lxc.payload.db", 7)];
+    let view = series.observe(at(2, true, &used), &NamesByIdentity::new());
+    assert_eq!((space(&view, "shop"), space(&view, ""), view.held.energy().0), (0, 7, 340));
+    let view = series.observe(at(3, true, &used), &names);
+    assert_eq!((space(&view, "shop"), space(&view, ""), view.held.energy().0), (300, 7, 40));
+    let view = series.observe(at(31, true, &used), &names);
+    assert_eq!(view.held.energy().0, 40);
+    let view = series.observe(at(32, true, &used), &names);
+    assert_eq!((space(&view, "shop"), space(&view, ""), view.held.energy().0), (300, 47, 0));
+    assert_eq!(view.unresolved, 1, "the one that an engine should know");
+    // Where nobody is asked, nothing waits.
+    let mut series = Series::new(9);
+    series.observe(at(1, false, &[]), &NamesByIdentity::new());
+    let view = series.observe(at(2, false, &used), &NamesByIdentity::new());
+    assert_eq!((space(&view, ""), view.held), (347, Sums::default()));
 }
 
 #[test]

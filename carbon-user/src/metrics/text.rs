@@ -21,14 +21,18 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an `Accept` header asks for: `OpenMetrics` only where it is named.
+    /// What an `Accept` header asks for: `OpenMetrics` only where it is named, and no other is preferred to it (`q`, RFC 9110 12.4.2).
     pub fn accepted(header: &str) -> Self {
-        let open = header.split(',').any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"))
-                && !parts.any(|part| matches!(part.trim_start_matches("q="), "0" | "0.0" | "0.000"))
-        });
-        if open { Self::OpenMetrics } else { Self::Prometheus }
+        let of = |wanted: &str| {
+            let ranges = header.split(',').filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let kind = parts.next().filter(|kind| kind.eq_ignore_ascii_case(wanted));
+                kind.map(|_| parts.find_map(weight).unwrap_or(1.0))
+            });
+            ranges.fold(0.0, f64::max)
+        };
+        let open = of("application/openmetrics-text");
+        if open > 0.0 && open >= of("text/plain") { Self::OpenMetrics } else { Self::Prometheus }
     }
 
     /// The value of `Content-Type`.
@@ -38,6 +42,13 @@ impl Format {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
+}
+
+/// The value of `q=VALUE`; one that is none is as if it was not there.
+fn weight(part: &str) -> Option<f64> {
+    let (name, value) = part.split_once('=')?;
+    let value: f64 = value.trim().parse().ok()?;
+    (name.trim().eq_ignore_ascii_case("q") && (0.0..=1.0).contains(&value)).then_some(value)
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! In which cgroup a process is now, for what knows processes by their number alone.
 
+use super::SchedError;
 use super::cgroup_tree::path_in;
 use super::hierarchy::{Hierarchy, HierarchyChoice};
 use crate::sysroot::SysRoot;
@@ -39,7 +40,15 @@ impl Whereabouts {
                 "carbon is in a pid namespace of its own, where processes have other numbers; {advice}"
             ));
         }
-        let hierarchy = Hierarchy::choose(root, HierarchyChoice::Auto).map_err(|error| error.to_string())?;
+        Self::here(root, HierarchyChoice::Auto).map_err(|error| error.to_string())
+    }
+
+    /// The same of a chosen tree, for processes that are known by the number that they have here.
+    ///
+    /// # Errors
+    /// Where the tree is not mounted.
+    pub fn here(root: &SysRoot, choice: HierarchyChoice) -> Result<Self, SchedError> {
+        let hierarchy = Hierarchy::choose(root, choice)?;
         let cpuacct = hierarchy.is_cpuacct();
         let top = hierarchy.mount.root.trim_matches('/').to_owned();
         Ok(Self { proc: root.proc.clone(), mount: hierarchy.mount.path, top, cpuacct })

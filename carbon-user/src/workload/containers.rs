@@ -44,7 +44,7 @@ pub(super) fn of_a_user(walk: &mut Walk<'_>, name: &str, parent: &str) -> bool {
 pub(super) fn engine(prefix: &str) -> Option<Runtime> {
     Some(match prefix {
         "docker" => Runtime::Docker,
-        "cri-containerd" | "nerdctl" => Runtime::Containerd,
+        "cri-containerd" | "containerd" | "nerdctl" => Runtime::Containerd,
         "crio" => Runtime::Crio,
         "libpod" => Runtime::Podman,
         _ => return None,
@@ -82,9 +82,10 @@ fn prefixed(walk: &mut Walk<'_>, name: &str) -> bool {
     true
 }
 
-/// A step of a build: where Docker makes its groups by systemd, `docker-ID.scope` as a container, with `BuildKit`'s kind of id.
+/// A step of a build where groups are made by systemd: by Docker `docker-ID.scope`, as a container, with `BuildKit`'s kind of id.
 fn build_step(walk: &mut Walk<'_>, name: &str) -> bool {
-    let id = name.strip_prefix("docker-").and_then(|rest| rest.strip_suffix(".scope"));
+    let id = name.strip_prefix("docker-").or_else(|| name.strip_prefix("buildkit-"));
+    let id = id.and_then(|rest| rest.strip_suffix(".scope"));
     // One of 25 letters alone could be a word of somebody's own.
     let Some(id) = id.filter(|id| is_base36(id) && id.bytes().any(|byte| byte.is_ascii_digit())) else {
         return false;
@@ -168,6 +169,7 @@ fn below_a_known_parent(walk: &mut Walk<'_>, name: &str, parent: &str, at: usize
         "mesos" if is_uuid(name) => Runtime::Mesos,
         // A namespace of containerd, which its users give names of their own: believed at the top only.
         "default" | "k8s.io" if at == 1 => Runtime::Containerd,
+        "apptainer" | "singularity" if at == 1 && is_number(name) => Runtime::Apptainer,
         "kata_overhead" if is_full_id(name) => {
             walk.enter(Kind::Container, Some(Runtime::Kata), name, None);
             walk.identity.helper = Some(Helper::Vmm);
@@ -221,7 +223,7 @@ fn yarn(walk: &mut Walk<'_>, name: &str) -> bool {
     true
 }
 
-/// `apptainer-PID.scope`, and Singularity's before it.
+/// `apptainer-PID.scope`, and Singularity's before it; without systemd `/apptainer/PID`.
 fn apptainer(walk: &mut Walk<'_>, name: &str) -> bool {
     let stem = name.strip_suffix(".scope").unwrap_or_default();
     let pid = stem.strip_prefix("apptainer-").or_else(|| stem.strip_prefix("singularity-"));
@@ -232,7 +234,7 @@ fn apptainer(walk: &mut Walk<'_>, name: &str) -> bool {
     true
 }
 
-/// `/ecs/TASK/ID`, or `ecstasks-TASK.slice` above a scope of Docker; on Fargate an id is `TASK-NUMBER`.
+/// `/ecs/TASK/ID`, or `ecstasks-TASK.slice` above a scope of Docker; on Fargate an id is `TASK-NUMBER`, also without the task above.
 fn ecs(walk: &mut Walk<'_>, name: &str) -> bool {
     let is_task = |text: &str| is_uuid(text) || (text.len() == 32 && is_hex(text));
     if !walk.on_the_node() {
@@ -247,14 +249,16 @@ fn ecs(walk: &mut Walk<'_>, name: &str) -> bool {
     if walk.names.first() != Some(&"ecs") {
         return false;
     }
+    let fargate = name.split_once('-').filter(|(task, number)| is_task(task) && is_number(number));
     if walk.identity.kind != Kind::Job {
-        if is_task(name) {
-            walk.enter_job(Runtime::Ecs, name);
+        let task = if is_task(name) { Some(name) } else { fargate.map(|(task, _)| task) };
+        let Some(task) = task else { return false };
+        walk.enter_job(Runtime::Ecs, task);
+        if task == name {
+            return true;
         }
-        return walk.identity.kind == Kind::Job;
     }
-    let fargate = name.split_once('-').is_some_and(|(task, number)| is_task(task) && is_number(number));
-    let found = is_full_id(name) || fargate;
+    let found = is_full_id(name) || fargate.is_some();
     if found {
         walk.enter(Kind::Container, Some(Runtime::Ecs), name, None);
     }

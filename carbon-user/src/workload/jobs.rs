@@ -14,6 +14,7 @@ pub(super) fn take(walk: &mut Walk<'_>, name: &str, parent: &str, at: usize) -> 
             || of_a_user(walk, name)
             || htcondor(walk, name, parent)
             || pbs(walk, name, at)
+            || torque(walk, name, at)
             || oar(walk, name, at)
             || nomad(walk, name))
 }
@@ -124,6 +125,7 @@ fn htcondor(walk: &mut Walk<'_>, name: &str, parent: &str) -> bool {
     if !matches!(parent, "htcondor" | "condor.service" | "condor") || !name.starts_with("condor_") {
         return false;
     }
+    walk.identity.unit = None;
     let slot = name.rfind("_slot").and_then(|at| name.get(at + 1..)).unwrap_or(name);
     walk.enter_job(Runtime::Htcondor, slot);
     true
@@ -158,8 +160,25 @@ fn pbs(walk: &mut Walk<'_>, name: &str, at: usize) -> bool {
     found
 }
 
-/// OAR 3: `/oar.slice/oar-uUID.slice/oar-uUID-jID.slice`.
+/// `/torque/ID`, with the tasks of a job below it (`supremm` of `XDMoD` reads it so).
+fn torque(walk: &mut Walk<'_>, name: &str, at: usize) -> bool {
+    let of_job = name.starts_with(|first: char| first.is_ascii_digit());
+    let found = at == 1 && walk.names.first() == Some(&"torque") && of_job;
+    if found {
+        walk.enter_job(Runtime::Torque, name);
+    }
+    found
+}
+
+/// OAR 3: `/oar.slice/oar-uUID.slice/oar-uUID-jID.slice`; before it `/oar/USER_ID` (`job_resource_manager_cgroups.pl`).
 fn oar(walk: &mut Walk<'_>, name: &str, at: usize) -> bool {
+    if walk.names.first() == Some(&"oar") && at == 1 {
+        let job = name.rsplit_once('_').filter(|(user, job)| !user.is_empty() && is_number(job));
+        if let Some((_, job)) = job {
+            walk.enter_job(Runtime::Oar, job);
+        }
+        return job.is_some();
+    }
     let stem = name.strip_prefix("oar-u").and_then(|rest| rest.strip_suffix(".slice"));
     let Some(stem) = stem.filter(|_| walk.names.first() == Some(&"oar.slice") && matches!(at, 1 | 2)) else {
         return false;

@@ -27,7 +27,8 @@ pub(super) fn take(walk: &mut Walk<'_>, name: &str, parent: &str) -> bool {
         return true;
     }
     if walk.below_kubelet {
-        if let Some(qos) = class(name).filter(|_| is_top(parent)) {
+        // Some put a group of their own between the kubelet's top and its classes.
+        if let Some(qos) = class(name) {
             return enter_group(walk, Some(qos), None);
         }
         if let Some(uid) = name.strip_prefix("pod").filter(|uid| is_uid(uid)) {
@@ -50,13 +51,14 @@ fn bare(walk: &mut Walk<'_>, name: &str) -> bool {
     if walk.identity.kind != Kind::Pod || walk.identity.runtime != Some(Runtime::Kubernetes) {
         return false;
     }
+    let scope = name.strip_suffix(".scope");
     let (runtime, id) = match name.strip_prefix("kata_") {
         Some(id) => (Runtime::Kata, id),
-        None => (Runtime::Kubernetes, name),
+        None => (Runtime::Kubernetes, scope.unwrap_or(name)),
     };
     let found = is_full_id(id) || is_uuid(id);
     if found {
-        walk.enter(Kind::Container, Some(runtime), id, None);
+        walk.enter(Kind::Container, Some(runtime), id, scope.map(|_| name.to_owned()));
     }
     found
 }

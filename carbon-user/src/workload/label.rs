@@ -22,7 +22,10 @@ impl Identity {
                 Some(_) => self.container(),
                 None => text(&self.unit),
             },
-            Kind::Session => text(&self.unit).trim_end_matches(".scope").replace("session-", "session "),
+            Kind::Session => match &self.unit {
+                Some(unit) => unit.trim_end_matches(".scope").replace("session-", "session "),
+                None => "session".to_owned(),
+            },
             Kind::User => format!("user {}", self.user_uid?),
             Kind::Vm => format!("vm {}", text(&self.vm_name)),
             Kind::Lxc | Kind::Nspawn => format!("{} {}", self.kind, text(&self.container_id)),

@@ -136,6 +136,8 @@ words! {
         Systemd = "systemd",
         /// Talos Linux.
         Talos = "talos",
+        /// Torque.
+        Torque = "torque",
         /// systemd-vmspawn.
         Vmspawn = "vmspawn",
         /// Hadoop YARN.

@@ -77,7 +77,8 @@ impl Walk<'_> {
     fn step(&mut self, at: usize) {
         let Some(name) = self.names.get(at).copied() else { return };
         let parent = at.checked_sub(1).and_then(|above| self.names.get(above).copied()).unwrap_or_default();
-        if self.identity.realm != Realm::User && systemd::is_of_a_user(name) {
+        let of_a_user = systemd::is_of_a_user(name) || systemd::is_top_of_users(name, at);
+        if self.identity.realm != Realm::User && of_a_user {
             self.identity.realm = Realm::User;
         }
         let taken = if self.identity.helper.is_some() {

@@ -13,11 +13,20 @@ pub(super) fn is_of_a_user(name: &str) -> bool {
         || uid_of_manager(name).is_some()
 }
 
+/// Whether the top is where sessions were before there were slices (`/user/UID.user/ID.session`), and where `pam_cgfs` of
+/// lxcfs makes groups that belong to a user still (`/user/NAME/NUMBER`, in hierarchies of version 1).
+pub(super) fn is_top_of_users(name: &str, at: usize) -> bool {
+    at == 0 && name == "user"
+}
+
 /// Takes `name`, if it is a unit's. Inside a container it is told as an inner one, and the container stays.
 pub(super) fn take(walk: &mut Walk<'_>, name: &str) -> bool {
     let Some((stem, suffix)) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else {
         return without_systemd(walk, name);
     };
+    if before_slices(walk, stem, suffix) {
+        return true;
+    }
     let kind = match suffix {
         "service" | "mount" | "swap" | "socket" => Kind::Unit,
         "scope" => Kind::Scope,
@@ -56,6 +65,24 @@ pub(super) fn take(walk: &mut Walk<'_>, name: &str) -> bool {
         }
     }
     application(walk, stem, kind);
+    true
+}
+
+/// `/user/UID.user/ID.session`, as logind grouped sessions before systemd 205, and where it ran without systemd.
+fn before_slices(walk: &mut Walk<'_>, stem: &str, suffix: &str) -> bool {
+    let identity = &mut walk.identity;
+    if walk.names.first() != Some(&"user") || identity.realm != Realm::User {
+        return false;
+    }
+    match (suffix, identity.kind, stem.parse()) {
+        ("user", Kind::Unknown, Ok(uid)) => {
+            identity.kind = Kind::User;
+            identity.user_uid = Some(uid);
+        }
+        ("session", Kind::User, _) => identity.kind = Kind::Session,
+        _ => return false,
+    }
+    identity.runtime = Some(Runtime::Systemd);
     true
 }
 

@@ -142,6 +142,35 @@ fn an_ended_workload_stays_for_two_scrapes_and_is_then_summed() {
 }
 
 #[test]
+fn a_large_workload_has_a_series_however_many_small_ones_come_and_go() {
+    let mut books = books(50);
+    let mut state = State::default();
+    let (mut metered, mut named_at) = (Microjoules::ZERO, None);
+    // Twenty new ones a second, each for 1 ms: all series are of those by the time that 9999 comes.
+    for second in 1..=60 {
+        let mut used: Vec<(u64, u64)> = (0..20).map(|one| (second * 100 + one, SECOND / 1_000)).collect();
+        if second > 30 {
+            used.push((9_999, SECOND / 2));
+        }
+        let window = window(second, &[10_000_000], &used);
+        books.add(&attribute(&window, &mut state, StaticPolicy::Separate), second * SECOND, named);
+        metered += Microjoules(10_000_000);
+        let now = books.published();
+        assert!(now.workloads.len() <= 50);
+        if now.workloads.iter().any(|totals| totals.who.identity == "/w9999") {
+            named_at.get_or_insert(second);
+        }
+        let all = now.workloads.iter().chain([&now.other, &now.ended]).map(|totals| energy(totals).0);
+        assert_eq!(all.sum::<u64>(), now.domains[0].attributed.0, "in second {second}");
+        assert_eq!(now.domains[0].metered, metered);
+    }
+    assert_eq!(named_at, Some(31));
+    let now = books.published();
+    let of_the_first = |totals: &&WorkloadTotals| totals.who.identity.len() == 5;
+    assert_eq!(now.workloads.iter().filter(of_the_first).count(), 49, "those of one size do not take turns");
+}
+
+#[test]
 fn names_that_are_known_by_the_end_are_in_the_whole_minute() {
     let pod = "/kubepods.slice/kubepods-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
     let mut books = books(10);

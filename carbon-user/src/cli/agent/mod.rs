@@ -165,7 +165,9 @@ impl Agent {
     fn listen(&mut self) {
         let Some(listen) = self.options.socket.clone() else { return };
         let (published, root) = (Arc::clone(&self.published), self.options.measuring.root.clone());
-        self.clients.listen(&listen, |limits| api::server::Server::start(&listen, published, root, limits));
+        let hierarchy = self.options.measuring.hierarchy;
+        let start = |limits| api::server::Server::start(&listen, published, root, hierarchy, limits);
+        self.clients.listen(&listen, start);
     }
 
     /// Goes on with the runs that an agent before had open.

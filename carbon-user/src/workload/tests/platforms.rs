@@ -84,7 +84,6 @@ fn shapes_of_other_platforms_are_known_or_degrade() {
             "job htcondor slot1_2@ep node".into()
         }),
         ("/lsf/cluster1/job.9.3.1".into(), "unknown - - node".into()),
-        ("/torque/9.head".into(), "unknown - - node".into()),
         (format!("/mesos/{UID}/mesos/{}", UID.replace('9', "8")), {
             format!("container mesos {} container", UID.replace('9', "8"))
         }),
