@@ -2,7 +2,7 @@
 
 use crate::attribution::Kept;
 use crate::attribution::bank::{
-    Calibration, Evidence, Experiment, Experiments, IdleWindows, Learned, LearnedMember, LearnedOwn,
+    Calibration, Evidence, Experiment, Experiments, IdleWindows, Learned, LearnedMember, LearnedOwn, Trust,
 };
 use crate::units::CgroupId;
 use crate::window::{Class, DomainKind, WorkloadKey};
@@ -21,6 +21,8 @@ pub(crate) struct DomainEntry {
     lag_ratio: Option<f64>,
     idle: IdleEntry,
     calibration: Option<CalibrationEntry>,
+    /// None in a file of an earlier version: nothing is held against own watts then.
+    trust: Option<TrustEntry>,
     experiments: u64,
     /// Predicted and measured change of power and the standard deviation of the prediction, watts.
     recent_experiments: Vec<(f64, f64, f64)>,
@@ -53,6 +55,15 @@ struct CalibrationEntry {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct TrustEntry {
+    windows: f64,
+    xx: f64,
+    xy: f64,
+    left: f64,
+    weight: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct WorkloadEntry {
     cgroup_id: u64,
     kernel: bool,
@@ -82,6 +93,7 @@ impl DomainEntry {
             workloads,
             together,
             windows,
+            trust,
             experiments,
             evidence: Evidence { idle, calibration },
         } = &kept.learned;
@@ -104,6 +116,7 @@ impl DomainEntry {
             lag_ratio: *lag_ratio,
             idle: (*idle).into(),
             calibration: calibration.map(Into::into),
+            trust: Some((*trust).into()),
             experiments: experiments.total(),
             recent_experiments: experiments
                 .recent()
@@ -173,6 +186,7 @@ impl DomainEntry {
                 together,
                 workloads,
                 windows: self.windows,
+                trust: self.trust.map_or_else(Trust::default, Into::into),
                 experiments: Experiments::of(
                     self.experiments,
                     self.recent_experiments.into_iter().map(experiment),
@@ -201,6 +215,7 @@ macro_rules! same {
 }
 
 same!(IdleWindows, IdleEntry, { windows, mean_w, variance_w2, busy_cpus, wake_ratio });
+same!(Trust, TrustEntry, { windows, xx, xy, left, weight });
 same!(Calibration, CalibrationEntry, {
     p0_w, p0_stddev_w, wake_w, wake_stddev_w, per_cpu_w, per_cpu_stddev_w, bend_ratio, bend_stddev_ratio, windows
 });

@@ -66,6 +66,8 @@ pub struct DomainModel {
     pub idle_mean_w: Option<f64>,
     /// What `carbon calibrate` found; `null` where it was not run.
     pub calibration: Option<Found>,
+    /// How much of what workloads' watts differ by is believed, 0 to 1: less than 1 where changes of power say so.
+    pub own_trust_ratio: f64,
     /// Starts and stops of workloads, as they were predicted; `null` where there was none yet.
     pub experiments: Option<ExperimentRow>,
     /// The latest of them one by one, oldest first.
@@ -192,6 +194,7 @@ fn domain(kept: &Kept, paths: &BTreeMap<CgroupId, String>) -> DomainModel {
         idle_windows: idle.windows,
         idle_mean_w: (idle.windows > 0).then_some(idle.mean_w),
         calibration: learned.evidence.calibration.map(Into::into),
+        own_trust_ratio: learned.trust.ratio(),
         experiments: learned.experiments.score().map(Into::into),
         experiments_recent: learned.experiments.recent().map(detail).collect(),
         members,
@@ -348,6 +351,13 @@ fn summary(domain: &DomainModel) -> String {
     line(&mut text, &format!("evidence: {idle}; {calibration}"));
     if let Some(lag) = domain.lag_ratio.filter(|lag| *lag > 0.0) {
         line(&mut text, &format!("the meter lags by {lag} of a window"));
+    }
+    if domain.own_trust_ratio < 1.0 {
+        let percent = significant(100.0 * domain.own_trust_ratio, 2);
+        let said = format!(
+            "what workloads' watts differ by is believed to {percent} %: power changes by less than that"
+        );
+        line(&mut text, &said);
     }
     line(&mut text, &format!("natural experiments: {}", ExperimentRow::words(domain.experiments.as_ref())));
     text

@@ -6,7 +6,7 @@
 use super::kinds::Kind;
 use super::member::{COMMON, MU, Member, Prior};
 use super::split::SET_VARIANCE_RATIO_MAX;
-use super::{Alignment, Bank, Beforehand, Evidence, Experiments};
+use super::{Alignment, Bank, Beforehand, Evidence, Experiments, Trust};
 use crate::window::WorkloadKey;
 
 /// Part of its prior variance that every state loses of what was known.
@@ -35,6 +35,8 @@ pub struct Learned {
     pub together: Vec<Vec<WorkloadKey>>,
     /// Windows that it was learned from.
     pub windows: u64,
+    /// Own watts held against changes of power.
+    pub trust: Trust,
     /// Starts and stops as they were predicted.
     pub experiments: Experiments,
     /// Of idle power.
@@ -82,6 +84,7 @@ impl Bank {
             workloads: self.slots.owners().to_vec(),
             together: self.tied(),
             windows: self.windows,
+            trust: self.trust,
             experiments: self.experiments.clone(),
             evidence: self.evidence,
         })
@@ -118,6 +121,7 @@ impl Bank {
             for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
                 member.resume(learned)?;
             }
+            bank.trust = Some(learned.trust).filter(Trust::is_sound).unwrap_or_default();
         }
         if let Some(lag) = learned.lag_ratio {
             bank.lag = lag.clamp(0.0, 1.0);

@@ -37,6 +37,7 @@ pub use kinds::{Drift, Kind, Shape};
 pub use learned::{Learned, LearnedMember, LearnedOwn};
 pub use slots::SLOTS_MAX;
 pub use split::{JointSplit, Split};
+pub use trust::Trust;
 pub use warm_up::WARM_UP_WINDOWS;
 
 use crate::units::Watts;
@@ -49,7 +50,6 @@ use slots::{Change, Slots};
 use split::{Row, Span};
 use still::{Moved, Still};
 use together::Together;
-use trust::Trust;
 use used::Use;
 use warm_up::WarmUp;
 

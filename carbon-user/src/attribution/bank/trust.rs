@@ -25,13 +25,17 @@ const GUST_RATIO: f64 = 3.0;
 
 /// Sums of a regression through the origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Trust {
-    windows: f64,
-    xx: f64,
-    xy: f64,
-    /// Mean square of what the slope leaves, and the weight that it is of.
-    left: f64,
-    weight: f64,
+pub struct Trust {
+    /// Changes of power seen.
+    pub windows: f64,
+    /// Sum of the squares of what own watts say beyond CPU time, watts squared.
+    pub xx: f64,
+    /// Sum of the products of that with what came.
+    pub xy: f64,
+    /// Sum of the squares of what own watts leave, and the weight that it is of.
+    pub left: f64,
+    /// Changes in these sums, those of long ago as the part that is not forgotten.
+    pub weight: f64,
 }
 
 impl Trust {
@@ -53,8 +57,14 @@ impl Trust {
         self.weight = self.weight * kept + 1.0;
     }
 
+    /// Whether it can have come from windows: a file may say anything.
+    pub(super) fn is_sound(&self) -> bool {
+        let Self { windows, xx, xy, left, weight } = *self;
+        xy.is_finite() && [windows, xx, left, weight].into_iter().all(|sum| sum.is_finite() && sum >= 0.0)
+    }
+
     /// How much of the deviations is to be believed: 1 unless changes of power say less.
-    pub(super) fn ratio(&self) -> f64 {
+    pub fn ratio(&self) -> f64 {
         if self.weight < WEIGHT_MIN || self.xx <= 0.0 {
             return 1.0;
         }
@@ -92,7 +102,11 @@ impl Bank {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Beforehand, Learned, Observation};
     use super::*;
+    use crate::units::{CgroupId, Watts};
+    use crate::window::WorkloadKey;
+    use std::collections::BTreeMap;
 
     /// A mean of 0, a span of 1.
     fn noise(seed: u32) -> f64 {
@@ -131,5 +145,76 @@ mod tests {
             trust.add(1.0, f64::NAN, 0.0, said);
         }
         assert!(trust.ratio() > 0.9, "{}", trust.ratio());
+    }
+
+    const OF_ALL_W: f64 = 6.0;
+
+    fn key(id: u64) -> WorkloadKey {
+        WorkloadKey::cgroup(CgroupId(id))
+    }
+
+    /// Eight workloads that come and go and draw the same, on a node of which something unseen moves the power by half of
+    /// its idle power; how wrong their shares are in the second half, and the bank.
+    fn moved_by_what_is_not_seen() -> (f64, Bank) {
+        let beforehand = Beforehand { cpus: 16, idle: Some(Watts(30.0)), per_cpu: Some(Watts(OF_ALL_W)) };
+        let mut bank = Bank::new(beforehand);
+        let (mut told, mut truth) = (BTreeMap::new(), BTreeMap::new());
+        for second in 0..600 {
+            let on = |id: u32| noise(second / (9 + 4 * id) + 1_000 * id) > -0.1;
+            let rows: Vec<_> = (0..8)
+                .filter(|id| on(*id))
+                .map(|id| (key(u64::from(id)), 0.6 + 0.3 * noise(50_000 + second * 8 + id)))
+                .collect();
+            let used: f64 = rows.iter().map(|(_, cpu_s)| cpu_s).sum();
+            let unseen = if noise(second / 11 + 77_777) > 0.0 { 1.5 } else { 1.0 };
+            let joules = 30.0 * unseen + OF_ALL_W * used;
+            let seen = Observation { seconds: 1.0, joules, wake_ratio: Some(1.0), rows: &rows, events: &[] };
+            if bank.observe(&seen).is_none() || second < 300 {
+                continue;
+            }
+            for split in bank.split(1.0).0 {
+                *told.entry(split.key).or_insert(0.0) += split.share_ratio;
+            }
+            for (key, cpu_s) in rows {
+                *truth.entry(key).or_insert(0.0) += cpu_s / used;
+            }
+        }
+        let whole: f64 = truth.values().sum();
+        let apart: f64 = truth.iter().map(|(key, share)| (told[key] - share).abs()).sum();
+        (apart / whole, bank)
+    }
+
+    #[test]
+    fn where_power_is_moved_by_what_is_not_seen_own_watts_are_cut_down() {
+        let (error, bank) = moved_by_what_is_not_seen();
+        println!("error {error} ratio {}", bank.trust.ratio());
+        assert!(error < 0.05, "{error}");
+        assert!(bank.trust.ratio() < 0.5, "{:?}", bank.trust);
+    }
+
+    #[test]
+    fn what_is_believed_outlives_a_restart_and_is_shown() {
+        let (_, bank) = moved_by_what_is_not_seen();
+        let learned = bank.learned().unwrap();
+        let resumed = Bank::resume(bank.beforehand, &learned).unwrap();
+        assert_eq!(resumed.trust, bank.trust);
+        let sums = [f64::NAN, f64::INFINITY, -1.0].map(|xx| Trust { xx, ..bank.trust });
+        for trust in sums {
+            let resumed = Bank::resume(bank.beforehand, &Learned { trust, ..learned.clone() }).unwrap();
+            assert_eq!(resumed.trust, Trust::default());
+        }
+        let apart = |learned: &Learned| {
+            let watts: Vec<f64> = learned.own_watts().iter().map(|own| own.per_cpu.0).collect();
+            let mean = watts.iter().sum::<f64>() / 8.0;
+            watts.iter().map(|watts| (watts - mean).abs()).sum::<f64>() / 8.0
+        };
+        let untried = Learned { trust: Trust::default(), ..learned.clone() };
+        let (shown, members_say) = (apart(&learned), apart(&untried));
+        assert!((shown / members_say - bank.trust.ratio()).abs() < 0.05, "{shown} of {members_say}");
+        let widths = learned.own_watts().into_iter().zip(untried.own_watts());
+        assert!(
+            widths.into_iter().all(|(one, other)| one.stddev > other.stddev),
+            "what is left out is in the interval"
+        );
     }
 }
