@@ -16,6 +16,8 @@ pub(crate) struct DomainEntry {
     cpus: u32,
     windows: u64,
     prior_p0_w: f64,
+    /// None in a file of an earlier version: half of it.
+    prior_p0_stddev_w: Option<f64>,
     prior_watts_per_cpu: f64,
     mean_w: f64,
     lag_ratio: Option<f64>,
@@ -59,6 +61,9 @@ struct TrustEntry {
     windows: f64,
     xx: f64,
     xy: f64,
+    xu: f64,
+    uy: f64,
+    uu: f64,
     left: f64,
     weight: f64,
 }
@@ -85,6 +90,7 @@ impl DomainEntry {
     pub(crate) fn of(kept: &Kept) -> Self {
         let Learned {
             prior_p0_w,
+            prior_p0_stddev_w,
             prior_watts_per_cpu,
             cpus,
             mean_w,
@@ -111,6 +117,7 @@ impl DomainEntry {
             cpus: *cpus,
             windows: *windows,
             prior_p0_w: *prior_p0_w,
+            prior_p0_stddev_w: Some(*prior_p0_stddev_w),
             prior_watts_per_cpu: *prior_watts_per_cpu,
             mean_w: *mean_w,
             lag_ratio: *lag_ratio,
@@ -178,6 +185,7 @@ impl DomainEntry {
             device: self.device,
             learned: Learned {
                 prior_p0_w: self.prior_p0_w,
+                prior_p0_stddev_w: self.prior_p0_stddev_w.unwrap_or(0.5 * self.prior_p0_w),
                 prior_watts_per_cpu: self.prior_watts_per_cpu,
                 cpus: self.cpus,
                 mean_w: self.mean_w,
@@ -215,7 +223,7 @@ macro_rules! same {
 }
 
 same!(IdleWindows, IdleEntry, { windows, mean_w, variance_w2, busy_cpus, wake_ratio });
-same!(Trust, TrustEntry, { windows, xx, xy, left, weight });
+same!(Trust, TrustEntry, { windows, xx, xy, xu, uy, uu, left, weight });
 same!(Calibration, CalibrationEntry, {
     p0_w, p0_stddev_w, wake_w, wake_stddev_w, per_cpu_w, per_cpu_stddev_w, bend_ratio, bend_stddev_ratio, windows
 });

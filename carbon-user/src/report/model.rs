@@ -54,8 +54,10 @@ pub struct DomainModel {
     pub p0_high_w: f64,
     /// Whether the data say anything of it.
     pub p0_identified: bool,
-    /// What was believed of it beforehand; its standard deviation was half of that.
+    /// What was believed of it beforehand.
     pub p0_prior_w: f64,
+    /// Standard deviation of that.
+    pub p0_prior_stddev_w: f64,
     /// Watts per CPU as believed after the first windows.
     pub watts_per_cpu_prior: f64,
     /// Part of a window by which the meter lags; `null` while that is not settled.
@@ -189,6 +191,7 @@ fn domain(kept: &Kept, paths: &BTreeMap<CgroupId, String>) -> DomainModel {
         p0_high_w,
         p0_identified: power.identified,
         p0_prior_w: learned.prior_p0_w,
+        p0_prior_stddev_w: learned.prior_p0_stddev_w,
         watts_per_cpu_prior: learned.prior_watts_per_cpu,
         lag_ratio: learned.lag_ratio,
         idle_windows: idle.windows,
@@ -331,7 +334,7 @@ fn summary(domain: &DomainModel) -> String {
             significant(domain.p0_w, METERED),
             spread(domain.p0_w, domain.p0_stddev_w, "measured"),
             significant(domain.p0_prior_w, MODELLED),
-            significant(0.5 * 1.645 * domain.p0_prior_w, MODELLED),
+            significant(1.645 * domain.p0_prior_stddev_w, MODELLED),
         ),
     );
     let idle = domain.idle_mean_w.map_or_else(

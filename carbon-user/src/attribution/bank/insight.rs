@@ -107,7 +107,7 @@ impl Learned {
             now: Watts(mean),
             p0: Watts(mean),
             stddev,
-            identified: stddev.0 < 0.25 * self.prior_p0_w,
+            identified: stddev.0 < 0.5 * self.prior_p0_stddev_w,
         }
     }
 

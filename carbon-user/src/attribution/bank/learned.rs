@@ -19,6 +19,8 @@ const WINDOWS_OF_RESUMED: f64 = 1_000.0;
 pub struct Learned {
     /// Idle power as believed before anything was learned, watts.
     pub prior_p0_w: f64,
+    /// Its standard deviation.
+    pub prior_p0_stddev_w: f64,
     /// Watts per CPU as believed after the warm-up.
     pub prior_watts_per_cpu: f64,
     /// CPUs online.
@@ -76,6 +78,7 @@ impl Bank {
     pub fn learned(&self) -> Option<Learned> {
         (!self.members.is_empty()).then(|| Learned {
             prior_p0_w: self.prior.p0_w,
+            prior_p0_stddev_w: self.prior.p0_stddev_w,
             prior_watts_per_cpu: self.prior.watts_per_cpu,
             cpus: self.beforehand.cpus,
             mean_w: self.mean_w,
@@ -94,14 +97,16 @@ impl Bank {
     /// of CPUs is another machine.
     pub fn resume(beforehand: Beforehand, learned: &Learned) -> Option<Self> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        let sound =
-            [learned.prior_p0_w, learned.prior_watts_per_cpu, learned.mean_w].into_iter().all(positive);
+        let Learned { prior_p0_w, prior_p0_stddev_w, prior_watts_per_cpu, mean_w, .. } = learned;
+        let numbers = [prior_p0_w, prior_p0_stddev_w, prior_watts_per_cpu, mean_w];
+        let sound = numbers.into_iter().all(|value| positive(*value));
         if !sound || learned.cpus != beforehand.cpus || learned.members.len() != Kind::all().count() {
             return None;
         }
         let mut bank = Self::new(beforehand);
         bank.prior = Prior {
             p0_w: learned.prior_p0_w,
+            p0_stddev_w: learned.prior_p0_stddev_w,
             watts_per_cpu: learned.prior_watts_per_cpu,
             cpus: beforehand.cpus(),
             noise_ratio: 0.0,
