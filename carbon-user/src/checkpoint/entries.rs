@@ -2,7 +2,7 @@
 
 use crate::attribution::Kept;
 use crate::attribution::bank::{
-    Calibration, Evidence, Experiment, Experiments, IdleWindows, Learned, LearnedMember, LearnedOwn,
+    Calibration, Evidence, Experiment, Experiments, IdleWindows, Learned, LearnedMember, LearnedOwn, Trust,
 };
 use crate::units::CgroupId;
 use crate::window::{Class, DomainKind, WorkloadKey};
@@ -16,11 +16,15 @@ pub(crate) struct DomainEntry {
     cpus: u32,
     windows: u64,
     prior_p0_w: f64,
+    /// None in a file of an earlier version: half of it.
+    prior_p0_stddev_w: Option<f64>,
     prior_watts_per_cpu: f64,
     mean_w: f64,
     lag_ratio: Option<f64>,
     idle: IdleEntry,
     calibration: Option<CalibrationEntry>,
+    /// None in a file of an earlier version: nothing is held against own watts then.
+    trust: Option<TrustEntry>,
     experiments: u64,
     /// Predicted and measured change of power and the standard deviation of the prediction, watts.
     recent_experiments: Vec<(f64, f64, f64)>,
@@ -53,6 +57,18 @@ struct CalibrationEntry {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct TrustEntry {
+    windows: f64,
+    xx: f64,
+    xy: f64,
+    xu: f64,
+    uy: f64,
+    uu: f64,
+    left: f64,
+    weight: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct WorkloadEntry {
     cgroup_id: u64,
     kernel: bool,
@@ -74,6 +90,7 @@ impl DomainEntry {
     pub(crate) fn of(kept: &Kept) -> Self {
         let Learned {
             prior_p0_w,
+            prior_p0_stddev_w,
             prior_watts_per_cpu,
             cpus,
             mean_w,
@@ -82,6 +99,7 @@ impl DomainEntry {
             workloads,
             together,
             windows,
+            trust,
             experiments,
             evidence: Evidence { idle, calibration },
         } = &kept.learned;
@@ -99,11 +117,13 @@ impl DomainEntry {
             cpus: *cpus,
             windows: *windows,
             prior_p0_w: *prior_p0_w,
+            prior_p0_stddev_w: Some(*prior_p0_stddev_w),
             prior_watts_per_cpu: *prior_watts_per_cpu,
             mean_w: *mean_w,
             lag_ratio: *lag_ratio,
             idle: (*idle).into(),
             calibration: calibration.map(Into::into),
+            trust: Some((*trust).into()),
             experiments: experiments.total(),
             recent_experiments: experiments
                 .recent()
@@ -165,6 +185,7 @@ impl DomainEntry {
             device: self.device,
             learned: Learned {
                 prior_p0_w: self.prior_p0_w,
+                prior_p0_stddev_w: self.prior_p0_stddev_w.unwrap_or(0.5 * self.prior_p0_w),
                 prior_watts_per_cpu: self.prior_watts_per_cpu,
                 cpus: self.cpus,
                 mean_w: self.mean_w,
@@ -173,6 +194,7 @@ impl DomainEntry {
                 together,
                 workloads,
                 windows: self.windows,
+                trust: self.trust.map_or_else(Trust::default, Into::into),
                 experiments: Experiments::of(
                     self.experiments,
                     self.recent_experiments.into_iter().map(experiment),
@@ -201,6 +223,7 @@ macro_rules! same {
 }
 
 same!(IdleWindows, IdleEntry, { windows, mean_w, variance_w2, busy_cpus, wake_ratio });
+same!(Trust, TrustEntry, { windows, xx, xy, xu, uy, uu, left, weight });
 same!(Calibration, CalibrationEntry, {
     p0_w, p0_stddev_w, wake_w, wake_stddev_w, per_cpu_w, per_cpu_stddev_w, bend_ratio, bend_stddev_ratio, windows
 });

@@ -54,8 +54,10 @@ pub struct DomainModel {
     pub p0_high_w: f64,
     /// Whether the data say anything of it.
     pub p0_identified: bool,
-    /// What was believed of it beforehand; its standard deviation was half of that.
+    /// What was believed of it beforehand.
     pub p0_prior_w: f64,
+    /// Standard deviation of that.
+    pub p0_prior_stddev_w: f64,
     /// Watts per CPU as believed after the first windows.
     pub watts_per_cpu_prior: f64,
     /// Part of a window by which the meter lags; `null` while that is not settled.
@@ -66,6 +68,8 @@ pub struct DomainModel {
     pub idle_mean_w: Option<f64>,
     /// What `carbon calibrate` found; `null` where it was not run.
     pub calibration: Option<Found>,
+    /// How much of what workloads' watts differ by is believed, 0 to 1: less than 1 where changes of power say so.
+    pub own_trust_ratio: f64,
     /// Starts and stops of workloads, as they were predicted; `null` where there was none yet.
     pub experiments: Option<ExperimentRow>,
     /// The latest of them one by one, oldest first.
@@ -187,11 +191,13 @@ fn domain(kept: &Kept, paths: &BTreeMap<CgroupId, String>) -> DomainModel {
         p0_high_w,
         p0_identified: power.identified,
         p0_prior_w: learned.prior_p0_w,
+        p0_prior_stddev_w: learned.prior_p0_stddev_w,
         watts_per_cpu_prior: learned.prior_watts_per_cpu,
         lag_ratio: learned.lag_ratio,
         idle_windows: idle.windows,
         idle_mean_w: (idle.windows > 0).then_some(idle.mean_w),
         calibration: learned.evidence.calibration.map(Into::into),
+        own_trust_ratio: learned.trust.ratio(),
         experiments: learned.experiments.score().map(Into::into),
         experiments_recent: learned.experiments.recent().map(detail).collect(),
         members,
@@ -328,7 +334,7 @@ fn summary(domain: &DomainModel) -> String {
             significant(domain.p0_w, METERED),
             spread(domain.p0_w, domain.p0_stddev_w, "measured"),
             significant(domain.p0_prior_w, MODELLED),
-            significant(0.5 * 1.645 * domain.p0_prior_w, MODELLED),
+            significant(1.645 * domain.p0_prior_stddev_w, MODELLED),
         ),
     );
     let idle = domain.idle_mean_w.map_or_else(
@@ -348,6 +354,13 @@ fn summary(domain: &DomainModel) -> String {
     line(&mut text, &format!("evidence: {idle}; {calibration}"));
     if let Some(lag) = domain.lag_ratio.filter(|lag| *lag > 0.0) {
         line(&mut text, &format!("the meter lags by {lag} of a window"));
+    }
+    if domain.own_trust_ratio < 1.0 {
+        let percent = significant(100.0 * domain.own_trust_ratio, 2);
+        let said = format!(
+            "what workloads' watts differ by is believed to {percent} %: power changes by less than that"
+        );
+        line(&mut text, &said);
     }
     line(&mut text, &format!("natural experiments: {}", ExperimentRow::words(domain.experiments.as_ref())));
     text

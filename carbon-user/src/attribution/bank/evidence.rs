@@ -2,7 +2,7 @@
 //! that are made anew.
 
 use super::Bank;
-use super::member::{Look, Member, Prior};
+use super::member::{Look, Member, P0_STDDEV_RATIO, Prior};
 
 /// A window with less use than this, of all CPUs, counts as idle.
 pub(super) const IDLE_RATIO: f64 = 0.01;
@@ -83,11 +83,12 @@ impl Evidence {
     /// is so wrong would outweigh what was measured.
     pub(super) fn corrected(&self, prior: Prior) -> Option<Prior> {
         let Calibration { p0_w, per_cpu_w, .. } = self.calibration?;
-        if !(p0_w.is_finite() && p0_w > 0.0) || (p0_w - prior.p0_w).abs() <= prior.p0_w {
+        if !(p0_w.is_finite() && p0_w > 0.0) || (p0_w - prior.p0_w).abs() <= 2.0 * prior.p0_stddev_w {
             return None;
         }
         let known = per_cpu_w.is_finite() && per_cpu_w > 0.0;
-        Some(Prior { p0_w, watts_per_cpu: if known { per_cpu_w } else { prior.watts_per_cpu }, ..prior })
+        let watts_per_cpu = if known { per_cpu_w } else { prior.watts_per_cpu };
+        Some(Prior { p0_w, p0_stddev_w: P0_STDDEV_RATIO * p0_w, watts_per_cpu, ..prior })
     }
 
     /// Lets a member know.

@@ -107,19 +107,23 @@ impl Learned {
             now: Watts(mean),
             p0: Watts(mean),
             stddev,
-            identified: stddev.0 < 0.25 * self.prior_p0_w,
+            identified: stddev.0 < 0.5 * self.prior_p0_stddev_w,
         }
     }
 
-    /// Each workload's watts, over all members, in the order of the workloads.
+    /// Each workload's watts, over all members, in the order of the workloads; of what they deviate by as much as changes
+    /// of power bear out, as in the split, and the interval reaches to what is left out.
     pub fn own_watts(&self) -> Vec<OwnWatts> {
-        let members = self.weighted();
+        let (members, trust_ratio) = (self.weighted(), self.trust.ratio());
         let own = |(slot, key): (usize, &WorkloadKey)| {
             let of = |(weight, member, _): &(f64, &LearnedMember, Kind)| {
                 let (mean, variance) = member.own_watts(slot);
                 (*weight, mean, variance)
             };
             let (mean, variance) = mixture(&members.iter().map(of).collect::<Vec<_>>());
+            let common: f64 = members.iter().map(|(weight, member, _)| weight * state(member, MU)).sum();
+            let believed = common + trust_ratio * (mean - common);
+            let (mean, variance) = (believed, variance + (mean - believed).powi(2));
             OwnWatts { key: *key, per_cpu: Watts(mean.max(0.0)), stddev: Watts(variance.max(0.0).sqrt()) }
         };
         self.workloads.iter().enumerate().map(own).collect()

@@ -6,7 +6,7 @@
 use super::kinds::Kind;
 use super::member::{COMMON, MU, Member, Prior};
 use super::split::SET_VARIANCE_RATIO_MAX;
-use super::{Alignment, Bank, Beforehand, Evidence, Experiments};
+use super::{Alignment, Bank, Beforehand, Evidence, Experiments, Trust};
 use crate::window::WorkloadKey;
 
 /// Part of its prior variance that every state loses of what was known.
@@ -19,6 +19,8 @@ const WINDOWS_OF_RESUMED: f64 = 1_000.0;
 pub struct Learned {
     /// Idle power as believed before anything was learned, watts.
     pub prior_p0_w: f64,
+    /// Its standard deviation.
+    pub prior_p0_stddev_w: f64,
     /// Watts per CPU as believed after the warm-up.
     pub prior_watts_per_cpu: f64,
     /// CPUs online.
@@ -35,6 +37,8 @@ pub struct Learned {
     pub together: Vec<Vec<WorkloadKey>>,
     /// Windows that it was learned from.
     pub windows: u64,
+    /// Own watts held against changes of power.
+    pub trust: Trust,
     /// Starts and stops as they were predicted.
     pub experiments: Experiments,
     /// Of idle power.
@@ -74,6 +78,7 @@ impl Bank {
     pub fn learned(&self) -> Option<Learned> {
         (!self.members.is_empty()).then(|| Learned {
             prior_p0_w: self.prior.p0_w,
+            prior_p0_stddev_w: self.prior.p0_stddev_w,
             prior_watts_per_cpu: self.prior.watts_per_cpu,
             cpus: self.beforehand.cpus,
             mean_w: self.mean_w,
@@ -82,6 +87,7 @@ impl Bank {
             workloads: self.slots.owners().to_vec(),
             together: self.tied(),
             windows: self.windows,
+            trust: self.trust,
             experiments: self.experiments.clone(),
             evidence: self.evidence,
         })
@@ -91,14 +97,16 @@ impl Bank {
     /// of CPUs is another machine.
     pub fn resume(beforehand: Beforehand, learned: &Learned) -> Option<Self> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        let sound =
-            [learned.prior_p0_w, learned.prior_watts_per_cpu, learned.mean_w].into_iter().all(positive);
+        let Learned { prior_p0_w, prior_p0_stddev_w, prior_watts_per_cpu, mean_w, .. } = learned;
+        let numbers = [prior_p0_w, prior_p0_stddev_w, prior_watts_per_cpu, mean_w];
+        let sound = numbers.into_iter().all(|value| positive(*value));
         if !sound || learned.cpus != beforehand.cpus || learned.members.len() != Kind::all().count() {
             return None;
         }
         let mut bank = Self::new(beforehand);
         bank.prior = Prior {
             p0_w: learned.prior_p0_w,
+            p0_stddev_w: learned.prior_p0_stddev_w,
             watts_per_cpu: learned.prior_watts_per_cpu,
             cpus: beforehand.cpus(),
             noise_ratio: 0.0,
@@ -118,6 +126,7 @@ impl Bank {
             for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
                 member.resume(learned)?;
             }
+            bank.trust = Some(learned.trust).filter(Trust::is_sound).unwrap_or_default();
         }
         if let Some(lag) = learned.lag_ratio {
             bank.lag = lag.clamp(0.0, 1.0);

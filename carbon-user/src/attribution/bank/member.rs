@@ -27,6 +27,10 @@ pub(super) const MU: usize = 5;
 /// States before those of the workloads.
 pub(super) const COMMON: usize = 6;
 
+/// How sure a table's idle power is: standard deviation relative to it.
+pub(super) const P0_STDDEV_RATIO: f64 = 0.5;
+/// Standard deviation of what waking costs, relative to that of idle power.
+const WAKE_STDDEV_RATIO: f64 = 0.8;
 /// Time constant of `level`, and its standard deviation relative to the metered power.
 const LEVEL_MEMORY_S: f64 = 100.0;
 const LEVEL_RATIO: f64 = 0.04;
@@ -57,6 +61,8 @@ const SURPRISE_MEAN: f64 = 0.97;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prior {
     pub(super) p0_w: f64,
+    /// Its standard deviation.
+    pub(super) p0_stddev_w: f64,
     pub(super) watts_per_cpu: f64,
     pub(super) cpus: f64,
     /// Variance of a window's noise relative to power squared, where the first windows told of more than usual.
@@ -155,9 +161,9 @@ impl Member {
     fn variances(kind: Kind, prior: Prior) -> [f64; COMMON] {
         let level = if kind.drift.has_level() { LEVEL_RATIO * prior.p0_w } else { 0.0 };
         let stddevs = [
-            0.5 * prior.p0_w,
+            prior.p0_stddev_w,
             level,
-            0.4 * prior.p0_w,
+            WAKE_STDDEV_RATIO * prior.p0_stddev_w,
             kind.shape.gamma().1,
             kind.shape.kappa().1,
             0.5 * prior.watts_per_cpu,
@@ -177,7 +183,7 @@ impl Member {
 
     /// Variance of P0 before anything was known.
     pub(super) fn p0_variance(&self) -> f64 {
-        (0.5 * self.prior.p0_w).powi(2)
+        self.prior.p0_stddev_w.powi(2)
     }
 
     /// One slot more.
@@ -245,8 +251,22 @@ impl Member {
 
     /// The power to expect.
     pub(super) fn expected_w(&self, look: &Look<'_>) -> f64 {
-        let own = self.state.get(COMMON..).unwrap_or_default();
-        let dynamic = self.curve(look.busy).factor * (self.at(MU) * look.busy + dot(own, look.slots));
+        self.expected_with(look, self.deviations(), 1.0)
+    }
+
+    /// What each slot's workload deviates by, watts per CPU; none where workloads do not differ.
+    pub(super) fn deviations(&self) -> &[f64] {
+        self.state.get(COMMON..).unwrap_or_default()
+    }
+
+    /// How much of a deviation it believes to be left after so many seconds.
+    pub(super) fn kept_ratio(&self, seconds: f64) -> f64 {
+        (-seconds / self.kind.drift.memory_s()).exp()
+    }
+
+    /// The same with other deviations, of which `ratio` is left.
+    pub(super) fn expected_with(&self, look: &Look<'_>, own: &[f64], ratio: f64) -> f64 {
+        let dynamic = self.curve(look.busy).factor * (self.at(MU) * look.busy + ratio * dot(own, look.slots));
         self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + dynamic
     }
 

@@ -37,6 +37,7 @@ pub use kinds::{Drift, Kind, Shape};
 pub use learned::{Learned, LearnedMember, LearnedOwn};
 pub use slots::SLOTS_MAX;
 pub use split::{JointSplit, Split};
+pub use trust::Trust;
 pub use warm_up::WARM_UP_WINDOWS;
 
 use crate::units::Watts;
@@ -49,7 +50,7 @@ use slots::{Change, Slots};
 use split::{Row, Span};
 use still::{Moved, Still};
 use together::Together;
-use trust::Trust;
+use trust::Aged;
 use used::Use;
 use warm_up::WarmUp;
 
@@ -133,6 +134,7 @@ pub struct Bank {
     wake_min: f64,
     together: Together,
     trust: Trust,
+    aged: Aged,
     hints: Hints,
     /// This window and the one before.
     now: Use,
@@ -161,7 +163,13 @@ impl Bank {
             beforehand,
             warm_up: WarmUp::default(),
             still: Still::default(),
-            prior: Prior { p0_w: 0.0, watts_per_cpu: 0.0, cpus: beforehand.cpus(), noise_ratio: 0.0 },
+            prior: Prior {
+                p0_w: 0.0,
+                p0_stddev_w: 0.0,
+                watts_per_cpu: 0.0,
+                cpus: beforehand.cpus(),
+                noise_ratio: 0.0,
+            },
             slots: Slots::new(slots_max),
             members: Vec::new(),
             weights: Vec::new(),
@@ -173,6 +181,7 @@ impl Bank {
             wake_min: 1.0,
             together: Together::default(),
             trust: Trust::default(),
+            aged: Aged::default(),
             hints: Hints::default(),
             now: Use::default(),
             before: Use::default(),
@@ -246,6 +255,7 @@ impl Bank {
                     self.members.iter_mut().for_each(|member| member.reset(slot));
                     self.together.reset(slot);
                     self.hints.reset(slot);
+                    self.aged.reset(slot);
                     new.push(slot);
                     if let Some(alignment) = &mut self.alignment {
                         alignment.reset(slot);
@@ -302,6 +312,7 @@ impl Bank {
         self.members = Kind::all().map(|kind| Member::new(kind, self.prior, slots)).collect();
         self.number = 0.0;
         self.trust = Trust::default();
+        self.aged = Aged::default();
         self.weigh();
         if let Some(alignment) = &mut self.alignment {
             alignment.begin(self.prior, slots);
@@ -408,7 +419,7 @@ impl Bank {
             now: Watts(p0 * (1.0 + moved)),
             p0: Watts(p0),
             stddev: Watts(stddev),
-            identified: stddev < 0.25 * self.prior.p0_w,
+            identified: stddev < 0.5 * self.prior.p0_stddev_w,
         }
     }
 
@@ -473,6 +484,7 @@ impl Bank {
             + self.slots.bytes()
             + self.together.bytes()
             + self.hints.bytes()
+            + self.aged.bytes()
             + self.still.bytes()
             + self.experiments.bytes()
             + (self.now.rows.capacity() + self.before.rows.capacity()) * size_of::<(WorkloadKey, f64)>()

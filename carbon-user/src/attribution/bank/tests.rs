@@ -222,7 +222,7 @@ fn memory_is_bounded() {
 
 #[test]
 fn many_windows_stay_positive() {
-    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0, noise_ratio: 0.0 };
+    let prior = Prior { p0_w: 20.0, p0_stddev_w: 10.0, watts_per_cpu: 7.0, cpus: 8.0, noise_ratio: 0.0 };
     let kinds =
         [(Shape::Curved, Drift::Static), (Shape::Concave, Drift::Wide), (Shape::Linear, Drift::Level)];
     let mut members = kinds.map(|(shape, drift)| Member::new(Kind { shape, drift }, prior, 2));
@@ -269,7 +269,7 @@ fn four_banks_fit_in_eight_mebibytes() {
 
 #[test]
 fn another_workload_in_a_slot_starts_from_the_prior() {
-    let prior = Prior { p0_w: 20.0, watts_per_cpu: 7.0, cpus: 8.0, noise_ratio: 0.0 };
+    let prior = Prior { p0_w: 20.0, p0_stddev_w: 10.0, watts_per_cpu: 7.0, cpus: 8.0, noise_ratio: 0.0 };
     let mut member = Member::new(Kind { shape: Shape::Linear, drift: Drift::Static }, prior, 2);
     let look = |number| Look {
         seconds: 1.0,

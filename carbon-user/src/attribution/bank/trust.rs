@@ -7,38 +7,99 @@
 //! before they have seen it, the slope of `y` on `x` is one where own watts are right and nothing where they are noise.
 
 use super::Bank;
-use super::member::Look;
+use super::member::{Look, Member};
 use super::used::Use;
 
 /// Seconds in which it is forgotten.
 const MEMORY_S: f64 = 1_000.0;
 /// Changes that are not looked at: members have hardly learned anything yet.
 const UNTRIED: f64 = 20.0;
-/// Own watts are cut down only where the slope is below one by more than so many of its standard deviations.
-const SIGMAS: f64 = 1.0;
+/// Belief beforehand that own watts are right; the rest is that any slope from nothing to one is as likely.
+const RIGHT_PRIOR: f64 = 0.8;
 /// A slope that is below one by less than this is no reason: what was believed at first was worse than what is now.
 const SLACK_RATIO: f64 = 0.05;
+/// No slope is known better than this: changes are no independent tests.
+const STDDEV_MIN: f64 = 0.02;
+/// Slopes from nothing to one that are weighed.
+const SLOPES: u32 = 50;
 /// Changes before anything is said.
 const WEIGHT_MIN: f64 = 20.0;
 /// A change this many times as large as usual tells of a gust.
 const GUST_RATIO: f64 = 3.0;
 
-/// Sums of a regression through the origin.
+/// Seconds after which deviations are held against changes, at least, and twice that at most.
+const AGE_S: f64 = 10.0;
+
+/// Deviations of some seconds ago, by member and slot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Aged {
+    /// What is held against changes.
+    old: Vec<Vec<f64>>,
+    /// What will be, as of that many seconds later.
+    next: Vec<Vec<f64>>,
+    old_s: f64,
+    next_s: f64,
+}
+
+impl Aged {
+    /// Time has passed.
+    fn step(&mut self, seconds: f64, members: &[Member]) {
+        (self.old_s, self.next_s) = (self.old_s + seconds, self.next_s + seconds);
+        if self.next_s >= AGE_S || self.next.is_empty() {
+            let now = members.iter().map(|member| member.deviations().to_vec()).collect();
+            (self.old, self.old_s) = (std::mem::replace(&mut self.next, now), self.next_s);
+            self.next_s = 0.0;
+        }
+    }
+
+    /// Of a member, and how old they are.
+    fn of(&self, member: usize) -> Option<(&[f64], f64)> {
+        self.old.get(member).map(|own| (own.as_slice(), self.old_s))
+    }
+
+    /// A slot has another workload, of which nothing was known then.
+    pub(super) fn reset(&mut self, slot: usize) {
+        for own in self.old.iter_mut().chain(&mut self.next) {
+            if let Some(own) = own.get_mut(slot) {
+                *own = 0.0;
+            }
+        }
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        let own = self.old.iter().chain(&self.next).map(Vec::capacity);
+        own.sum::<usize>() * size_of::<f64>()
+            + (self.old.capacity() + self.next.capacity()) * size_of::<Vec<f64>>()
+    }
+}
+
+/// Sums of a regression through the origin on what own watts say and on the change of use.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Trust {
-    windows: f64,
-    xx: f64,
-    xy: f64,
-    /// Mean square of what the slope leaves, and the weight that it is of.
-    left: f64,
-    weight: f64,
+pub struct Trust {
+    /// Changes of power seen.
+    pub windows: f64,
+    /// Sum of the squares of what own watts say beyond CPU time, watts squared.
+    pub xx: f64,
+    /// Sum of the products of that with what came.
+    pub xy: f64,
+    /// Sum of its products with the changes of use, CPUs.
+    pub xu: f64,
+    /// Sum of the products of the changes of use with what came.
+    pub uy: f64,
+    /// Sum of the squares of the changes of use.
+    pub uu: f64,
+    /// Sum of the squares of what own watts leave, and the weight that it is of.
+    pub left: f64,
+    /// Changes in these sums, those of long ago as the part that is not forgotten.
+    pub weight: f64,
 }
 
 impl Trust {
-    /// Takes in a change: in watts, what was said of it by CPU time, and by own watts.
-    pub(super) fn add(&mut self, seconds: f64, changed: f64, by_cpu_time: f64, by_own: f64) {
+    /// Takes in a change: in watts, what was said of it by CPU time, and by own watts; and by how many CPUs use changed.
+    pub(super) fn add(&mut self, seconds: f64, changed: f64, by_cpu_time: f64, by_own: f64, used: f64) {
         self.windows += 1.0;
-        if self.windows <= UNTRIED || ![changed, by_cpu_time, by_own].into_iter().all(f64::is_finite) {
+        if self.windows <= UNTRIED || ![changed, by_cpu_time, by_own, used].into_iter().all(f64::is_finite) {
             return;
         }
         let x = by_own - by_cpu_time;
@@ -49,23 +110,52 @@ impl Trust {
         let y = x + left;
         self.xx = self.xx * kept + x * x;
         self.xy = self.xy * kept + x * y;
+        self.xu = self.xu * kept + x * used;
+        self.uy = self.uy * kept + used * y;
+        self.uu = self.uu * kept + used * used;
         self.left = self.left * kept + left * left;
         self.weight = self.weight * kept + 1.0;
     }
 
-    /// How much of the deviations is to be believed: 1 unless changes of power say less.
-    pub(super) fn ratio(&self) -> f64 {
-        if self.weight < WEIGHT_MIN || self.xx <= 0.0 {
-            return 1.0;
+    /// Whether it can have come from windows: a file may say anything.
+    pub(super) fn is_sound(&self) -> bool {
+        let Self { windows, xx, xy, xu, uy, uu, left, weight } = *self;
+        let sums = [windows, xx, uu, left, weight].into_iter().all(|sum| sum.is_finite() && sum >= 0.0);
+        sums && [xy, xu, uy].into_iter().all(f64::is_finite)
+    }
+
+    /// The slope and its standard deviation. What all own watts have in common is no matter of shares, so it is left to the
+    /// change of use.
+    fn slope(&self) -> Option<(f64, f64)> {
+        let (by_use, also) = if self.uu > 0.0 { (self.xu / self.uu, self.uy) } else { (0.0, 0.0) };
+        let xx = self.xx - by_use * self.xu;
+        if self.weight < WEIGHT_MIN || xx <= 1e-9 * self.xx {
+            return None;
         }
-        let stddev = (self.left / self.weight / self.xx).sqrt();
-        (self.xy / self.xx + SIGMAS * stddev + SLACK_RATIO).clamp(0.0, 1.0)
+        Some(((self.xy - by_use * also) / xx, (self.left / self.weight / xx).sqrt()))
+    }
+
+    /// How much of the deviations is to be believed, 0 to 1: the mean of what the slope may be, by what was believed
+    /// beforehand and by what changes of power say.
+    pub fn ratio(&self) -> f64 {
+        let Some((slope, stddev)) = self.slope() else { return 1.0 };
+        let (slope, stddev) = (slope + SLACK_RATIO, stddev.max(STDDEV_MIN));
+        let density = |one: f64| (-0.5 * ((one.min(1.0) - slope.min(1.0)) / stddev).powi(2)).exp();
+        let (mut weight, mut sum) = (RIGHT_PRIOR * density(1.0), RIGHT_PRIOR * density(1.0));
+        for step in 0..SLOPES {
+            let one = (f64::from(step) + 0.5) / f64::from(SLOPES);
+            let part = (1.0 - RIGHT_PRIOR) / f64::from(SLOPES) * density(one);
+            (weight, sum) = (weight + part, sum + part * one);
+        }
+        // So far below nothing that no number is left.
+        if weight > 0.0 { sum / weight } else { 0.0 }
     }
 }
 
 impl Bank {
     /// Holds own watts against what power changed by.
     pub(super) fn try_own(&mut self, used: &Use) {
+        self.aged.step(self.seconds, &self.members);
         let Some((before, watts, _)) = &self.previous else { return };
         let now = self.look(used, self.number);
         let then = Look { slots: &before.slots, wake: before.wake, busy: before.busy, watts: *watts, ..now };
@@ -75,24 +165,35 @@ impl Bank {
             of.map(|(_, member)| member.score).fold(f64::NEG_INFINITY, f64::max)
         };
         let (best_own, best_plain) = (best(true), best(false));
-        for (_, member) in self.weighted() {
+        for (place, (_, member)) in self.weighted().enumerate() {
             let (sum, best) =
                 if member.kind.drift.has_own() { (&mut own, best_own) } else { (&mut plain, best_plain) };
             let weight = (member.score - best).exp() * member.kind.prior_weight();
-            if weight > 1e-4 {
-                sum.0 += weight;
-                sum.1 += weight * (member.expected_w(&now) - member.expected_w(&then));
-            }
+            let Some((deviations, age_s)) = self.aged.of(place).filter(|_| weight > 1e-4) else { continue };
+            let ratio = member.kept_ratio(age_s);
+            let expected = |look| member.expected_with(look, deviations, ratio);
+            sum.0 += weight;
+            sum.1 += weight * (expected(&now) - expected(&then));
         }
         if own.0 > 0.0 && plain.0 > 0.0 {
-            self.trust.add(self.seconds, self.watts - watts, plain.1 / plain.0, own.1 / own.0);
+            self.trust.add(
+                self.seconds,
+                self.watts - watts,
+                plain.1 / plain.0,
+                own.1 / own.0,
+                now.busy - then.busy,
+            );
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Beforehand, Learned, Observation};
     use super::*;
+    use crate::units::{CgroupId, Watts};
+    use crate::window::WorkloadKey;
+    use std::collections::BTreeMap;
 
     /// A mean of 0, a span of 1.
     fn noise(seed: u32) -> f64 {
@@ -107,7 +208,7 @@ mod tests {
         let mut trust = Trust::default();
         for number in 0..600 {
             let (said, plain, gust) = (4.0 * noise(number), noise(number + 7_000), noise(number + 90_000));
-            trust.add(1.0, plain + right * said + gust, plain, plain + said);
+            trust.add(1.0, plain + right * said + gust, plain, plain + said, noise(number + 40_000));
         }
         trust.ratio()
     }
@@ -117,7 +218,21 @@ mod tests {
         assert!(ratio(1.0) > 0.98, "{}", ratio(1.0));
         assert!((0.4..0.7).contains(&ratio(0.5)), "{}", ratio(0.5));
         assert!(ratio(0.0) < 0.2, "{}", ratio(0.0));
-        assert!(ratio(-1.0).abs() < 1e-12, "{}", ratio(-1.0));
+        assert!(ratio(-1.0) < 0.05, "{}", ratio(-1.0));
+    }
+
+    #[test]
+    fn what_all_have_in_common_is_no_matter_of_shares() {
+        let mut trust = Trust::default();
+        for number in 0..600 {
+            // All draw a fifth more than what CPU time says, and own watts say so; what they say of each is noise.
+            let used = 3.0 * noise(number);
+            let common = 0.2 * used;
+            let said = 0.5 * noise(number + 7_000);
+            trust.add(1.0, used + common + 0.1 * noise(number + 90_000), used, used + common + said, used);
+        }
+        assert!(trust.xy > 0.5 * trust.xx, "{trust:?}");
+        assert!(trust.ratio() < 0.2, "{}", trust.ratio());
     }
 
     #[test]
@@ -127,9 +242,84 @@ mod tests {
         for number in 0..600 {
             let said = 4.0 * noise(number);
             let gust = if number % 50 == 49 { -100.0 * said } else { 0.1 * noise(number + 5_000) };
-            trust.add(1.0, said + gust, 0.0, said);
-            trust.add(1.0, f64::NAN, 0.0, said);
+            trust.add(1.0, said + gust, 0.0, said, noise(number + 40_000));
+            trust.add(1.0, f64::NAN, 0.0, said, 0.0);
         }
         assert!(trust.ratio() > 0.9, "{}", trust.ratio());
+    }
+
+    const OF_ALL_W: f64 = 6.0;
+
+    fn key(id: u64) -> WorkloadKey {
+        WorkloadKey::cgroup(CgroupId(id))
+    }
+
+    /// Eight workloads that come and go, each of which draws something else every three seconds: how wrong their energy is
+    /// in the second half, by the bank and by CPU time, and the bank.
+    fn of_no_watts_of_their_own() -> (f64, f64, Bank) {
+        let beforehand = Beforehand { cpus: 16, idle: Some(Watts(30.0)), per_cpu: Some(Watts(OF_ALL_W)) };
+        let mut bank = Bank::new(beforehand);
+        // By workload: told, by CPU time, true.
+        let mut sums = [[0.0; 3]; 8];
+        for second in 0..900 {
+            let on = |id: u32| noise(second / (9 + 4 * id) + 1_000 * id) > -0.1;
+            let ran = (0..8).filter(|id| on(*id));
+            let rows: Vec<_> =
+                ran.map(|id| (key(u64::from(id)), 0.6 + 0.3 * noise(50_000 + second * 8 + id))).collect();
+            let watts = |id: u64| {
+                OF_ALL_W * (1.0 + 1.6 * noise(second / 3 * 8 + u32::try_from(id).unwrap() + 300_000))
+            };
+            let dynamic: Vec<f64> = rows.iter().map(|(key, cpu_s)| watts(key.cgroup.0) * cpu_s).collect();
+            let whole: f64 = dynamic.iter().sum();
+            let joules = 30.0 + whole;
+            let seen = Observation { seconds: 1.0, joules, wake_ratio: Some(1.0), rows: &rows, events: &[] };
+            if bank.observe(&seen).is_none() || second < 300 {
+                continue;
+            }
+            let used: f64 = rows.iter().map(|(_, cpu_s)| cpu_s).sum();
+            for ((split, (key, cpu_s)), joules) in bank.split(whole).0.iter().zip(&rows).zip(dynamic) {
+                let sums = &mut sums[usize::try_from(key.cgroup.0).unwrap()];
+                sums[0] += split.share_ratio * whole;
+                sums[1] += cpu_s / used * whole;
+                sums[2] += joules;
+            }
+        }
+        let whole: f64 = sums.iter().map(|sums| sums[2]).sum();
+        let error = |place: usize| sums.iter().map(|sums| (sums[place] - sums[2]).abs()).sum::<f64>() / whole;
+        (error(0), error(1), bank)
+    }
+
+    #[test]
+    fn where_nothing_has_watts_of_its_own_cpu_time_is_hardly_left() {
+        let (error, by_cpu_time, bank) = of_no_watts_of_their_own();
+        println!("error {error} {by_cpu_time} ratio {}", bank.trust.ratio());
+        assert!(error < by_cpu_time + 0.002, "{error}, by CPU time {by_cpu_time}");
+        assert!(bank.trust.ratio() < 0.5, "{:?}", bank.trust);
+    }
+
+    #[test]
+    fn what_is_believed_outlives_a_restart_and_is_shown() {
+        let (.., bank) = of_no_watts_of_their_own();
+        let learned = bank.learned().unwrap();
+        let resumed = Bank::resume(bank.beforehand, &learned).unwrap();
+        assert_eq!(resumed.trust, bank.trust);
+        let sums = [f64::NAN, f64::INFINITY, -1.0].map(|xx| Trust { xx, ..bank.trust });
+        for trust in sums {
+            let resumed = Bank::resume(bank.beforehand, &Learned { trust, ..learned.clone() }).unwrap();
+            assert_eq!(resumed.trust, Trust::default());
+        }
+        let apart = |learned: &Learned| {
+            let watts: Vec<f64> = learned.own_watts().iter().map(|own| own.per_cpu.0).collect();
+            let mean = watts.iter().sum::<f64>() / 8.0;
+            watts.iter().map(|watts| (watts - mean).abs()).sum::<f64>() / 8.0
+        };
+        let untried = Learned { trust: Trust::default(), ..learned.clone() };
+        let (shown, members_say) = (apart(&learned), apart(&untried));
+        assert!((shown / members_say - bank.trust.ratio()).abs() < 0.05, "{shown} of {members_say}");
+        let widths = learned.own_watts().into_iter().zip(untried.own_watts());
+        assert!(
+            widths.into_iter().all(|(one, other)| one.stddev > other.stddev),
+            "what is left out is in the interval"
+        );
     }
 }

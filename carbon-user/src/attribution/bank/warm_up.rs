@@ -1,6 +1,6 @@
 //! The first windows, from which what is believed beforehand is made.
 
-use super::member::Prior;
+use super::member::{P0_STDDEV_RATIO, Prior};
 use super::{Beforehand, Observation};
 use crate::units::Watts;
 
@@ -40,6 +40,8 @@ pub(super) struct WarmUp {
 struct Table {
     p0_w: Option<f64>,
     watts_per_cpu: f64,
+    /// Another idle power that the first windows allow.
+    other_p0_w: Option<f64>,
 }
 
 impl Table {
@@ -87,14 +89,18 @@ impl WarmUp {
         let table = self.table(beforehand, mean_w, busy);
         let lowest_w = self.lowest_w.unwrap_or(mean_w).max(1e-3 * mean_w);
         let p0_w = table.p0_w.unwrap_or(P0_OF_LOWEST_RATIO * lowest_w);
+        // A line is wrong where the windows of much use had workloads of other watts: then it is the other.
+        let apart_w = table.other_p0_w.map_or(0.0, |other| (other - p0_w).abs());
+        let p0_stddev_w = P0_STDDEV_RATIO * p0_w.max(apart_w);
         let table = table.watts_per_cpu;
         // Weighted by precision: the table is sure to half of itself, what is above P0 to half of P0 and a tenth of all.
         let measured = (mean_w - p0_w) / busy;
         let of_table = (0.5 * table).powi(-2);
-        let of_measured = (0.5 * p0_w / busy).hypot(0.1 * mean_w / busy).powi(-2);
+        let of_measured = (p0_stddev_w / busy).hypot(0.1 * mean_w / busy).powi(-2);
         let watts_per_cpu = (table * of_table + measured * of_measured) / (of_table + of_measured);
         let watts_per_cpu = watts_per_cpu.max(0.2 * table);
-        (Prior { p0_w, watts_per_cpu, cpus, noise_ratio: self.noise_ratio(mean_w, watts_per_cpu) }, mean_w)
+        let noise_ratio = self.noise_ratio(mean_w, watts_per_cpu);
+        (Prior { p0_w, p0_stddev_w, watts_per_cpu, cpus, noise_ratio }, mean_w)
     }
 
     /// The table; of the size that the meter shows where it is far off.
@@ -104,6 +110,7 @@ impl WarmUp {
         let table = Table {
             p0_w: given(beforehand.idle),
             watts_per_cpu: watts_per_cpu.unwrap_or(mean_w / beforehand.cpus()),
+            other_p0_w: None,
         };
         let ratio = mean_w / table.watts(busy);
         let (Some(p0_w), Some(_)) = (table.p0_w, watts_per_cpu) else { return table };
@@ -113,8 +120,9 @@ impl WarmUp {
         // No window can have drawn less than idle power.
         let ratios = self.seen.iter().map(|(watts, busy)| watts / table.watts(*busy));
         let least = ratios.fold(f64::INFINITY, f64::min).max(1e-3 * ratio);
-        let (p0_w, watts_per_cpu) = self.line(mean_w, least * p0_w, ratio * table.watts_per_cpu);
-        Table { p0_w: Some(p0_w), watts_per_cpu }
+        let in_proportion_w = least * p0_w;
+        let (p0_w, watts_per_cpu) = self.line(mean_w, in_proportion_w, ratio * table.watts_per_cpu);
+        Table { p0_w: Some(p0_w), watts_per_cpu, other_p0_w: Some(in_proportion_w) }
     }
 
     /// Idle power and watts per CPU by the windows, as far as their use differs: a Bayesian regression on a line that is
@@ -228,5 +236,30 @@ mod tests {
             let found_w = prior_of(joules).unwrap();
             assert!((found_w - p0_w).abs() < 1e-6, "{joules} W: {found_w}, not {p0_w}");
         }
+    }
+
+    /// Near idle at first, then something starts that draws ten times what others do, so that a line through the first
+    /// windows has its start below nothing, and the mean is more than twice what the table says.
+    #[test]
+    fn a_dear_workload_that_starts_is_no_idle_power() {
+        let (idle_w, dear_w) = (6.0, 100.0);
+        let mut bank = Bank::new(Beforehand { cpus: 2, idle: Some(Watts(8.0)), per_cpu: Some(Watts(9.0)) });
+        let [usual, dear] = [1, 2].map(|id| WorkloadKey::cgroup(CgroupId(id)));
+        let mut last = None;
+        for second in 0..300 {
+            let jitter = |place: u32| 0.9 + 0.02 * f64::from((second * 7 + place * 5) % 11);
+            let other = jitter(1) * if second / 23 % 2 == 0 { 0.06 } else { 0.3 };
+            let of_dear = jitter(2) * if second < 3 || (100..130).contains(&second) { 0.03 } else { 0.31 };
+            let rows = [(usual, other), (dear, of_dear)];
+            let watts = |key: WorkloadKey| if key == dear { dear_w } else { 9.0 };
+            let joules = idle_w + rows.iter().map(|(key, cpu_s)| watts(*key) * cpu_s).sum::<f64>();
+            let seen = Observation { seconds: 1.0, joules, wake_ratio: Some(0.4), rows: &rows, events: &[] };
+            let Some(power) = bank.observe(&seen) else { continue };
+            let sigmas = (power.p0.0 - idle_w).abs() / power.stddev.0;
+            assert!(sigmas < 2.5, "{power:?}, {sigmas} away from {idle_w} W after {second} s");
+            last = Some(power);
+        }
+        let power = last.unwrap();
+        assert!((power.p0.0 / idle_w - 1.0).abs() < 0.1 && power.identified, "{power:?}");
     }
 }
