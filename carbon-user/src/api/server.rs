@@ -8,8 +8,7 @@ use super::{Client, Event, Limits, Peer, Refusal, Reply};
 use crate::agent::Published;
 use crate::clock;
 use crate::report::table::{self, Style};
-use crate::resolver;
-use crate::sysroot::SysRoot;
+use crate::sched::Whereabouts;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -81,7 +80,7 @@ impl Server {
     pub fn start(
         listen: &Listen,
         published: Arc<ArcSwap<Published>>,
-        root: SysRoot,
+        whereabouts: Option<Whereabouts>,
         limits: Limits,
     ) -> Result<(Self, Receiver<Event>), ServeError> {
         let listener = bind(listen)?;
@@ -90,10 +89,11 @@ impl Server {
         let (end, ended) = oneshot::channel();
         let (events, receiver) = channel(ROOM);
         let serve = move || {
+            crate::meters::ease();
             let shared = Rc::new(Shared {
                 events,
                 published,
-                root,
+                whereabouts,
                 limits,
                 throttle: RefCell::new(Throttle::new(limits.requests_per_s, limits.requests_burst)),
                 clients: RefCell::default(),
@@ -159,7 +159,8 @@ fn beside(path: &Path) -> PathBuf {
 struct Shared {
     events: Sender<Event>,
     published: Arc<ArcSwap<Published>>,
-    root: SysRoot,
+    /// Where clients are found; `None` where no tree of cgroups is followed.
+    whereabouts: Option<Whereabouts>,
     limits: Limits,
     throttle: RefCell<Throttle>,
     /// Connections by user.
@@ -410,7 +411,7 @@ impl Talk {
     /// The client's cgroup, unless its number may be another's by now.
     fn cgroup(&self) -> Option<String> {
         let pid = self.client.peer.alive()?;
-        let path = resolver::resolve(&self.shared.root, pid).ok()?.path;
+        let path = self.shared.whereabouts.as_ref()?.path_of(pid)?;
         self.client.peer.alive().map(|_| path)
     }
 }
