@@ -108,8 +108,8 @@ fn a_reload_names_what_needs_a_restart() {
     assert!(!said.contains("restart") && said.contains("flushed every 2s"), "{said}");
     let said = reload("flush = \"2s\"\nmetrics-series = 7\nlabels = [\"team\"]\n");
     assert!(said.contains("metrics-series, labels changed, which needs a restart"), "{said}");
-    let said = reload("flush = \"2s\"\nhwmon = \"x:y=dram\"\n");
-    assert!(said.contains("hwmon changed, which needs a restart"), "{said}");
+    let said = reload("flush = \"2s\"\nmax-overhead = 3\n");
+    assert!(said.contains("max-overhead changed, which needs a restart"), "{said}");
     let said = reload("zone = FR\n");
     assert!(
         said.contains("not reloaded, everything stays as it was") && said.contains("zone = \\\"FR\\\""),
@@ -131,8 +131,9 @@ fn a_second_agent_books_no_joule_again() {
     let (said, status) = end(first, Signal::KILL);
     assert_eq!(status, None, "{said}");
     // However one ends, the next can begin.
+    let before = machine.marked();
     let next = machine.start(&options);
-    assert!(within_seconds(60, || machine.marked() > 5_000_000));
+    assert!(within_seconds(60, || machine.marked() > before));
     let (said, status) = end(next, Signal::TERM);
     assert_eq!(status, Some(0), "{said}");
     assert!(machine.written().0 <= machine.marked() - 5_000_000, "{said}");
@@ -231,10 +232,10 @@ fn the_loop_and_the_meters_come_before_other_work_where_they_may() {
         let more = ["--interval", "200ms", "--flush", "500ms", "--listen", &listen, "--socket"];
         let more: Vec<&str> = more.into_iter().chain([socket.to_str().unwrap()]).collect();
         let carbon = machine.command("cpustat", &more);
-        let mut command = Command::new(through.first().map_or(carbon.get_program(), OsStr::new));
-        if !through.is_empty() {
-            command.args(&through[1..]).arg(carbon.get_program());
-        }
+        // Whatever these tests were started with: who asked for another niceness than the usual one has it.
+        let usual = "renice -n 0 -p $$ >/dev/null; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", usual, "sh"]).args(through).arg(carbon.get_program());
         command.args(carbon.get_args()).env("CARBON_ZONE", "FR").stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().unwrap()
     };

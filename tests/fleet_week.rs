@@ -67,6 +67,11 @@ fn series(node: i64) -> Vec<Series> {
             Box::new(move |step| joules(step * used(node, 2))),
         ),
     ];
+    all.push(of(
+        "carbon_workload_energy_joules_total",
+        &format!(",kind_of=\"other\"{package},kind=\"dynamic\""),
+        Box::new(move |step| joules(step * (used(node, 0) + used(node, 1)))),
+    ));
     for (place, namespace) in ["shop", ""].into_iter().enumerate() {
         let labels = if namespace.is_empty() { String::new() } else { format!(",namespace=\"{namespace}\"") };
         let anew = if node % 10 == 7 { 1_000 } else { 0 };

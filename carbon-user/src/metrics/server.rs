@@ -34,6 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 use tower_http::limit::RequestBodyLimitLayer;
 
 /// How often the published sums are looked at: the finest that a reader can see.
@@ -220,24 +221,35 @@ async fn serve(
     tokio::select! { () = follow => {}, () = accept(listener, tls, app, limits) => {} }
 }
 
-/// Those who have asked nothing yet, the oldest first: the end of each, and whether it has asked by now.
+/// For how long who has connected may say nothing while others wait for room: a request is there within a round trip.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// Those who have asked nothing yet, the oldest first: since when, the end of each, and whether it has asked by now.
 #[derive(Debug, Default)]
-struct Silent(VecDeque<(AbortHandle, Arc<AtomicBool>)>);
+struct Silent(VecDeque<(Instant, AbortHandle, Arc<AtomicBool>)>);
 
 impl Silent {
     fn add(&mut self, end: AbortHandle, asked: Arc<AtomicBool>) {
-        self.0.retain(|(end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
-        self.0.push_back((end, asked));
+        self.0.push_back((Instant::now(), end, asked));
     }
 
-    /// Ends the oldest.
-    fn make_room(&mut self) {
-        while let Some((end, asked)) = self.0.pop_front() {
-            if !end.is_finished() && !asked.load(Ordering::Relaxed) {
-                end.abort();
-                return;
-            }
+    /// Room for one more: what is free, or becomes so, or that of the oldest who has said nothing for too long.
+    async fn room(&mut self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        self.0.retain(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
+        let until = match self.0.front() {
+            Some((since, ..)) if room.available_permits() == 0 => *since + SILENCE,
+            _ => return Arc::clone(room).acquire_owned().await.ok(),
+        };
+        tokio::select! {
+            permit = Arc::clone(room).acquire_owned() => return permit.ok(),
+            () = sleep_until(until) => {}
         }
+        let oldest =
+            self.0.iter().find(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
+        if let Some((_, end, _)) = oldest.filter(|(since, ..)| since.elapsed() >= SILENCE) {
+            end.abort();
+        }
+        Arc::clone(room).acquire_owned().await.ok()
     }
 }
 
@@ -248,14 +260,7 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<Tls>, app: Router,
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let permit = match Arc::clone(&room).try_acquire_owned() {
-                    Ok(permit) => permit,
-                    Err(_none) => {
-                        silent.make_room();
-                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-                        permit
-                    }
-                };
+                let Some(permit) = silent.room(&room).await else { return };
                 let asked = Arc::<AtomicBool>::default();
                 let own = Arc::clone(&asked);
                 let task = connection(stream, tls.clone(), app.clone(), (limits, own), permit);

@@ -5,11 +5,14 @@ use super::hierarchy::{Hierarchy, HierarchyChoice};
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::units::CgroupId;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 /// Inode number of the first process-id namespace (kernel, `include/uapi/linux/nsfs.h`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Files and directories that are looked through for the own one: a cgroup has some fifty.
+const LOOKED_MAX: usize = 1_000_000;
 
 /// Whether processes have the numbers here that they have in the kernel.
 pub(super) fn sees_kernel_numbers(root: &SysRoot) -> bool {
@@ -53,17 +56,14 @@ impl Whereabouts {
         let cpuacct = hierarchy.is_cpuacct();
         let top = hierarchy.mount.root.trim_matches('/').to_owned();
         let (proc, mount) = (root.proc.clone(), hierarchy.mount.path);
-        Ok(Self { proc, mount, top, cpuacct, namespace: String::new() })
-    }
-
-    /// Seen from the process whose own cgroup has this path in the whole tree.
-    #[must_use]
-    pub fn seen_from(mut self, own: &str) -> Self {
-        let inside = self.path("self").unwrap_or_default();
-        if let Some(top) = own.strip_suffix(&inside) {
-            top.trim_matches('/').clone_into(&mut self.namespace);
+        let mut this = Self { proc, mount, top, cpuacct, namespace: String::new() };
+        if hierarchy.mount.above
+            && let Some(own) = this.own(root).and_then(|own| found(&this.mount, own))
+            && let Some(begin) = own.strip_suffix(&this.path("self").unwrap_or_default())
+        {
+            begin.trim_end_matches('/').clone_into(&mut this.namespace);
         }
-        self
+        Ok(this)
     }
 
     fn path(&self, pid: &str) -> Option<String> {
@@ -84,18 +84,42 @@ impl Whereabouts {
             None => !self.cpuacct,
             Some(names) => self.cpuacct && names.split(',').any(|name| name == "cpuacct"),
         };
-        root.cgroup_mounts().ok()?.iter().filter(|mount| is_of_tree(mount)).find_map(|mount| {
-            let below = below(&path, mount.root.trim_matches('/'))?;
-            Some(CgroupId(fs::metadata(mount.path.join(below)).ok()?.ino()))
-        })
+        root.cgroup_mounts().ok()?.iter().filter(|mount| is_of_tree(mount) && !mount.above).find_map(
+            |mount| {
+                let below = below(&path, mount.root.trim_matches('/'))?;
+                Some(CgroupId(fs::metadata(mount.path.join(below)).ok()?.ino()))
+            },
+        )
     }
 
     /// The cgroup of a process; `None` where it has gone, or is outside of what is mounted here.
     pub fn of(&self, pid: u32) -> Option<CgroupId> {
-        let path = self.path(&pid.to_string())?;
-        let below = below(&path, &self.top)?;
+        let path = self.path_of(pid)?;
+        let below = below(path.trim_start_matches('/'), &self.top)?;
         Some(CgroupId(fs::metadata(self.mount.join(below)).ok()?.ino()))
     }
+}
+
+/// The path of a directory below `top`, by its inode number; `None` where there is none among the first so many.
+fn found(top: &Path, own: CgroupId) -> Option<String> {
+    let (mut folders, mut looked) = (vec![(top.to_owned(), String::new())], 0);
+    while let Some((folder, path)) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            looked += 1;
+            if looked > LOOKED_MAX {
+                return None;
+            }
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let name = format!("{path}{}", entry.file_name().to_string_lossy());
+            if entry.ino() == own.0 {
+                return Some(name);
+            }
+            folders.push((entry.path(), name + "/"));
+        }
+    }
+    None
 }
 
 /// What is left of a path below a part of the tree.
@@ -143,19 +167,18 @@ mod tests {
     #[test]
     fn the_own_cgroup_is_that_of_the_tree_that_is_followed() {
         let folder = tempfile::tempdir().unwrap();
-        let (proc, tree, own) =
-            (folder.path().join("proc"), folder.path().join("two"), folder.path().join("own"));
-        for path in [proc.join("self"), tree.join("a/agent"), tree.join("b"), own.clone()] {
+        let (proc, tree) = (folder.path().join("proc"), folder.path().join("two"));
+        for path in [proc.join("self"), tree.join("a/agent"), tree.join("b")] {
             fs::create_dir_all(path).unwrap();
         }
         let root = SysRoot { proc: proc.clone(), sys: folder.path().join("sys") };
-        let mounts = |lines: &[(&str, &std::path::Path)]| {
-            let line = |(root, path): &(&str, &std::path::Path)| {
+        let mounts = |lines: &[(&str, &Path)]| {
+            let line = |(root, path): &(&str, &Path)| {
                 format!("30 1 0:30 {root} {} rw - cgroup2 cgroup2 rw\n", path.display())
             };
             fs::write(proc.join("self/mountinfo"), lines.iter().map(line).collect::<String>()).unwrap();
         };
-        let id = |path: &std::path::Path| CgroupId(fs::metadata(path).unwrap().ino());
+        let id = |path: &Path| CgroupId(fs::metadata(path).unwrap().ino());
         let whereabouts = || Whereabouts::in_tree(&root, HierarchyChoice::Cgroup2).unwrap();
 
         mounts(&[("/", &tree)]);
@@ -165,11 +188,14 @@ mod tests {
         fs::write(proc.join("self/cgroup"), "4:memory:/b\n0::/\n").unwrap();
         mounts(&[("/../..", &tree)]);
         assert_eq!(whereabouts().own(&root), None);
-        mounts(&[("/../..", &tree), ("/", &own)]);
-        assert_eq!(whereabouts().own(&root), Some(id(&own)));
+        mounts(&[("/../..", &tree), ("/", &tree.join("a/agent"))]);
+        assert_eq!(whereabouts().own(&root), Some(id(&tree.join("a/agent"))));
         fs::create_dir_all(proc.join("7")).unwrap();
-        fs::write(proc.join("7/cgroup"), "0::/../../b\n").unwrap();
-        assert_eq!(whereabouts().seen_from("/a/agent").path_of(7).as_deref(), Some("/b"));
+        for (told, path) in [("/../../b", "/b"), ("/..", "/a"), ("/", "/a/agent")] {
+            fs::write(proc.join("7/cgroup"), format!("0::{told}\n")).unwrap();
+            assert_eq!(whereabouts().path_of(7).as_deref(), Some(path));
+            assert_eq!(whereabouts().of(7), Some(id(&tree.join(&path[1..]))), "{path}");
+        }
     }
 
     #[test]

@@ -142,12 +142,7 @@ impl NodeMeter {
 
     /// Where clients are found in the tree that is followed.
     pub(in crate::cli) fn whereabouts(&self) -> Option<Whereabouts> {
-        let whereabouts = Whereabouts::in_tree(&self.measuring.root, self.measuring.hierarchy).ok()?;
-        let path = self.own_cgroup.and_then(|own| self.engine.sampler.cgroup_path(own));
-        Some(match path {
-            Some(path) => whereabouts.seen_from(path),
-            None => whereabouts,
-        })
+        Whereabouts::in_tree(&self.measuring.root, self.measuring.hierarchy).ok()
     }
 
     /// What the own cgroup is called, once its path is known.
