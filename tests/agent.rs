@@ -109,13 +109,13 @@ impl Machine {
         self.spawn(&mut self.command(accounting, more))
     }
 
-    fn spawn(&self, command: &mut Command) -> Child {
+    pub(crate) fn spawn(&self, command: &mut Command) -> Child {
         let child = command.spawn().unwrap();
         self.started.lock().unwrap().push(child.id());
         child
     }
 
-    fn command(&self, accounting: &str, more: &[&str]) -> Command {
+    pub(crate) fn command(&self, accounting: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
         command.args(["agent", "--meter", "powercap", "--accounting", accounting, "--state", "none"]);
         command.arg("--sysfs-root").arg(self.path("sys")).arg("--resume").arg(self.path("agent.json"));

@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -160,10 +160,19 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start(machine: &Machine, accounting: &str, more: &[&str]) -> Self {
+        Self::start_through(machine, "exec \"$@\"", accounting, more)
+    }
+
+    /// By a line of a shell.
+    pub(crate) fn start_through(machine: &Machine, line: &str, accounting: &str, more: &[&str]) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let own = ["--flush", "500ms", "--socket", "none", "--listen", &address];
         let all: Vec<&str> = own.iter().chain(more).copied().collect();
-        let this = Self { child: machine.launch(accounting, &all), address };
+        let carbon = machine.command(accounting, &all);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line, "sh"]).arg(carbon.get_program()).args(carbon.get_args());
+        shell.env("CARBON_ZONE", "FR").stderr(Stdio::piped()).stdout(Stdio::null());
+        let this = Self { child: machine.spawn(&mut shell), address };
         assert!(within_seconds(60, || this.sum("carbon_windows_total") >= 1.0), "no window");
         this
     }

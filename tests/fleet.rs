@@ -138,7 +138,7 @@ fn fleet() -> (Data, BTreeMap<&'static str, u64>, u64, u64) {
     (data, truth, dynamic_all, static_all)
 }
 
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -147,7 +147,7 @@ impl Drop for Running {
     }
 }
 
-fn there(name: &str, option: &str, test: &str) -> bool {
+pub(crate) fn there(name: &str, option: &str, test: &str) -> bool {
     let there = Command::new(name).arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let there = there.is_ok_and(|status| status.success());
     if !there {
@@ -156,7 +156,7 @@ fn there(name: &str, option: &str, test: &str) -> bool {
     there
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -174,7 +174,7 @@ fn ask(address: SocketAddr, request: &str, body: &[u8]) -> Option<String> {
     Some(answer)
 }
 
-fn wait_for(address: SocketAddr, path: &str) {
+pub(crate) fn wait_for(address: SocketAddr, path: &str) {
     for _ in 0..300 {
         if ask(address, &format!("GET {path}"), b"").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
         {
@@ -211,7 +211,7 @@ fn prometheus(folder: &Path, data: &Data, more: &[&str]) -> (Running, SocketAddr
     (running, address)
 }
 
-fn carbon(address: SocketAddr, line: &str) -> (String, String, Option<i32>) {
+pub(crate) fn carbon(address: SocketAddr, line: &str) -> (String, String, Option<i32>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
     command.args(["report", "--source", &format!("http://{address}")]);
     command.args(line.split(' ')).env("CARBON_STORE", "none");
@@ -228,7 +228,7 @@ fn report(address: SocketAddr, by: &str) -> Value {
     serde_json::from_str(&out).unwrap()
 }
 
-fn rows(report: &Value) -> BTreeMap<String, u64> {
+pub(crate) fn rows(report: &Value) -> BTreeMap<String, u64> {
     let rows = report["rows"].as_array().unwrap();
     let of = |row: &Value| row["dynamic_uj"].as_u64().unwrap() + row["static_uj"].as_u64().unwrap();
     let mut sums = BTreeMap::new();
@@ -268,7 +268,8 @@ fn check(address: SocketAddr) {
     near(containers["batch/run/main"], truth["batch"], "container");
     near(rows(&report(address, "job"))["42"], truth["batch"], "job");
     let nodes = rows(&report(address, "node"));
-    assert_eq!(nodes.keys().collect::<Vec<_>>(), ["a:9488", "b:9488", "c:9488"]);
+    assert_eq!(nodes.keys().collect::<Vec<_>>(), ["prod/a:9488", "prod/b:9488", "prod/c:9488"]);
+    assert!(!by_namespace["notes"].to_string().contains("COUNTED TWICE"), "{by_namespace}");
     near(nodes.values().sum(), dynamic_all + static_all, "nodes");
     let (out, _, _) = carbon(address, &format!("--by namespace --per day --tz Europe/Paris {DAYS}"));
     let by_day: Value = serde_json::from_str(&out).unwrap();
@@ -305,6 +306,39 @@ fn prometheus_answers_as_a_ledger_does() {
     }
     let (out, _, _) = carbon(address, &format!("--by pod --source-match cluster=other {DAYS}"));
     assert!(out.contains("joules and grams are unknown, not zero"), "{out}");
+}
+
+/// Two servers that scrape the same agents, whose data nobody puts together, have each joule twice.
+#[test]
+fn what_two_servers_scraped_is_said_to_be_counted_twice() {
+    let test = "what_two_servers_scraped_is_said_to_be_counted_twice";
+    if !there("prometheus", "--version", test) || !there("promtool", "--version", test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = Data::default();
+    for minute in 0..200 {
+        for replica in ["0", "1"] {
+            let of = |labels: &str| format!("{labels},replica=\"{replica}\"");
+            let joules = f64::from(u32::try_from(minute).unwrap());
+            let energy = ",domain=\"package\",device=\"p\",kind=\"dynamic\",quality=\"measured\"";
+            data.put("carbon_node_energy_joules_total", "a", &of(energy), minute, joules);
+            let namespace = ",domain=\"package\",device=\"p\",kind=\"dynamic\",namespace=\"shop\"";
+            data.put("carbon_namespace_energy_joules_total", "a", &of(namespace), minute, joules);
+            data.put("carbon_windows_total", "a", &of(""), minute, joules);
+        }
+    }
+    let (_running, address) = prometheus(folder.path(), &data, &[]);
+    let of = |more: &str| -> (u64, bool) {
+        let line =
+            format!("--by namespace --from 2026-03-29T00:00 --to 2026-03-29T02:00 --format json{more}");
+        let (out, said, status) = carbon(address, &line);
+        assert_eq!(status, Some(0), "{said}");
+        let report: Value = serde_json::from_str(&out).unwrap();
+        (rows(&report)["shop"], report["notes"].to_string().contains("COUNTED TWICE"))
+    };
+    assert_eq!(of(""), (240_000_000, true));
+    assert_eq!(of(" --source-match replica=0"), (120_000_000, false));
 }
 
 /// A day at once is more than this server does: it is asked about less.

@@ -3,9 +3,10 @@
 
 use crate::agent::{Machine, end};
 use crate::postgres::Server;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -141,11 +142,12 @@ fn beside_slurm(store: &str, job_uj: u64) {
         "sacct",
         &format!(
             "[ \"$SLURM_TIME_FORMAT\" = %s ] || exit 9\nn={now}\n\
-             echo \"{JOB}|$((n - 60))|Unknown|3|{slurm_j}\"\necho \"9|$((n - 600))|$((n - 500))|1|18446744073709551614\""
+             echo \"{JOB}|$((n - 60))|Unknown|3|{slurm_j}\"\necho \"9|$((n - 600))|$((n - 500))|1|18446744073709551614\"\n\
+             echo \"10|$((n - 600))|$((n - 500))|1|0\""
         ),
     );
     let output = Command::new(slurm("carbon-job"))
-        .args([JOB, "9"])
+        .args([JOB, "9", "10"])
         .env("PATH", format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap()))
         .env("CARBON", env!("CARGO_BIN_EXE_carbon"))
         .env("CARBON_STORE", store)
@@ -165,6 +167,8 @@ fn beside_slurm(store: &str, job_uj: u64) {
         "{text}"
     );
     assert_eq!((lines[2][0], lines[2][3], lines[2][6]), ("9", "-", "-"), "{text}");
+    // What a real sacct says of a machine whose energy nobody gathers.
+    assert_eq!((lines[3][0], lines[3][3], lines[3][6]), ("10", "-", "-"), "{text}");
     let wrong = Command::new(slurm("carbon-job")).arg("4711; reboot").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 }
@@ -177,9 +181,13 @@ fn prolog_and_epilog_leave_a_line_and_never_fail() {
     let csv = "key,cpu_ns,dynamic_uj,static_uj,stddev_uj,grams,grams_interval,quality\\n\
                471,1,9,9,9,9,,measured\\n4711,1,2500000,500000,1,0.25,,sampled\\n";
     stub(folder.path(), "carbon", &format!("echo \"$@\" >>{}; printf '{csv}'", at("asked").display()));
+    // As on a machine that is slow just then.
+    stub(folder.path(), "setsid", "sleep 0.3; PATH=${PATH#*:}; exec setsid \"$@\"");
     let run = |script: &str, job: &str, folder: &Path| {
         let begun = Instant::now();
-        let status = Command::new(slurm(script))
+        let mut child = Command::new(slurm(script))
+            .process_group(0)
+            .env("PATH", format!("{}:{}", at("").display(), std::env::var("PATH").unwrap()))
             .env("CARBON", at("carbon"))
             .env("CARBON_SLURM_DIR", folder)
             .env("CARBON_SLURM_LOG", at("log"))
@@ -187,8 +195,11 @@ fn prolog_and_epilog_leave_a_line_and_never_fail() {
             .env("SLURM_JOB_ID", job)
             .env("SLURM_JOB_USER", "ada")
             .env("SLURM_JOB_ACCOUNT", "phys\"ics")
-            .status()
+            .spawn()
             .unwrap();
+        let status = child.wait().unwrap();
+        // slurmd ends what a script has left in its group (run_script, src/slurmd/common/run_script.c).
+        let _gone = kill_process_group(Pid::from_child(&child), Signal::KILL);
         assert_eq!(status.code(), Some(0), "{script} {job}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{script} waits");
     };

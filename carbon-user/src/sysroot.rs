@@ -32,6 +32,9 @@ pub struct CgroupMount {
     /// The directory of the hierarchy that is mounted here: `/` unless a private namespace or a bind mount
     /// shows only a part.
     pub root: String,
+    /// Whether its top is above this process's namespace of cgroups, as that of the host's mount in a container: paths that are told
+    /// from the namespace are not paths of this mount then.
+    pub above: bool,
 }
 
 impl CgroupMount {
@@ -161,8 +164,8 @@ fn parse_cgroup_mounts(mountinfo: &str) -> Vec<CgroupMount> {
         };
         // What lies above the reader's namespace has no other name than its height; what is below it is told from there.
         let above = root.split('/').skip(1).all(|name| name == "..");
-        let root = if above { "/".to_owned() } else { unescape_mount(root) };
-        mounts.push(CgroupMount { path, v1, root });
+        let (root, above) = if above { ("/".to_owned(), root != "/") } else { (unescape_mount(root), false) };
+        mounts.push(CgroupMount { path, v1, root, above });
     }
     mounts
 }

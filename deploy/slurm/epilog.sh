@@ -24,9 +24,13 @@ write() {
 }
 
 if [ "${1:-}" = --write ]; then
+  # In its own session by now.
+  echo begun >&3
+  exec 3>&-
   write
 else
-  # Neither Slurm's time-out for epilogs nor its end of the job's processes reaches a session of its own.
-  setsid "$0" --write </dev/null >/dev/null 2>&1 &
+  # Neither Slurm's time-out for epilogs nor its end of the job's processes reaches a session of its own. slurmd ends what is left
+  # of this one at once, so that it is waited for until the other has begun; where it cannot, the pipe is closed.
+  { setsid "$0" --write 3>&1 </dev/null >/dev/null 2>&1 & } | read -r _
 fi
 exit 0

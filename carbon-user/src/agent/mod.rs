@@ -8,9 +8,11 @@
 pub mod backlog;
 pub mod books;
 pub mod minute;
+mod private;
 pub mod published;
 pub mod resume;
 pub mod runs;
 pub mod shares;
 
+pub use private::Alone;
 pub use published::{DomainSums, DomainTotals, Governed, OwnCost, Published, Pushes, Who, WorkloadTotals};

@@ -5,6 +5,7 @@
 //! name in the ledger goes on from the second, else from the first. So a kill at any instant counts no energy twice, and
 //! leaves none out that a meter still knows.
 
+use super::private;
 use super::published::{DomainSums, DomainTotals, Who, WorkloadTotals};
 use crate::clock::Moment;
 use crate::ledger::rows::parse_quality;
@@ -13,8 +14,8 @@ use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::DomainKind;
 use crate::workload::locate;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -147,21 +148,7 @@ pub fn save(path: &Path, resume: &Resume) -> Result<(), ResumeError> {
         edges: resume.edges.iter().map(EdgeForm::of).collect(),
         sums: resume.sums.as_ref().map(SumsForm::of),
     };
-    let write = || -> io::Result<()> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
-        }
-        let mut new = path.as_os_str().to_owned();
-        new.push(format!(".{}.new", std::process::id()));
-        let new = PathBuf::from(new);
-        let write_new = || -> io::Result<()> {
-            let mut out = File::create(&new)?;
-            out.write_all(&serde_json::to_vec(&form)?)?;
-            out.sync_all()?;
-            fs::rename(&new, path)
-        };
-        write_new().inspect_err(|_| drop(fs::remove_file(&new)))
-    };
+    let write = || private::write(path, &serde_json::to_vec(&form)?);
     write().map_err(|source| ResumeError::Write { path: path.into(), source })
 }
 
@@ -320,6 +307,7 @@ impl WorkloadForm {
 mod tests {
     use super::*;
     use crate::units::Quality;
+    use std::fs;
 
     #[test]
     fn what_is_saved_is_loaded_and_a_damaged_file_is_told() {

@@ -8,9 +8,7 @@ use super::{Client, Event, Limits, Peer, Refusal, Reply};
 use crate::agent::Published;
 use crate::clock;
 use crate::report::table::{self, Style};
-use crate::resolver;
-use crate::sched::{HierarchyChoice, Whereabouts};
-use crate::sysroot::SysRoot;
+use crate::sched::Whereabouts;
 use crate::units::CgroupId;
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -83,8 +81,7 @@ impl Server {
     pub fn start(
         listen: &Listen,
         published: Arc<ArcSwap<Published>>,
-        root: SysRoot,
-        hierarchy: HierarchyChoice,
+        whereabouts: Option<Whereabouts>,
         limits: Limits,
     ) -> Result<(Self, Receiver<Event>), ServeError> {
         let listener = bind(listen)?;
@@ -93,12 +90,11 @@ impl Server {
         let (end, ended) = oneshot::channel();
         let (events, receiver) = channel(ROOM);
         let serve = move || {
-            let measured = Whereabouts::here(&root, hierarchy).ok();
+            crate::meters::ease();
             let shared = Rc::new(Shared {
                 events,
                 published,
-                root,
-                measured,
+                whereabouts,
                 limits,
                 throttle: RefCell::new(Throttle::new(limits.requests_per_s, limits.requests_burst)),
                 clients: RefCell::default(),
@@ -164,9 +160,8 @@ fn beside(path: &Path) -> PathBuf {
 struct Shared {
     events: Sender<Event>,
     published: Arc<ArcSwap<Published>>,
-    root: SysRoot,
-    /// Where the cgroups are that are measured.
-    measured: Option<Whereabouts>,
+    /// Where clients are found; `None` where no tree of cgroups is followed.
+    whereabouts: Option<Whereabouts>,
     limits: Limits,
     throttle: RefCell<Throttle>,
     /// Connections by user.
@@ -418,13 +413,13 @@ impl Talk {
     /// The client's cgroup, unless its number may be another's by now.
     fn cgroup(&self) -> Option<String> {
         let pid = self.client.peer.alive()?;
-        let path = resolver::resolve(&self.shared.root, pid).ok()?.path;
+        let path = self.shared.whereabouts.as_ref()?.path_of(pid)?;
         self.client.peer.alive().map(|_| path)
     }
 
-    /// The same in the hierarchy that is measured: on a hybrid host another one can name the client better.
+    /// The same by its id: what it is called in the books is not always its path.
     fn measured(&self) -> Option<CgroupId> {
-        let cgroup = self.shared.measured.as_ref()?.of(self.client.peer.alive()?)?;
+        let cgroup = self.shared.whereabouts.as_ref()?.of(self.client.peer.alive()?)?;
         self.client.peer.alive().map(|_| cgroup)
     }
 }

@@ -241,7 +241,7 @@ pub struct AgentArgs {
     pub here: HereArgs,
     /// With --here: open no socket for it.
     #[arg(long, env = "CARBON_OFFLINE", num_args = 0..=1, require_equals = true, default_value = "false",
-          default_missing_value = "true", value_name = "BOOL", value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", value_name = "BOOL", value_parser = super::options::yes_or_no)]
     pub offline: bool,
     /// Where minutes are written.
     #[command(flatten)]
@@ -256,8 +256,8 @@ pub struct AgentArgs {
     #[arg(long, value_name = "FILE", default_value = RESUME_FILE)]
     pub resume: PathBuf,
     /// Workloads with sums of their own; the rest share one.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub series: usize,
+    #[arg(long, value_name = "N", default_value = "1000", allow_negative_numbers = true)]
+    pub series: String,
     /// Where /metrics, /healthz and /readyz are served, or none; what others can reach needs --listen-token.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9488")]
     pub listen: String,
@@ -284,8 +284,8 @@ pub struct AgentArgs {
     #[arg(long, value_name = "WHICH", default_value = "auto")]
     pub capabilities: String,
     /// Workloads with series of their own on /metrics; the rest share one.
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub metrics_series: usize,
+    #[arg(long, value_name = "N", default_value = "200", allow_negative_numbers = true)]
+    pub metrics_series: String,
     /// Other tools under whose names the sums are shown on /metrics too: kepler, scaphandre, or both with a comma.
     #[arg(long, value_name = "TOOLS", default_value = "none")]
     pub metric_aliases: String,

@@ -24,6 +24,7 @@ impl<T: Send + 'static> Background<T> {
         let failure = Arc::new(OnceLock::new());
         let failed = Arc::clone(&failure);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            crate::meters::ease();
             while let Ok(job) = jobs.recv() {
                 if let Err(error) = work(job) {
                     // The first is told, and nothing is said of those after it.

@@ -62,6 +62,14 @@ pub enum CliError {
         /// Why not, and what to give instead.
         reason: String,
     },
+    /// An environment variable has a value that cannot be used.
+    #[error("{name}: {reason}")]
+    Variable {
+        /// Which.
+        name: String,
+        /// Why not, and what to give instead.
+        reason: String,
+    },
     /// The report's file cannot be opened.
     #[error("cannot open {} for the report", .path.display())]
     Output {
@@ -189,6 +197,7 @@ impl CliError {
                 | Self::Argument { .. }
                 | Self::Zone { .. }
                 | Self::Config { .. }
+                | Self::Variable { .. }
                 | Self::Ledger(_)
                 | Self::Query(_)
                 | Self::Output { .. }
@@ -216,6 +225,7 @@ impl CliError {
             Self::CommandLine(_)
             | Self::Zone { .. }
             | Self::Config { .. }
+            | Self::Variable { .. }
             | Self::State { .. }
             | Self::Ledger(_)
             | Self::Query(_)

@@ -1,9 +1,8 @@
 //! `--here`: the place of this machine, by the metadata service of its cloud.
 
-use super::options::Measuring;
+use super::options::{Measuring, yes_or_no};
 use crate::provider::metadata;
 use clap::Args;
-use clap::builder::FalseyValueParser;
 
 /// Whether the cloud is asked.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +10,7 @@ pub struct HereArgs {
     /// Take the region that the metadata service of this machine's cloud tells as the place, with its PUE; where none tells one,
     /// --zone holds, and that is said.
     #[arg(long, env = "CARBON_HERE", num_args = 0..=1, require_equals = true, default_value = "false",
-          default_missing_value = "true", value_name = "BOOL", value_parser = FalseyValueParser::new())]
+          default_missing_value = "true", value_name = "BOOL", value_parser = yes_or_no)]
     pub here: bool,
     /// With --here: where the metadata service is, if not at its own address.
     #[arg(long, value_name = "URL")]

@@ -502,7 +502,7 @@ pub struct IntensityArgs {
     #[arg(long, value_name = "URL", requires = "here")]
     pub metadata_url: Option<String>,
     /// Open no socket.
-    #[arg(long, env = "CARBON_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CARBON_OFFLINE", value_parser = super::options::yes_or_no)]
     pub offline: bool,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]

@@ -31,7 +31,7 @@ pub struct LiveArgs {
     #[arg(long, env = "CARBON_LIVE_CACHE", value_name = "DIRECTORY")]
     pub live_cache: Option<PathBuf>,
     /// Open no socket: of a service, what is kept of it is used.
-    #[arg(long, env = "CARBON_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CARBON_OFFLINE", value_parser = super::options::yes_or_no)]
     pub offline: bool,
 }
 

@@ -246,6 +246,13 @@ pub fn parse(arguments: &[OsString]) -> Result<Options, CliError> {
             error.print().map_err(|source| CliError::from_write("standard output", source))?;
             Ok(Options::Shown)
         }
+        // Of the agent it is said which variable it is of.
+        Err(error)
+            if arguments.get(1).is_some_and(|word| word == "agent")
+                && matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidUtf8) =>
+        {
+            agent::agent(arguments).map(|it| Options::Agent(Box::new(it)))
+        }
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Err(CliError::CommandLine("no command given; try \"carbon --help\"".into()))
         }
@@ -502,6 +509,26 @@ pub(super) fn check_name(option: &'static str, name: &str) -> Result<(), CliErro
         reason: "not a name".into(),
         advice: format!("give 1 to {PROJECT_CHARACTERS_MAX} printable characters"),
     })
+}
+
+/// A number of things.
+fn check_count(option: &'static str, text: &str, min: usize, max: usize) -> Result<usize, CliError> {
+    let count = text.trim().parse::<usize>().ok().filter(|count| (min..=max).contains(count));
+    count.ok_or_else(|| CliError::Argument {
+        option,
+        value: text.into(),
+        reason: "not a whole number in its range".into(),
+        advice: format!("give {min} to {max}"),
+    })
+}
+
+/// Whether a word says yes; set to nothing it says no, as where it is not set.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text.trim().to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "y" | "t" => Ok(true),
+        "" | "false" | "no" | "off" | "0" | "n" | "f" => Ok(false),
+        _ => Err("give true or false"),
+    }
 }
 
 fn check_duration(

@@ -65,6 +65,13 @@ impl Node {
     }
 }
 
+impl Node {
+    /// A row's name: nodes of two clusters may have one name.
+    fn key(&self) -> String {
+        if self.cluster.is_empty() { self.name.clone() } else { format!("{}/{}", self.cluster, self.name) }
+    }
+}
+
 /// What is known of the nodes in a part of the time.
 #[derive(Debug, Default)]
 struct Nodes {
@@ -140,6 +147,11 @@ pub(super) fn collect(args: &ReportArgs, url: &str, tz: &TimeZone) -> Result<Col
          deviations of energies are not in the metrics, so intervals of grams are of the intensity alone"
             .to_owned(),
     ];
+    notes.extend(source.server.warnings().into_iter().map(|said| {
+        format!(
+            "NOT WHOLE: {url} says that its answers lack something, so that these sums are too low: {said}"
+        )
+    }));
     notes.extend(source.notes);
     let scope = Scope { ledger: url.to_owned(), from: shown(&from), to: shown(&to), ..Scope::default() };
     Ok(Collected { groups, balance, exact: false, notes, scope, reserved: None, span: (from, to) })
@@ -302,7 +314,7 @@ impl Source<'_> {
         for ((node, domain), rest) in idle.iter().filter(|(_, rest)| **rest > Microjoules::ZERO) {
             let key = match self.args.by {
                 ByArg::Workload => "system/idle".to_owned(),
-                ByArg::Node => node.name.clone(),
+                ByArg::Node => node.key(),
                 ByArg::Domain => domain.clone(),
                 _ => NONE.to_owned(),
             };
@@ -344,6 +356,16 @@ impl Source<'_> {
             self.notes.insert(
                 "a node changed its intensity: the energy of that day, or part of one, is by the one at its end".to_owned(),
             );
+        }
+        // One agent has one of these at a time: two are scraped by two servers, or are two agents.
+        let doubled = format!("count by ({NODE}) ({}) > 1", self.series("carbon_windows_total", ""));
+        if let [first, more @ ..] = &*ask(&doubled)? {
+            let (name, others) = (Node::of(first).name, more.len());
+            let others = if others == 0 { String::new() } else { format!(" and {others} other nodes") };
+            self.notes.insert(format!(
+                "COUNTED TWICE: of {name}{others} there is more than one series at one time, as where two servers scrape it and \
+                 their data are not put together: choose one by --source-match"
+            ));
         }
         let energy = last(self.series("carbon_node_energy_joules_total", ""));
         for value in ask(&format!("count by ({NODE}, domain, quality) ({energy})"))? {
@@ -400,7 +422,7 @@ fn key(by: ByArg, value: &Value) -> String {
         ByArg::Container => of("container").map(|_| joined(value, &["namespace", "pod", "container"])),
         ByArg::Unit => of("unit").map(ToOwned::to_owned),
         ByArg::Job => of("job_id").map(ToOwned::to_owned),
-        ByArg::Node => return Node::of(value).name,
+        ByArg::Node => return Node::of(value).key(),
         ByArg::Domain => of("domain").map(ToOwned::to_owned),
         _ => of("workload")
             .map(ToOwned::to_owned)

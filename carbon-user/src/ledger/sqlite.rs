@@ -13,6 +13,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What helps where a file cannot be made.
+const WRITABLE: &str = "give --store a file in a directory that can be written";
+
 /// How long another writer is waited for.
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
@@ -41,14 +44,19 @@ impl Sqlite {
             make_private(folder).map_err(|error| LedgerError::Open {
                 place: path.display().to_string(),
                 reason: error.to_string(),
-                advice: "give --store a file in a directory that can be written",
+                advice: WRITABLE,
             })?;
         }
         make_file_private(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut store = Self::with_flags(path, flags)?;
+        let mut store = Self::with_flags(path, flags).map_err(|error| match error {
+            LedgerError::Open { place, reason, .. } if !path.exists() => {
+                LedgerError::Open { place, reason, advice: WRITABLE }
+            }
+            error => error,
+        })?;
         // A flush is in the log before it is said to be done, and no crash can tear it (sqlite.org/wal.html).
         let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
         store.batch(settings)?;
@@ -182,7 +190,7 @@ fn make_file_private(path: &Path) {
 }
 
 /// A directory for its owner alone: what ran when, and with which arguments, is nobody else's business.
-fn make_private(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if folder.is_dir() {
         return Ok(());

@@ -29,6 +29,37 @@ struct Asked {
     not_before_ns: u64,
     /// Times that it refused or failed.
     errors: u64,
+    /// Whether it ever answered.
+    answered: bool,
+    /// Why it does not, as it was said last.
+    told: Option<String>,
+}
+
+impl Asked {
+    fn tell(&mut self, error: Option<&SourceError>) {
+        match self.news(error) {
+            Some(news) if error.is_none() => log::info!("{news}"),
+            Some(news) => log::warn!("{news}"),
+            None => {}
+        }
+    }
+
+    /// What is to be said of an answer, or of an error: nothing that was said before, and nothing of a source that was never there.
+    fn news(&mut self, error: Option<&SourceError>) -> Option<String> {
+        let name = self.source.name();
+        match error {
+            None => {
+                self.answered = true;
+                self.told.take().map(|_| format!("{name} says names of workloads again"))
+            }
+            Some(SourceError::Absent(_)) if !self.answered => None,
+            Some(error) => {
+                let why = error.to_string();
+                let said = format!("{name} does not say names of workloads: {why}");
+                (self.told.replace(why.clone()) != Some(why)).then_some(said)
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -58,7 +89,14 @@ impl Desk {
     pub(super) fn new(sources: Vec<Box<dyn Source>>, now_ns: u64) -> Self {
         let sources = sources
             .into_iter()
-            .map(|source| Asked { source, failures: 0, not_before_ns: 0, errors: 0 })
+            .map(|source| Asked {
+                source,
+                failures: 0,
+                not_before_ns: 0,
+                errors: 0,
+                answered: false,
+                told: None,
+            })
             .collect();
         Self {
             sources,
@@ -126,7 +164,9 @@ impl Desk {
             if open.is_empty() {
                 break;
             }
-            match asked.source.ask(&open) {
+            let answer = asked.source.ask(&open);
+            asked.tell(answer.as_ref().err());
+            match answer {
                 Ok(answers) => {
                     asked.failures = 0;
                     for (key, known) in answers {
@@ -136,12 +176,7 @@ impl Desk {
                 Err(error) => {
                     asked.failures = asked.failures.saturating_add(1);
                     asked.not_before_ns = now_ns.saturating_add(pause_ns(asked.failures));
-                    if let SourceError::Failed(why) = error {
-                        asked.errors += 1;
-                        if asked.failures == 1 {
-                            log::warn!("{} does not say names of workloads: {why}", asked.source.name());
-                        }
-                    }
+                    asked.errors += u64::from(matches!(error, SourceError::Failed(_)));
                 }
             }
         }
@@ -196,5 +231,43 @@ impl Desk {
             *errors.entry(asked.source.name()).or_default() += asked.errors;
         }
         errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl Source for Silent {
+        fn name(&self) -> &'static str {
+            "docker"
+        }
+
+        fn ask(&mut self, _: &[Key]) -> Result<Vec<(Key, Known)>, SourceError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn each_change_of_a_source_is_said_once() {
+        let source = Box::new(Silent);
+        let mut asked =
+            Asked { source, failures: 0, not_before_ns: 0, errors: 0, answered: false, told: None };
+        let absent = SourceError::Absent("/run/docker.sock".into());
+        let refused = SourceError::Failed("status 401".into());
+        let mut said = |error: Option<&SourceError>| asked.news(error).unwrap_or_default();
+        // It is not installed, which is nothing to speak of; then it is, refuses, answers, goes and comes back.
+        assert_eq!((said(Some(&absent)), said(None)), (String::new(), String::new()));
+        assert_eq!(said(Some(&refused)), "docker does not say names of workloads: status 401");
+        assert_eq!(said(Some(&refused)), "");
+        assert_eq!(
+            said(Some(&absent)),
+            "docker does not say names of workloads: nothing listens at /run/docker.sock"
+        );
+        assert_eq!(said(Some(&absent)), "");
+        assert_eq!(said(None), "docker says names of workloads again");
+        assert_eq!(said(None), "");
     }
 }

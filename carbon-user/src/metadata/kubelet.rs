@@ -120,7 +120,9 @@ impl Source for Pods {
         if let Some(path) = &self.kubelet.token_file {
             request = request.header("Authorization", format!("Bearer {}", small(path)?.trim()));
         }
-        let answer = body(request.call(), &url)?
+        // It was named, so that one that is not there has failed.
+        let answer = body(request.call(), &url)
+            .map_err(|error| SourceError::Failed(error.to_string()))?
             .ok_or_else(|| SourceError::Failed(format!("{url} answers with status 404")))?;
         known(&url, &answer, &self.labels)
     }

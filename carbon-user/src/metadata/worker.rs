@@ -84,7 +84,10 @@ impl Metadata {
             answers: Arc::clone(&answers),
             counters: Arc::clone(&counters),
         };
-        std::thread::Builder::new().name("metadata".to_owned()).spawn(move || worker.serve(&receiver))?;
+        std::thread::Builder::new().name("metadata".to_owned()).spawn(move || {
+            crate::meters::ease();
+            worker.serve(&receiver);
+        })?;
         Ok(Self { questions, answers, counters, hybrid })
     }
 

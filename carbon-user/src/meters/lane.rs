@@ -182,19 +182,27 @@ pub(super) fn deadline_ns(now_ns: u64, patience: Duration) -> u64 {
 
 /// Has the calling thread run before those of other work, where it may and has no other priority than the usual one. `who` is
 /// for the log.
-pub(crate) fn hurry(who: &dyn fmt::Display) {
+pub(crate) fn hurry(who: &dyn fmt::Display) -> std::io::Result<()> {
     if rustix::process::getpriority_process(None).is_ok_and(|niceness| niceness != 0) {
-        return;
+        return Ok(());
     }
     // Of this thread alone (setpriority(2), "C library/kernel differences").
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        log::debug!("{who} keeps its priority: {error}");
+    rustix::process::setpriority_process(None, NICENESS)
+        .inspect_err(|error| log::debug!("{who} keeps its priority: {error}"))?;
+    Ok(())
+}
+
+/// Gives back what [`hurry`] took, in a thread that was started by one that hurries, and which nobody waits for. Refused to
+/// nobody.
+pub(crate) fn ease() {
+    if rustix::process::getpriority_process(None) == Ok(NICENESS) {
+        rustix::process::setpriority_process(None, 0).ok();
     }
 }
 
 /// The thread: it ends when the other side is gone.
 fn serve(mut probe: impl Probe, inbox: &Receiver<()>, outbox: &SyncSender<Answer>) {
-    hurry(&format_args!("the thread of {probe:?}"));
+    hurry(&format_args!("the thread of {probe:?}")).ok();
     let mut between = Vec::new();
     loop {
         let question = match probe.period() {

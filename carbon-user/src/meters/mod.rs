@@ -28,8 +28,8 @@ pub use counter::Mark;
 pub use device::{DeviceUse, Holder, Instance};
 pub use faults::DomainFaults;
 pub use hwmon::{NamedSensor, NotNamed};
-pub(crate) use lane::hurry;
 pub use lane::{Probe, Raw, Raws};
+pub(crate) use lane::{ease, hurry};
 pub use registry::{MeterChoice, Meters, NoMeter};
 
 use crate::clock::Moment;

@@ -117,6 +117,11 @@ impl Listen {
         Self { tls, ..self }
     }
 
+    /// Where.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The token, where there is one.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref()

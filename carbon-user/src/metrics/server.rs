@@ -1,7 +1,8 @@
 //! The HTTP server of `/metrics`, `/healthz` and `/readyz`: a thread with a runtime of its own.
 //!
 //! Whoever reads slowly, or asks without end, costs himself: a connection is for one request and ends after
-//! [`Limits::connection`], so that as many as there is room for are free again by then; others wait in the kernel's queue.
+//! [`Limits::connection`], so that as many as there is room for are free again by then; others wait in the kernel's queue. Where
+//! there is no room, who has asked nothing yet for longest makes it: those who open connections and say nothing keep nobody out.
 
 use super::NamesByIdentity;
 use super::aliases::Aliases;
@@ -22,6 +23,7 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +33,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 use tower_http::limit::RequestBodyLimitLayer;
 
 /// How often the published sums are looked at: the finest that a reader can see.
@@ -165,7 +169,10 @@ impl Server {
         };
         let thread = thread::Builder::new()
             .name("metrics".to_owned())
-            .spawn(move || runtime.block_on(serve))
+            .spawn(move || {
+                crate::meters::ease();
+                runtime.block_on(serve);
+            })
             .map_err(ListenError::Thread)?;
         Ok(Self { address, end: Some(end), thread: Some(thread), tls: own })
     }
@@ -214,14 +221,50 @@ async fn serve(
     tokio::select! { () = follow => {}, () = accept(listener, tls, app, limits) => {} }
 }
 
+/// For how long who has connected may say nothing while others wait for room: a request is there within a round trip.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// Those who have asked nothing yet, the oldest first: since when, the end of each, and whether it has asked by now.
+#[derive(Debug, Default)]
+struct Silent(VecDeque<(Instant, AbortHandle, Arc<AtomicBool>)>);
+
+impl Silent {
+    fn add(&mut self, end: AbortHandle, asked: Arc<AtomicBool>) {
+        self.0.push_back((Instant::now(), end, asked));
+    }
+
+    /// Room for one more: what is free, or becomes so, or that of the oldest who has said nothing for too long.
+    async fn room(&mut self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        self.0.retain(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
+        let until = match self.0.front() {
+            Some((since, ..)) if room.available_permits() == 0 => *since + SILENCE,
+            _ => return Arc::clone(room).acquire_owned().await.ok(),
+        };
+        tokio::select! {
+            permit = Arc::clone(room).acquire_owned() => return permit.ok(),
+            () = sleep_until(until) => {}
+        }
+        let oldest =
+            self.0.iter().find(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
+        if let Some((_, end, _)) = oldest.filter(|(since, ..)| since.elapsed() >= SILENCE) {
+            end.abort();
+        }
+        Arc::clone(room).acquire_owned().await.ok()
+    }
+}
+
 /// Takes connections and answers them, within the limits, without end.
 pub(crate) async fn accept(listener: TcpListener, tls: Option<Tls>, app: Router, limits: Limits) {
     let room = Arc::new(Semaphore::new(limits.connections));
+    let mut silent = Silent::default();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let _task = tokio::spawn(connection(stream, tls.clone(), app.clone(), limits, permit));
+                let Some(permit) = silent.room(&room).await else { return };
+                let asked = Arc::<AtomicBool>::default();
+                let own = Arc::clone(&asked);
+                let task = connection(stream, tls.clone(), app.clone(), (limits, own), permit);
+                silent.add(tokio::spawn(task).abort_handle(), asked);
             }
             // Out of descriptors, or gone before it was taken: the next may be better.
             Err(error) => {
@@ -278,11 +321,15 @@ async fn connection(
     stream: TcpStream,
     tls: Option<Tls>,
     app: Router,
-    limits: Limits,
+    (limits, asked): (Limits, Arc<AtomicBool>),
     _permit: OwnedSemaphorePermit,
 ) {
     let lease = Lease::default();
-    let app = app.layer(Extension(lease.clone()));
+    let note = move |request: Request, next: Next| {
+        asked.store(true, Ordering::Relaxed);
+        next.run(request)
+    };
+    let app = app.layer(Extension(lease.clone())).layer(middleware::from_fn(note));
     let served = async {
         match tls {
             None => one_request(Stalling::new(stream, limits.stall), app, limits).await,

@@ -4,7 +4,8 @@
 
 use super::http::trust;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ const REQUEST_MAX: Duration = Duration::from_mins(3);
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Characters of what a server says of an error.
 const SAID_MAX: usize = 300;
+/// Different things that it says of what its answers lack.
+const WARNINGS_MAX: usize = 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,7 @@ pub struct Prometheus {
     url: String,
     agent: ureq::Agent,
     token: Option<String>,
+    warnings: RefCell<BTreeSet<String>>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +107,11 @@ struct Answer {
     #[serde(default)]
     error: String,
     data: Option<Data>,
+    /// What the answer lacks, such as a store that Thanos could not reach.
+    warnings: Option<Vec<String>>,
+    /// The same, as a cluster of `VictoriaMetrics` says it.
+    #[serde(default, rename = "isPartial")]
+    is_partial: bool,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +143,17 @@ impl Prometheus {
             config = config.tls_config(tls);
         }
         let token = token.map(small).transpose()?.map(|text| text.trim().to_owned());
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), agent: config.build().into(), token })
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            agent: config.build().into(),
+            token,
+            warnings: RefCell::default(),
+        })
+    }
+
+    /// What its answers lacked so far, in its own words: sums of them are too low.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.borrow().iter().cloned().collect()
     }
 
     /// The value of an expression at a time, by series.
@@ -165,14 +184,18 @@ impl Prometheus {
         let parsed: Result<Answer, _> = serde_json::from_slice(body);
         let answer = match parsed {
             Ok(answer) => answer,
+            // What stands before the engine gave up waiting for it.
+            Err(_) if matches!(status, 502..=504) => {
+                return Err(QueryError::TooMuch { url, said: format!("status {status}") });
+            }
             Err(error) if status == 200 => return Err(QueryError::Answer { url, reason: error.to_string() }),
             Err(_) => return Err(QueryError::Answer { url, reason: format!("status {status}") }),
         };
         if answer.status != "success" {
-            let said: String = answer.error.chars().filter(|c| !c.is_control()).take(SAID_MAX).collect();
+            let said = plain(&answer.error);
             // What Prometheus and VictoriaMetrics say where a limit was reached.
             let limits = ["too many samples", "timed out", "timeout", "exceed", "limit"];
-            if matches!(status, 422 | 503 | 504) && limits.iter().any(|word| said.contains(word)) {
+            if matches!(status, 422 | 429 | 503 | 504) && limits.iter().any(|word| said.contains(word)) {
                 return Err(QueryError::TooMuch { url, said });
             }
             return Err(QueryError::Answer { url, reason: format!("status {status}, {said}") });
@@ -180,6 +203,13 @@ impl Prometheus {
         let Some(data) = answer.data.filter(|data| data.result_type == "vector") else {
             return Err(QueryError::Answer { url, reason: "it is no vector".into() });
         };
+        let mut warnings = self.warnings.borrow_mut();
+        let said = answer.warnings.unwrap_or_default();
+        let room = WARNINGS_MAX.saturating_sub(warnings.len());
+        warnings.extend(said.iter().take(room).map(|said| plain(said)));
+        if answer.is_partial {
+            warnings.insert("some of its stores did not answer".to_owned());
+        }
         let of = |series: Series| {
             let value: f64 = series.value.1.parse().ok()?;
             let labels = series.metric.into_iter().filter(|(_, text)| !text.is_empty()).collect();
@@ -187,6 +217,11 @@ impl Prometheus {
         };
         Ok(data.result.into_iter().filter_map(of).collect())
     }
+}
+
+/// What a server says, for one line.
+fn plain(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).take(SAID_MAX).collect()
 }
 
 fn small(path: &Path) -> Result<String, QueryError> {
@@ -218,6 +253,26 @@ mod tests {
             said(200, br#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#)
                 .contains("no vector")
         );
+    }
+
+    #[test]
+    fn an_answer_that_lacks_something_is_no_whole_one() {
+        let server = Prometheus::new("http://localhost:9090", None, None).unwrap();
+        let ask = |more: &str| {
+            let body = format!(
+                "{{\"status\":\"success\",{more}\"data\":{{\"resultType\":\"vector\",\"result\":[]}}}}"
+            );
+            server.values(200, body.as_bytes()).unwrap();
+            server.warnings()
+        };
+        assert_eq!(ask("\"isPartial\":false,"), [""; 0]);
+        assert_eq!(ask("\"warnings\":null,"), [""; 0]);
+        assert_eq!(ask("\"warnings\":[\"no store matched\\n\"],"), ["no store matched"]);
+        assert_eq!(ask("\"isPartial\":true,").len(), 2);
+        assert_eq!(ask("\"isPartial\":true,").len(), 2, "said once");
+        // A proxy before the engine has pages of its own for that it waited too long.
+        assert!(matches!(server.values(504, b"<html>"), Err(QueryError::TooMuch { .. })));
+        assert!(matches!(server.values(404, b"<html>"), Err(QueryError::Answer { .. })));
     }
 
     #[test]

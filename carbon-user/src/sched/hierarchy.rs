@@ -59,7 +59,7 @@ impl Hierarchy {
         let mounts = root.cgroup_mounts()?.into_iter();
         let mount = mounts
             .filter(|mount| mount.v1.as_deref().is_some_and(holds))
-            .min_by_key(|mount| mount.root.len());
+            .min_by_key(|mount| (!mount.is_whole(), mount.root.len()));
         let listed = root.read_proc("cgroups").unwrap_or_default();
         let id = listed.lines().find_map(|line| {
             let mut words = line.split_whitespace();

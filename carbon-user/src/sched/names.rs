@@ -90,7 +90,7 @@ mod tests {
     fn a_tree_is_walked_and_names_outlive_their_cgroups_up_to_the_bound() {
         let top = tempfile::tempdir().unwrap();
         fs::create_dir_all(top.path().join("a/b")).unwrap();
-        let mount = CgroupMount { path: top.path().to_owned(), v1: None, root: "/".into() };
+        let mount = CgroupMount { path: top.path().to_owned(), v1: None, root: "/".into(), above: false };
         let mut names = CgroupNames::default();
         assert_eq!(names.walk(&mount), 3);
         let b = CgroupId(fs::metadata(top.path().join("a/b")).unwrap().ino());

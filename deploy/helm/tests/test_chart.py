@@ -14,7 +14,7 @@ DEPLOY = Path(__file__).resolve().parents[2]
 CHART = DEPLOY / "helm" / "carbon"
 
 ALL = {
-    "config": {"zone": "FR", "pue": 1.2, "metrics-series": 300, "otlp": "http://collector.observability:4318"},
+    "config": {"zone": "FR", "pue": 1.2, "here": True, "metrics-series": 300, "otlp": "http://collector.observability:4318"},
     "extraArgs": ["--flush=30s"],
     "extraEnv": [{"name": "CARBON_ZONE", "value": "DE"}],
     "kernelBefore511": True,
@@ -69,8 +69,12 @@ class TestChart(unittest.TestCase):
         own, theirs = chart["containers"][0]["securityContext"], manifest["containers"][0]["securityContext"]
         self.assertEqual(own.pop("seccompProfile"), {"type": "RuntimeDefault"})
         self.assertEqual(own, theirs)
-        for key in ("hostPID", "hostNetwork"):
+        for key in ("hostPID", "hostNetwork", "enableServiceLinks"):
             self.assertEqual(chart[key], manifest[key])
+        for probe in ("livenessProbe", "readinessProbe"):
+            own, theirs = chart["containers"][0][probe], manifest["containers"][0][probe]
+            self.assertEqual(own["httpGet"].pop("scheme"), "HTTPS")
+            self.assertEqual(own, theirs)
         rules = render()["ClusterRole", "carbon"]["rules"]
         self.assertEqual(rules, plain()["ClusterRole", "carbon"]["rules"])
         self.assertEqual(chart["containers"][0]["resources"], manifest["containers"][0]["resources"])
@@ -95,7 +99,6 @@ class TestChart(unittest.TestCase):
                 "--config=/etc/carbon/agent.toml",
                 "--listen-cert=/run/secrets/carbon-tls/tls.crt",
                 "--listen-key=/run/secrets/carbon-tls/tls.key",
-                "--socket=none",
             },
         )
         mounted = {it["name"] for it in pod(render(ALL))["containers"][0]["volumeMounts"]}
@@ -108,7 +111,7 @@ class TestChart(unittest.TestCase):
 
     def test_configuration_is_toml_of_its_values(self):
         text = render(ALL)["ConfigMap", "carbon"]["data"]["agent.toml"]
-        for line in ('zone = "FR"', "pue = 1.2", 'otlp = "http://collector.observability:4318"'):
+        for line in ('zone = "FR"', "pue = 1.2", "here = true", 'otlp = "http://collector.observability:4318"'):
             self.assertIn(line, text)
         before, after = (
             objects["DaemonSet", "carbon"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]

@@ -5,6 +5,7 @@
 //! been told of them.
 
 use super::{DomainPart, Energy};
+use crate::agent::private;
 use crate::attribution::totals::WorkloadTotal;
 use crate::attribution::uncertainty::Uncertainty;
 use crate::ledger::rows::{DomainId, RunStart, parse_quality};
@@ -12,7 +13,7 @@ use crate::units::{CpuNanos, Microjoules, Quality};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Name and version of the file's schema.
@@ -269,19 +270,7 @@ pub fn save(path: &Path, kept: &KeptRuns) -> io::Result<()> {
             _ => Ok(()),
         };
     }
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)?;
-    }
-    let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}.new", std::process::id()));
-    let new = PathBuf::from(new);
-    let write = || -> io::Result<()> {
-        let mut out = File::create(&new)?;
-        out.write_all(&serde_json::to_vec(kept)?)?;
-        out.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&new)))
+    private::write(path, &serde_json::to_vec(kept)?)
 }
 
 /// Reads it; nothing where there is none. In words, why it cannot be used.

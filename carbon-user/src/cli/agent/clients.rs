@@ -94,14 +94,22 @@ impl Clients {
     }
 
     /// Listens. Without it the agent measures on: that is said.
-    pub(super) fn listen(&mut self, listen: &Listen, start: impl FnOnce(Limits) -> Started) {
+    pub(super) fn listen(&mut self, listen: &Listen, again: bool, start: impl FnOnce(Limits) -> Started) {
         match start(self.limits) {
             Ok(server) => {
                 log::info!("the local API is served on {}", listen.path.display());
                 self.server = Some(server);
             }
-            Err(error) => log::error!("the local API is not served: {error}; give another --socket, or none"),
+            Err(error) if again => log::debug!("the local API is still not served: {error}"),
+            Err(error) => log::error!(
+                "the local API is not served: {error}; it is tried again; give another --socket, or none"
+            ),
         }
+    }
+
+    /// Whether it does.
+    pub(super) fn listens(&self) -> bool {
+        self.server.is_some()
     }
 
     /// The next event; never, without a socket.

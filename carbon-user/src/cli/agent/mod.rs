@@ -8,6 +8,7 @@ mod names;
 mod pages;
 pub mod privileges;
 mod records;
+mod serving;
 mod share_tree;
 mod sharing;
 mod writer;
@@ -19,19 +20,17 @@ use super::options::AgentOptions;
 use super::top::{after, handle};
 use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
 use crate::agent::runs::kept;
-use crate::agent::{Published, Who};
+use crate::agent::{Alone, Published, Who};
 use crate::api;
 use crate::clock;
 use crate::heap;
 use crate::ledger::Ledger;
-use crate::meters;
 use crate::metrics::otlp::Pusher;
-use crate::metrics::server::Limits;
-use crate::metrics::{Feed, Listen, Server};
 use arc_swap::ArcSwap;
 use clients::Clients;
 use names::Naming;
 use sd_notify::NotifyState;
+use serving::Serving;
 use sharing::Sharing;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,10 +42,16 @@ use writer::{Job, Writer};
 
 const MINUTE_S: i64 = 60;
 
+/// Options that are taken up while it runs.
+const TAKEN_UP: [&str; 4] = ["interval", "flush", "zone", "pue"];
+
 /// Runs it.
 pub(super) fn agent(options: &AgentOptions) -> Result<(), CliError> {
     heap::be_frugal();
     let mut options = options.clone();
+    for note in &options.notes {
+        log::warn!("{note}");
+    }
     // Before the loop, which waits for no service: a machine stays in its region for as long as it runs.
     match options.here.find(&mut options.measuring, options.offline) {
         Some(told) => log::warn!("{told}"),
@@ -61,12 +66,10 @@ async fn run(options: AgentOptions) -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (interrupt?, terminate?);
     let mut hang_up = handle(SignalKind::hangup())?;
     privileges::reduce(options.capabilities);
+    let _alone = alone(&options)?;
     let mut agent = Agent::open(options)?;
-    let server = agent.serve();
+    agent.serve();
     agent.pusher = agent.push();
-    agent.listen();
-    // After all threads were started, which begin with the priority of who starts them.
-    meters::hurry(&"the window loop");
     tell(&[NotifyState::Ready, NotifyState::Status("measuring")]);
     let mut next = Instant::now() + agent.options.measuring.interval;
     let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
@@ -77,9 +80,10 @@ async fn run(options: AgentOptions) -> Result<(), CliError> {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => agent.reload(server.as_ref()),
+            _ = hang_up.recv() => agent.reload(),
             () = sleep_until(next) => {
                 let window = agent.tick();
+                agent.serve_again();
                 next = after(next, window);
             }
             // The loop is alive, however wide windows are by now.
@@ -94,6 +98,25 @@ async fn run(options: AgentOptions) -> Result<(), CliError> {
     tell(&[NotifyState::Stopping]);
     agent.close();
     Ok(())
+}
+
+/// Holds what one agent at a time has.
+fn alone(options: &AgentOptions) -> Result<Option<Alone>, CliError> {
+    let Some(path) = &options.resume else { return Ok(None) };
+    match Alone::with(path) {
+        Ok(Some(alone)) => Ok(Some(alone)),
+        Ok(None) => Err(CliError::Argument {
+            option: "--resume",
+            value: path.display().to_string(),
+            reason: "another agent measures this machine with it already, and two would book each joule twice".into(),
+            advice: "end that one first; a second for a trial needs --resume, --store, --listen and --socket of its own"
+                .into(),
+        }),
+        Err(error) => {
+            log::warn!("a second agent would not be noticed: cannot lock {}.lock: {error}", path.display());
+            Ok(None)
+        }
+    }
 }
 
 /// To the service manager, where there is one.
@@ -115,6 +138,7 @@ struct Agent {
     sharing: Option<Sharing>,
     boot_id: String,
     pusher: Option<Pusher>,
+    serving: Serving,
     /// When the minute that is not written began: Unix time in seconds, and the monotonic clock.
     begun: (i64, u64),
     failing: bool,
@@ -146,6 +170,7 @@ impl Agent {
             sharing,
             boot_id,
             pusher: None,
+            serving: Serving::default(),
             begun: (clock::wall().as_second(), clock::monotonic_ns()),
             failing: false,
         };
@@ -159,15 +184,6 @@ impl Agent {
         agent.publish();
         log::info!("measuring {} in windows of {:?}", agent.node.name(), agent.options.measuring.interval);
         Ok(agent)
-    }
-
-    /// Listens for clients on this machine.
-    fn listen(&mut self) {
-        let Some(listen) = self.options.socket.clone() else { return };
-        let (published, root) = (Arc::clone(&self.published), self.options.measuring.root.clone());
-        let hierarchy = self.options.measuring.hierarchy;
-        let start = |limits| api::server::Server::start(&listen, published, root, hierarchy, limits);
-        self.clients.listen(&listen, start);
     }
 
     /// Goes on with the runs that an agent before had open.
@@ -212,15 +228,6 @@ impl Agent {
         }
     }
 
-    /// What is shown of this agent.
-    fn feed(&self) -> Feed {
-        Feed {
-            published: Arc::clone(&self.published),
-            names: Arc::clone(&self.naming.names),
-            aliases: self.options.metric_aliases.clone(),
-        }
-    }
-
     /// Starts pushing the metrics. Without it the agent measures on: that is said.
     fn push(&self) -> Option<Pusher> {
         let options = self.options.otlp.clone()?;
@@ -231,28 +238,6 @@ impl Agent {
             Err(error) => log::error!("metrics are not pushed: {error}"),
         }
         pusher.ok()
-    }
-
-    /// Starts the server of the metrics. Without it the agent measures on: that is said.
-    fn serve(&self) -> Option<Server> {
-        let listen = self.options.listen.clone()?;
-        let limits = Limits { series: self.options.metrics_series, ..Limits::default() };
-        let feed = self.feed();
-        let pages = pages::routes(&self.options, &listen, &feed, self.node.name());
-        match Server::start_with(listen, feed, limits, pages) {
-            Ok(server) => {
-                let scheme = if server.is_encrypted() { "https" } else { "http" };
-                log::info!("metrics are served on {scheme}://{}/metrics", server.address());
-                if self.options.dashboard {
-                    log::info!("the dashboard is at {scheme}://{}/", server.address());
-                }
-                Some(server)
-            }
-            Err(error) => {
-                log::error!("metrics are not served: {error}; give another --listen, or none");
-                None
-            }
-        }
     }
 
     /// Closes a window, and gives how long the next one is to be.
@@ -322,15 +307,13 @@ impl Agent {
     }
 
     /// Takes up a changed file. What is wrong with it is told, and everything stays as it was.
-    fn reload(&mut self, server: Option<&Server>) {
+    fn reload(&mut self) {
         let begun_us = clock::monotonic_ns() / 1_000;
         let begun_us = i128::from(begun_us);
         tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(begun_us)]);
         match self.options.again() {
             Ok(new) => {
-                if let Some(server) = server {
-                    server.renew(new.listen.as_ref().and_then(Listen::tls));
-                }
+                self.serving.renew(new.listen.as_ref());
                 self.take_up(&new);
             }
             Err(error) => log::error!("not reloaded, everything stays as it was: {}", error.message()),
@@ -343,35 +326,18 @@ impl Agent {
         if let Some(found) = self.options.found.clone() {
             measuring.set_zone(found);
         }
-        let (old, measuring) = (&self.options, &measuring);
-        let fixed = old.measuring.accounting != measuring.accounting
-            || old.measuring.hierarchy != measuring.hierarchy
-            || old.measuring.meter != measuring.meter
-            || old.measuring.root.sys != measuring.root.sys
-            || old.measuring.static_policy != measuring.static_policy
-            || old.measuring.attribution != measuring.attribution
-            || old.measuring.state != measuring.state
-            || old.chosen != new.chosen
-            || old.resume != new.resume
-            || old.series_max != new.series_max
-            || old.listen != new.listen
-            || old.dashboard != new.dashboard
-            || old.socket != new.socket
-            || old.capabilities != new.capabilities
-            || old.metadata != new.metadata
-            || old.share_with_vms != new.share_with_vms
-            || (old.max_overhead_ratio - new.max_overhead_ratio).abs() > f64::EPSILON
-            || old.metrics_series != new.metrics_series
-            || old.metric_aliases != new.metric_aliases
-            || old.otlp != new.otlp
-            || old.node != new.node
-            || (&old.here, old.offline) != (&new.here, new.offline);
-        if fixed {
-            log::warn!("interval, flush, zone and pue are taken up; what else was changed needs a restart");
+        let changed = self.options.changed(new);
+        let fixed: Vec<&str> = changed.into_iter().filter(|key| !TAKEN_UP.contains(key)).collect();
+        if !fixed.is_empty() {
+            log::warn!(
+                "{} changed, which needs a restart: until then it is as it was; {} are taken up",
+                fixed.join(", "),
+                TAKEN_UP.join(", ")
+            );
         }
         // What was used so far is of the old place.
         self.flush();
-        if let Err(error) = self.node.rate(measuring) {
+        if let Err(error) = self.node.rate(&measuring) {
             log::error!("not reloaded, everything stays as it was: {}", error.message());
             return;
         }

@@ -4,12 +4,13 @@
 //! one, and there is no moment at which something from outside is read with more. The table of what is kept, and what fails
 //! without it, is in docs/security.md.
 
+use crate::meters;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 use std::fmt::Write as _;
 use thiserror::Error;
 
-/// As a limit, 20 less the niceness that threads may take (getrlimit(2)): the lanes of meters ask for -10.
+/// As a limit, 20 less the niceness that threads may take (getrlimit(2)): the window loop and lanes of meters ask for -10.
 const NICE_LIMIT: u64 = 30;
 
 /// Capabilities that may be kept.
@@ -89,11 +90,18 @@ impl Keep {
 /// Gives away what is not kept, and says what is left and what was refused. Nothing of this ends the agent: it then has more
 /// than it needs.
 pub(super) fn reduce(keep: Keep) {
+    raise_limits();
+    // While it may, by whichever right; threads that only write or serve give it back.
+    if let Err(error) = meters::hurry(&"the window loop") {
+        log::info!(
+            "the window loop and the threads of meters wait for their turn as all other work does: {error}; LimitNICE=-10 or \
+             CAP_SYS_NICE lets them be first"
+        );
+    }
     let Some(wanted) = keep.set(rustix::process::geteuid().is_root()) else {
         log::warn!("all capabilities are kept, as --capabilities all asks for");
         return;
     };
-    raise_limits();
     match drop_to(wanted) {
         Ok(kept) if kept == wanted => log::info!("capabilities: {}, and no new ones", names(kept)),
         Ok(kept) => {
@@ -107,8 +115,8 @@ pub(super) fn reduce(keep: Keep) {
     }
 }
 
-/// Limits that threads and maps ask for later, which only who has `CAP_SYS_RESOURCE` may raise; refused, the threads of meters
-/// are as all others, and maps before 5.11 may have no room, which loading them tells.
+/// Limits that threads and maps ask for later, which only who has `CAP_SYS_RESOURCE` may raise; refused, a right
+/// to a priority may still be there (`CAP_SYS_NICE`), and maps before 5.11 may have no room, which loading them tells.
 fn raise_limits() {
     let limit = |value| Rlimit { current: value, maximum: value };
     for (resource, value) in [(Resource::Nice, Some(NICE_LIMIT)), (Resource::Memlock, None)] {

@@ -50,6 +50,8 @@ struct Work {
     runs: Records,
     /// Whether open runs could not be kept the last time.
     runs_unkept: bool,
+    /// Why the file of a restart could not be written the last time.
+    unkept: Option<String>,
     /// The end of what is known to be written.
     written: Option<EdgeMarks>,
     progress: Progress,
@@ -80,6 +82,7 @@ impl Writer {
             backlog: Backlog::default(),
             runs: Records::default(),
             runs_unkept: false,
+            unkept: None,
             written,
             progress: Progress::default(),
             shown: Arc::clone(&shown),
@@ -196,12 +199,16 @@ impl Work {
         self.progress.merged = self.backlog.merged();
     }
 
-    fn keep(&self, edges: Vec<EdgeMarks>, sums: Option<Sums>) {
+    fn keep(&mut self, edges: Vec<EdgeMarks>, sums: Option<Sums>) {
         let Some(path) = &self.resume else { return };
         let resume = Resume { boot_id: self.boot_id.clone(), edges, sums };
-        if let Err(error) = resume::save(path, &resume) {
-            log::warn!("{error}");
+        let error = resume::save(path, &resume).err().map(|error| error.to_string());
+        match &error {
+            Some(error) if self.unkept.as_ref() != Some(error) => log::warn!("{error}"),
+            None if self.unkept.is_some() => log::info!("{} is written again", path.display()),
+            _ => {}
         }
+        self.unkept = error;
     }
 
     /// Opened anew each time: a minute is long, and a file that was replaced or a server that was restarted is found.

@@ -13,12 +13,11 @@ use crate::cli::options::{AgentOptions, Measuring};
 use crate::clock;
 use crate::ledger::Factor;
 use crate::ledger::rows::Flush;
-use crate::resolver;
 use crate::sampler::governor::Action;
-use crate::sched::{self, CpuStat, Limits, SchedError};
+use crate::sched::{self, CpuStat, Limits, SchedError, Whereabouts};
 use crate::topology::Topology;
-use crate::units::{CpuNanos, Microjoules, Quality};
-use crate::window::{Accounts, DomainWindow, Usage, Window, WorkloadKey};
+use crate::units::{CgroupId, CpuNanos, Microjoules, Quality};
+use crate::window::{Accounts, Class, DomainWindow, Usage, Window, WorkloadKey};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -84,12 +83,12 @@ pub(in crate::cli) struct NodeMeter {
     pub(super) groups: u64,
     /// For what a restart needs to know; nothing where there are no such files.
     files: Option<CpuStat>,
-    /// The identity of this process's own cgroup.
-    own: Option<String>,
+    /// This process's own cgroup, in the tree that is followed.
+    own_cgroup: Option<CgroupId>,
+    /// What that is called in the books, and its dynamic energy and CPU time before the start.
+    own: Option<(String, (Microjoules, CpuNanos))>,
     /// Context switches when it was last looked, and what they cost since the start.
     switches: (u64, u64),
-    /// Dynamic energy and CPU time of the own cgroup at the start.
-    own_before: (Microjoules, CpuNanos),
     losses: Losses,
     governing: Governing,
     measuring: Measuring,
@@ -116,8 +115,9 @@ impl NodeMeter {
         if let Some(Sums { domains, workloads }) = sums {
             books.resume(domains, workloads, clock::monotonic_ns());
         }
-        let own = resolver::resolve(root, std::process::id()).ok().map(|resolved| resolved.path);
-        let own_before = own.as_ref().and_then(|own| books.of(own)).unwrap_or_default();
+        let own_cgroup = Whereabouts::in_tree(root, measuring.hierarchy)
+            .ok()
+            .and_then(|whereabouts| whereabouts.own(root));
         let engine_limits = engine.limits;
         books.also().factor = Some(Factor::new(engine.intensity.clone(), engine.pue));
         let mut node = Self {
@@ -128,15 +128,33 @@ impl NodeMeter {
             files: CpuStat::open(root, &topology, limits).ok(),
             governing: Governing::new(options.max_overhead_ratio, measuring, topology, engine_limits),
             measuring: measuring.clone(),
-            own,
+            own_cgroup,
+            own: None,
             switches: (sched::context_switches(root), 0),
-            own_before,
             losses: Losses::default(),
         };
+        node.find_own();
         if let Some(past) = past {
             node.recover(past);
         }
         Ok(node)
+    }
+
+    /// Where clients are found in the tree that is followed.
+    pub(in crate::cli) fn whereabouts(&self) -> Option<Whereabouts> {
+        Whereabouts::in_tree(&self.measuring.root, self.measuring.hierarchy).ok()
+    }
+
+    /// What the own cgroup is called, once its path is known.
+    fn find_own(&mut self) {
+        if self.own.is_some() {
+            return;
+        }
+        let Some(cgroup) = self.own_cgroup else { return };
+        let Some(path) = self.engine.sampler.cgroup_path(cgroup) else { return };
+        let identity = who(WorkloadKey { cgroup, class: Class::Tasks, run: None }, Some(path)).identity;
+        let before = self.books.of(&identity).unwrap_or_default();
+        self.own = Some((identity, before));
     }
 
     /// What this machine is called.
@@ -253,13 +271,14 @@ impl NodeMeter {
             self.switches = (now, cost_ns.saturating_add(more_ns));
         }
         let cpu = CpuNanos(clock::process_cpu_ns());
-        let of_cgroup = self.own.as_ref().and_then(|own| self.books.of(own));
+        self.find_own();
+        let of_cgroup =
+            self.own.as_ref().and_then(|(identity, before)| Some((self.books.of(identity)?, *before)));
         let own = OwnCost {
             cpu,
             in_kernel: CpuNanos(self.switches.1),
             resident_bytes: resident_bytes(),
-            energy: of_cgroup.map(|(energy, all)| {
-                let (energy_before, all_before) = self.own_before;
+            energy: of_cgroup.map(|((energy, all), (energy_before, all_before))| {
                 let energy = energy.saturating_sub(energy_before);
                 let all = all.saturating_sub(all_before);
                 let ratio = if all > CpuNanos::ZERO { (cpu.seconds() / all.seconds()).min(1.0) } else { 0.0 };

@@ -3,7 +3,13 @@
 //! A key of the file is the name of an option. What a file or the environment says is put behind the command line as the
 //! option itself, unless that option was given there: so that each value is checked in one place, wherever it is from.
 
-use super::{Measuring, check_duration, check_name, check_overhead, measuring, state_file};
+mod environment;
+mod file;
+
+#[cfg(any(test, fuzzing))]
+pub(super) use file::values;
+
+use super::{Measuring, check_count, check_duration, check_name, check_overhead, measuring, state_file};
 use crate::api;
 use crate::cli::agent::privileges::Keep;
 use crate::cli::args::{AgentArgs, Cli, Command, DashboardArg, MetadataArg};
@@ -19,19 +25,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Read where no file is named, if it is there.
-const CONFIG_FILE: &str = "/etc/carbon/agent.toml";
-/// More than any file of a few lines.
-const BYTES_MAX: u64 = 1 << 20;
 const FLUSH_MIN: Duration = Duration::from_millis(500);
 const FLUSH_MAX: Duration = Duration::from_mins(1);
 const PUSH_MIN: Duration = Duration::from_secs(1);
 const PUSH_MAX: Duration = Duration::from_hours(1);
 const SERIES_MAX: usize = 100_000;
+const METRICS_SERIES_MAX: usize = 10_000;
 const SOCKET_BYTES_MAX: usize = 100;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 39] = [
+const KEYS: [&str; 40] = [
     "zone",
     "here",
     "metadata-url",
@@ -50,6 +53,7 @@ const KEYS: [&str; 39] = [
     "flush",
     "max-overhead",
     "resume",
+    "series",
     "listen",
     "listen-token",
     "socket",
@@ -116,8 +120,12 @@ pub struct AgentOptions {
     pub share_with_vms: Option<PathBuf>,
     /// The file that was read.
     pub config: Option<PathBuf>,
+    /// What is to be said of how they were given.
+    pub notes: Vec<String>,
     /// The command line, to be read again with the file.
     arguments: Vec<OsString>,
+    /// Each option as it was written, or its default.
+    written: BTreeMap<&'static str, Vec<OsString>>,
 }
 
 impl AgentOptions {
@@ -125,40 +133,54 @@ impl AgentOptions {
     pub fn again(&self) -> Result<Self, CliError> {
         agent(&self.arguments)
     }
-}
 
-/// Values with their lines, by key.
-type Values = BTreeMap<String, (String, usize)>;
-
-/// A file, read: the value of each key as an option would have it, and its line.
-#[derive(Debug, Default)]
-struct File {
-    path: PathBuf,
-    values: Values,
-}
-
-/// All of it. Errors of a value that the file has name its line.
-pub(super) fn agent(arguments: &[OsString]) -> Result<AgentOptions, CliError> {
-    let (given, config) = given(arguments)?;
-    let file = read(config)?;
-    let mut all = arguments.to_vec();
-    let mut from_file = Vec::new();
-    for key in KEYS.into_iter().chain(["series"]).filter(|key| !given.contains(&(*key).to_owned())) {
-        let variable = format!("CARBON_{}", key.to_uppercase().replace('-', "_"));
-        let said = std::env::var(&variable).ok().filter(|text| !text.trim().is_empty());
-        let value = said.or_else(|| {
-            let (value, line) = file.as_ref()?.values.get(key)?;
-            from_file.push((key, *line));
-            Some(value.clone())
-        });
-        all.extend(value.map(|value| format!("--{key}={value}").into()));
+    /// Options of `new` that are others, or whose file holds something else; but not certificates and their key.
+    pub fn changed(&self, new: &Self) -> Vec<&'static str> {
+        let token = |options: &Self| options.listen.as_ref().and_then(|listen| listen.token().cloned());
+        let is_other = |key: &&str| {
+            self.written.get(*key) != new.written.get(*key)
+                || (*key == "listen-token" && token(self) != token(new))
+        };
+        KEYS.into_iter().filter(is_other).collect()
     }
-    let config = file.as_ref().map(|file| file.path.clone());
-    let options = parse(&all).and_then(|args| check(args, config.clone(), arguments));
-    options.map_err(|error| match config {
-        Some(path) => at_line(error, &path, &from_file),
-        None => error,
-    })
+}
+
+/// Where a value is from that the command line does not have.
+#[derive(Debug)]
+enum Origin {
+    /// The file, at this line.
+    Line(usize),
+    /// The variable of its name.
+    Environment,
+}
+
+/// All of it. Errors of a value that the file or the environment has name its line or its variable.
+pub(super) fn agent(arguments: &[OsString]) -> Result<AgentOptions, CliError> {
+    let said: Vec<Option<String>> =
+        KEYS.into_iter().map(environment::said).collect::<Result<_, CliError>>()?;
+    let set: Vec<_> = KEYS
+        .into_iter()
+        .zip(&said)
+        .filter(|(_, said)| said.is_some())
+        .map(|(key, _)| (key, Origin::Environment))
+        .collect();
+    let (given, config) = given(arguments).map_err(|error| located(error, None, &set))?;
+    let file = file::read(config)?;
+    let mut all = arguments.to_vec();
+    let mut origins = Vec::new();
+    for (key, said) in KEYS.into_iter().zip(said).filter(|(key, _)| !given.contains(&(*key).to_owned())) {
+        let of_file =
+            || file.as_ref()?.values.get(key).map(|(value, line)| (value.clone(), Origin::Line(*line)));
+        let Some((value, origin)) = said.map(|value| (value, Origin::Environment)).or_else(of_file) else {
+            continue;
+        };
+        all.push(format!("--{key}={value}").into());
+        origins.push((key, origin));
+    }
+    let config = file.map(|file| file.path);
+    parse(&all)
+        .and_then(|(args, written)| check(args, written, config.clone(), arguments))
+        .map_err(|error| located(error, config.as_deref(), &origins))
 }
 
 /// Options that the command line itself has, and the file that it or the environment names.
@@ -175,75 +197,32 @@ fn given(arguments: &[OsString]) -> Result<(Vec<String>, Option<PathBuf>), CliEr
     Ok((given.collect(), config.cloned()))
 }
 
-fn read(named: Option<PathBuf>) -> Result<Option<File>, CliError> {
-    let path = match named {
-        Some(path) => path,
-        None if Path::new(CONFIG_FILE).exists() => CONFIG_FILE.into(),
-        None => return Ok(None),
-    };
-    let unread = |reason: String| CliError::Config { path: path.clone(), line: None, reason };
-    let length = std::fs::metadata(&path).map_err(|error| unread(error.to_string()))?.len();
-    if length > BYTES_MAX {
-        return Err(unread(format!("it has {length} bytes, and at most {BYTES_MAX} are read")));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|error| unread(error.to_string()))?;
-    let values = values(&text).map_err(|(place, reason)| CliError::Config {
-        path: path.clone(),
-        line: Some(place),
-        reason,
-    })?;
-    Ok(Some(File { path, values }))
-}
+/// Each option as it was written.
+type Written = BTreeMap<&'static str, Vec<OsString>>;
 
-/// Keys with their values and lines; or where it is wrong, as line and column, and why.
-pub(super) fn values(text: &str) -> Result<Values, ((usize, usize), String)> {
-    let table: BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>> =
-        toml::from_str(text).map_err(|error| {
-            (place(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
-        })?;
-    let mut values = BTreeMap::new();
-    for (key, value) in table {
-        let at = place(text, key.span().start);
-        let name = key.into_inner();
-        if !KEYS.contains(&name.as_str()) && name != "series" {
-            return Err((at, format!("unknown key {name:?}; known are {}, series", KEYS.join(", "))));
-        }
-        let value_at = place(text, value.span().start);
-        let value = match value.into_inner() {
-            toml::Value::String(text) => text,
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Float(number) => number.to_string(),
-            toml::Value::Boolean(yes) => yes.to_string(),
-            other => {
-                return Err((
-                    value_at,
-                    format!("{name} is a string, a number, true or false, not {}", other.type_str()),
-                ));
-            }
-        };
-        values.insert(name, (value, at.0));
-    }
-    Ok(values)
-}
-
-/// Line and column of a byte, both from 1.
-fn place(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte).unwrap_or(text);
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (line, column)
-}
-
-fn parse(arguments: &[OsString]) -> Result<AgentArgs, CliError> {
+fn parse(arguments: &[OsString]) -> Result<(AgentArgs, Written), CliError> {
     let command_line = |error: clap::Error| CliError::CommandLine(super::one_line(&error));
     let matches = Cli::command().try_get_matches_from(arguments).map_err(command_line)?;
+    let written = matches.subcommand().map(|(_, matches)| {
+        let of = |key: &str| -> Vec<OsString> {
+            let id = if key == "static" { "static_policy".to_owned() } else { key.replace('-', "_") };
+            let raw = matches.try_get_raw(&id).ok().flatten();
+            raw.into_iter().flatten().map(OsString::from).collect()
+        };
+        KEYS.into_iter().map(|key| (key, of(key))).collect()
+    });
     match Cli::from_arg_matches(&matches).map_err(command_line)?.command {
-        Command::Agent(args) => Ok(*args),
+        Command::Agent(args) => Ok((*args, written.unwrap_or_default())),
         _ => Err(CliError::CommandLine("not the agent's command line".into())),
     }
 }
 
-fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Result<AgentOptions, CliError> {
+fn check(
+    args: AgentArgs,
+    written: Written,
+    config: Option<PathBuf>,
+    arguments: &[OsString],
+) -> Result<AgentOptions, CliError> {
     let metadata = checked_metadata(&args)?;
     let socket = checked_socket(args.socket.as_deref(), &args.socket_mode)?;
     let listen = checked_listen(&args.listen, args.listen_token.as_deref(), checked_tls(&args)?)?;
@@ -253,7 +232,8 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
         reason: error.to_string(),
         advice: "give auto, or see docs/security.md".into(),
     })?;
-    let otlp = checked_otlp(&args)?;
+    let metrics_series = check_count("--metrics-series", &args.metrics_series, 0, METRICS_SERIES_MAX)?;
+    let otlp = checked_otlp(&args, metrics_series)?;
     let node = checked_node(args.node.as_deref())?;
     let metric_aliases = Aliases::parse(&args.metric_aliases).map_err(|error| CliError::Argument {
         option: "--metric-aliases",
@@ -261,9 +241,7 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
         reason: error.to_string(),
         advice: "give kepler, scaphandre, or both with a comma between them".into(),
     })?;
-    let AgentArgs {
-        store, flush, resume, series, metrics_series, share_with_vms, max_overhead, shared, ..
-    } = args;
+    let AgentArgs { store, flush, resume, series, share_with_vms, max_overhead, shared, .. } = args;
     if let Some(path) = &shared.output {
         return Err(CliError::Argument {
             option: "--output",
@@ -272,14 +250,7 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
             advice: "leave it out, and ask carbon report".into(),
         });
     }
-    if !(1..=SERIES_MAX).contains(&series) {
-        return Err(CliError::Argument {
-            option: "--series",
-            value: series.to_string(),
-            reason: "out of range".into(),
-            advice: format!("give 1 to {SERIES_MAX}"),
-        });
-    }
+    let series_max = check_count("--series", &series, 1, SERIES_MAX)?;
     let measuring = measuring(shared)?;
     if let Some(zone) = measuring.zone.as_deref() {
         crate::carbon::Intensity::of(zone).map_err(|source| CliError::Zone { source })?;
@@ -293,7 +264,7 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
         max_overhead_ratio: check_overhead(&max_overhead)?,
         chosen: store.choose()?,
         resume: state_file(resume),
-        series_max: series,
+        series_max,
         listen,
         dashboard: args.dashboard == DashboardArg::On,
         socket,
@@ -305,7 +276,9 @@ fn check(args: AgentArgs, config: Option<PathBuf>, arguments: &[OsString]) -> Re
         metadata,
         share_with_vms,
         config,
+        notes: environment::strangers(std::env::vars_os().map(|(name, _)| name)),
         arguments: arguments.to_vec(),
+        written,
     })
 }
 
@@ -350,7 +323,7 @@ fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Options>, CliEr
 }
 
 /// Where metrics are pushed.
-fn checked_otlp(args: &AgentArgs) -> Result<Option<otlp::Options>, CliError> {
+fn checked_otlp(args: &AgentArgs, series: usize) -> Result<Option<otlp::Options>, CliError> {
     let interval = check_duration("--otlp-interval", &args.otlp_interval, PUSH_MIN, PUSH_MAX)?;
     let Some(url) = args.otlp.as_deref().filter(|url| !["", "none"].contains(url)) else { return Ok(None) };
     let wrong = |reason: &str, advice: &str| CliError::Argument {
@@ -374,7 +347,7 @@ fn checked_otlp(args: &AgentArgs) -> Result<Option<otlp::Options>, CliError> {
         interval,
         token_file: args.otlp_token.clone(),
         ca_file: args.otlp_ca.clone(),
-        series: args.metrics_series,
+        series,
     }))
 }
 
@@ -449,39 +422,35 @@ fn checked_listen(address: &str, token: Option<&Path>, tls: Option<Tls>) -> Resu
     Ok(Some(listen.with_tls(tls)))
 }
 
-/// An error of a value that the file has, with its line.
-fn at_line(error: CliError, path: &Path, from_file: &[(&str, usize)]) -> CliError {
+/// An error of a value that the command line does not have, with its line or its variable; of several together, with the file.
+fn located(error: CliError, path: Option<&Path>, origins: &[(&'static str, Origin)]) -> CliError {
     let message = error.message();
     let reason = message.strip_prefix("carbon: ").unwrap_or(&message);
+    // What is to be tried at a terminal helps nobody who writes a file.
+    let reason = reason.split_once("; try \"").map_or(reason, |(reason, _)| reason).to_owned();
     let names = |key: &str| {
         let option = format!("--{key}");
-        reason.split([' ', '\'', ':', '=']).any(|word| word == option)
+        // What a store may be is said without the option.
+        (key == "store" && matches!(error, CliError::Ledger(_)))
+            || reason.split([' ', '\'', ':', '=', '[']).any(|word| word == option)
     };
-    match from_file.iter().find(|(key, _)| names(key)) {
-        Some((_, line)) => {
-            CliError::Config { path: path.into(), line: Some((*line, 1)), reason: reason.to_owned() }
+    let of_file =
+        |line| path.map(|path| CliError::Config { path: path.into(), line, reason: reason.clone() });
+    let located = match origins.iter().find(|(key, _)| names(key)) {
+        Some((_, Origin::Line(line))) => of_file(Some((*line, 1))),
+        Some((key, Origin::Environment)) => {
+            Some(CliError::Variable { name: environment::variable(key), reason: reason.clone() })
         }
-        None => error,
-    }
+        // One that is missing beside another.
+        None if matches!(error, CliError::CommandLine(_)) && !origins.is_empty() => of_file(None),
+        None => None,
+    };
+    located.unwrap_or(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_says_where_it_is_wrong() {
-        let wrong = |text: &str| values(text).unwrap_err();
-        assert_eq!(wrong("zone = \"FR\"\n  zon = \"DE\"\n").0, (2, 3));
-        assert!(wrong("zon = 1").1.starts_with("unknown key \"zon\"; known are zone"));
-        assert_eq!(wrong("a = 1\n\nzone = [1]\n").0, (1, 1));
-        let (at, why) = wrong("zone = [1]\n");
-        assert_eq!((at, why.as_str()), ((1, 8), "zone is a string, a number, true or false, not array"));
-        assert_eq!(wrong("zone = \"FR\"\nzone = \n").0.0, 2);
-        let values = values("pue = 1.25\nseries = 7\n# c\nzone = 'FR'\n").unwrap();
-        assert_eq!(values["pue"], ("1.25".to_owned(), 1));
-        assert_eq!((values["series"].0.as_str(), values["zone"].1), ("7", 4));
-    }
 
     #[test]
     fn what_others_can_reach_needs_a_token() {

@@ -57,8 +57,10 @@ impl Pusher {
     pub fn start(options: Options, feed: Feed) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("otlp".to_owned()).spawn(move || push_on(&options, &feed, &own))?;
+        let thread = thread::Builder::new().name("otlp".to_owned()).spawn(move || {
+            crate::meters::ease();
+            push_on(&options, &feed, &own);
+        })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
