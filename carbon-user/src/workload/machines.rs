@@ -34,7 +34,10 @@ fn lxc(walk: &mut Walk<'_>, name: &str, parent: &str) -> bool {
     if container.is_empty() {
         return false;
     }
-    walk.enter(Kind::Lxc, Some(Runtime::Lxc), container, None);
+    // `/libvirt/lxc/NAME`, before libvirt had partitions.
+    let of_libvirt = parent == "lxc" && walk.names.first() == Some(&"libvirt");
+    let runtime = if of_libvirt { Runtime::Libvirt } else { Runtime::Lxc };
+    walk.enter(Kind::Lxc, Some(runtime), container, None);
     walk.identity.helper = helper;
     true
 }

@@ -102,8 +102,8 @@ fn every_path_of_the_table_is_known() {
     all_are_known(&rows);
 }
 
-/// Written down by what the tools' sources and documentation say before the parser was asked, with who could have given a
-/// path's names.
+/// Most of it was written down by what is known of the tools before the parser was asked (the fixtures' README.md), with who
+/// could have given a path's names.
 #[test]
 fn every_path_of_the_second_table_is_known() {
     let rows = rows("more-paths.tsv");
