@@ -76,12 +76,16 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         bail!("{reason}");
     }
     let scaphandre = scaphandre()?;
-    let kept = cache().join(format!("{}.report", options.kernel));
+    let kept = cache().join(format!("peers.{}.report", options.kernel));
     let report = if options.again {
-        let text = fs::read(&kept).with_context(|| format!("cannot read {}", kept.display()))?;
+        let text =
+            fs::read(&kept).with_context(|| format!("no guest was kept: cannot read {}", kept.display()))?;
         Report::read(&String::from_utf8_lossy(&text))
     } else {
-        guest(&options, &scaphandre)?
+        let report = guest(&options, &scaphandre)?;
+        // The next guest of any kind takes that one's place.
+        fs::copy(cache().join(format!("{}.report", options.kernel)), &kept)?;
+        report
     };
     if !report.complete {
         bail!("the guest did not come to its end");
