@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: runs the benchmarks of the kernel part, which print ratios within one run, and those of attribution,
 //! of the ledger, of the team's server and of the Python package.
 
-use crate::{python, sh, toolchain, workspace};
+use crate::{python, sh, toolchain, vm, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
 use std::ffi::OsString;
@@ -18,6 +18,10 @@ const WORK: (&str, &str) = ("cyclictest", "rt-tests");
 pub(crate) fn run(what: &str, arguments: &[OsString]) -> Result<()> {
     let bench = |name| sh::cargo().args(["bench", "--quiet", "-p", "carbon-user", "--bench", name, "--"]);
     if what == "accuracy" {
+        if arguments.iter().any(|argument| argument == "--guest") {
+            let rest = arguments.iter().filter(|argument| *argument != "--guest");
+            return vm::run_peers(&rest.cloned().collect::<Vec<_>>());
+        }
         // Cargo starts it in another folder than this.
         let folder = env::current_dir().context("cannot tell the current folder")?;
         return bench("accuracy").arg("--folder").arg(folder).args(arguments).run();

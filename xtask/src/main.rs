@@ -68,7 +68,7 @@ enum Task {
         #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy", "agent", "ledger", "serve", "tracker"])]
         what: String,
         /// For `snapshot`: how many cgroups. For `soak`: --minutes, --cgroups, --threads, --switches, each with a number.
-        /// For `accuracy`: see its --help.
+        /// For `accuracy`: see its --help, and with --guest, Carbon and Scaphandre in an emulated kernel, --guest --help.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A program with its arguments, and how it would be typed.
 pub(crate) struct Cmd {
@@ -213,6 +213,11 @@ impl Stopwatch {
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// Nanoseconds since 1970, as other programs write when something was.
+pub(crate) fn unix_ns() -> u128 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos())
 }
 
 /// Where a program of that name is found in PATH or among cargo's own.

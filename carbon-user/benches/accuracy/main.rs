@@ -89,6 +89,9 @@ struct Arguments {
     /// With --metered: a Python that has CodeCarbon, to be run beside.
     #[arg(long, value_name = "PYTHON", requires = "metered")]
     codecarbon: Option<PathBuf>,
+    /// Beside Scaphandre, on the meter of an emulated kernel, instead; its own options: --guest --help.
+    #[arg(long)]
+    guest: bool,
     /// A workload of --metered.
     #[arg(long, hide = true, value_name = "SEED")]
     spin: Option<u64>,
@@ -115,6 +118,9 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(wrong) = arguments.scenario.iter().chain(&arguments.print).find(|name| !is_known(name)) {
         bail!("no scenario {wrong}; see --list");
+    }
+    if arguments.guest {
+        bail!("this is for xtask, which boots the kernel; say `cargo xtask bench accuracy --guest`");
     }
     if let Some(seed) = arguments.spin {
         metered::spin(seed);

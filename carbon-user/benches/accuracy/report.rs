@@ -26,7 +26,7 @@ P0 / true | sets: error, holds, half-width |
 const PREAMBLE: &str = "\
 # How right attribution is
 
-Printed by `cargo xtask bench accuracy`, and the last section by the same with `--metered`; do not edit.
+Printed by `cargo xtask bench accuracy`, and the last two sections by the same with `--metered` and with `--guest`; do not edit.
 
 **What the truth is.** Simulated nodes (`carbon-user/benches/accuracy/scenarios.rs`), not silicon. Dynamic energy of a window
 is own watts x CPU seconds of each workload, and what is common to all (waking the package, curvature, frequency) follows the same

@@ -36,8 +36,8 @@ pub(super) struct Report {
 
 /// Boots again where a kernel dies before it starts its first program, as some do in emulation.
 const BOOTS_MOST: u32 = 3;
-/// Time for a whole guest.
-const GUEST_MOST: Duration = Duration::from_mins(7);
+/// Time for a whole guest with the tests.
+pub(super) const GUEST_MOST: Duration = Duration::from_mins(7);
 /// Time until its first line.
 const BOOT_MOST: Duration = Duration::from_mins(1);
 /// Two, and as many that may be added: what is possible and what is online differ on virtual machines.
@@ -50,14 +50,20 @@ pub(super) const PROCESSOR: &str = "max";
 /// has no event.
 pub(super) const WITHOUT_EVENTS: &str = "Skylake-Server";
 
-/// Boots a kernel, and gives what it reported, be it incomplete.
-pub(super) fn boot(tools: &Tools, kernel: &Kernel, initrd: &Path, processor: &str) -> Result<Report> {
+/// Boots a kernel, and gives what it reported in `most` of time, be it incomplete.
+pub(super) fn boot(
+    tools: &Tools,
+    kernel: &Kernel,
+    initrd: &Path,
+    processor: &str,
+    most: Duration,
+) -> Result<Report> {
     let [console, lines] = ["console", "report"].map(|name| cache().join(format!("{}.{name}", kernel.name)));
     for attempt in 1..=BOOTS_MOST {
         for file in [&console, &lines] {
             fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
         }
-        let how = run(tools, kernel, initrd, processor, [&console, &lines])?;
+        let how = run(tools, kernel, initrd, processor, [&console, &lines], most)?;
         let report = Report::read(&String::from_utf8_lossy(&fs::read(&lines)?));
         if report.complete {
             return Ok(report);
@@ -69,13 +75,10 @@ pub(super) fn boot(tools: &Tools, kernel: &Kernel, initrd: &Path, processor: &st
             eprintln!("  {} console: {}", kernel.name, line.trim_end());
         }
         if !report.release.is_empty() {
-            eprintln!("xtask test vm: the guest of {} {how} before its end", kernel.name);
+            eprintln!("xtask: the guest of {} {how} before its end", kernel.name);
             return Ok(report);
         }
-        eprintln!(
-            "xtask test vm: the guest of {} {how} before its first program, boot {attempt}",
-            kernel.name
-        );
+        eprintln!("xtask: the guest of {} {how} before its first program, boot {attempt}", kernel.name);
     }
     bail!("kernel {} did not start its first program in {BOOTS_MOST} boots", kernel.name)
 }
@@ -87,6 +90,7 @@ fn run(
     initrd: &Path,
     processor: &str,
     [console, lines]: [&Path; 2],
+    most: Duration,
 ) -> Result<&'static str> {
     let serial = |file: &Path| format!("file:{}", file.display());
     let machine =
@@ -101,7 +105,7 @@ fn run(
             return Ok("ended");
         }
         // Dropping it kills the emulator.
-        if begun.elapsed() > GUEST_MOST {
+        if begun.elapsed() > most {
             return Ok("ran out of time");
         }
         if begun.elapsed() > BOOT_MOST && fs::metadata(lines)?.len() == 0 {
@@ -112,7 +116,7 @@ fn run(
 
 impl Report {
     /// From the lines of the serial line.
-    fn read(text: &str) -> Self {
+    pub(super) fn read(text: &str) -> Self {
         let mut report = Self::default();
         for line in text.lines().map(|line| line.trim_end_matches('\r')) {
             let Some(marked) = line.strip_prefix(MARK) else {

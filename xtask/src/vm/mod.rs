@@ -11,9 +11,11 @@ mod guest;
 mod headers;
 mod module;
 mod payload;
+mod peers;
 mod verifier;
 
 pub(crate) use guest::run as run_guest;
+pub(crate) use peers::run as run_peers;
 
 use crate::machine;
 use crate::sh::{Stopwatch, find};
@@ -67,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             reasons.push(format!("{}: its meters are not tested: {error:#}", kernel.name));
         }
         let whole = module::add(&initrd, kernel, module.ok().as_deref())?;
-        let report = match boot::boot(&tools, kernel, &whole, boot::PROCESSOR) {
+        let report = match boot::boot(&tools, kernel, &whole, boot::PROCESSOR, boot::GUEST_MOST) {
             Ok(report) => report,
             Err(error) => {
                 failures.push(format!("{error:#}"));
@@ -121,7 +123,7 @@ fn without_events(
     }
     let Some(initrd) = module::add_without_events(initrd, kernel)? else { return Ok(None) };
     let begun = Stopwatch::start();
-    let report = boot::boot(tools, kernel, &initrd, boot::WITHOUT_EVENTS)?;
+    let report = boot::boot(tools, kernel, &initrd, boot::WITHOUT_EVENTS, boot::GUEST_MOST)?;
     let verdict = Verdict::of(&report, options.verbose);
     let line =
         format!("{} on {}", verdict.line(&report, begun.elapsed().as_secs_f64()), boot::WITHOUT_EVENTS);

@@ -92,7 +92,7 @@ fn add_own<'n>(archive: &mut Archive, kernel: &Kernel, names: &[&'n str]) -> Res
 }
 
 /// The kernel unpacks one archive after the other.
-fn beside(initrd: &Path, archive: Archive, name: &str) -> Result<PathBuf> {
+pub(super) fn beside(initrd: &Path, archive: Archive, name: &str) -> Result<PathBuf> {
     let mut all = fs::read(initrd)?;
     all.extend(archive.finish());
     let path = cache().join(name);

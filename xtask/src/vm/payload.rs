@@ -26,6 +26,19 @@ pub(super) fn build(tools: &Tools, only: Option<&str>) -> Result<PathBuf> {
     let shim = folder.join("verifier.so");
     cmd("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&shim).arg(source("verifier.c")).run()?;
 
+    let mut archive = base(tools)?;
+    archive.file(&format!("{LAB}/only"), only.unwrap_or_default().as_bytes());
+    for (name, file) in [("tests", &tests), ("carbon", &carbon)] {
+        program(&mut archive, name, file)?;
+    }
+    for (name, file) in [("load", &load), ("vhost", &vhost), ("verifier.so", &shim)] {
+        archive.file(&format!("{LAB}/{name}"), &fs::read(file)?);
+    }
+    write(archive, "initrd")
+}
+
+/// What every guest has: busybox, its init, and this program.
+pub(super) fn base(tools: &Tools) -> Result<Archive> {
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     let mut archive = Archive::default();
     for folder in ["/dev", "/proc", "/sys", "/tmp", "/run", "/root"] {
@@ -40,16 +53,13 @@ pub(super) fn build(tools: &Tools, only: Option<&str>) -> Result<PathBuf> {
     }
     archive.link("/init", "/bin/busybox");
     archive.file("/etc/inittab", INITTAB.as_bytes());
-    archive.file(&format!("{LAB}/only"), only.unwrap_or_default().as_bytes());
-    for (name, file) in [("xtask", &own), ("tests", &tests), ("carbon", &carbon)] {
-        let stripped = folder.join(name);
-        cmd("strip").arg("-o").arg(&stripped).arg(file).run()?;
-        program(&mut archive, name, &stripped)?;
-    }
-    for (name, file) in [("load", &load), ("vhost", &vhost), ("verifier.so", &shim)] {
-        archive.file(&format!("{LAB}/{name}"), &fs::read(file)?);
-    }
-    let initrd = cache().join("initrd");
+    program(&mut archive, "xtask", &own)?;
+    Ok(archive)
+}
+
+/// Writes it into the cache.
+pub(super) fn write(archive: Archive, name: &str) -> Result<PathBuf> {
+    let initrd = cache().join(name);
     fs::write(&initrd, archive.finish()).with_context(|| format!("cannot write {}", initrd.display()))?;
     Ok(initrd)
 }
@@ -74,10 +84,14 @@ fn cargo_build() -> Result<(PathBuf, PathBuf)> {
     }
 }
 
-/// A program and the shared libraries that it names, where it looks for them.
-fn program(archive: &mut Archive, name: &str, file: &Path) -> Result<()> {
-    archive.file(&format!("{LAB}/{name}"), &fs::read(file)?);
-    for library in libraries(&cmd("ldd").arg(file).read()?) {
+/// A program without its symbols, and the shared libraries that it names, where it looks for them.
+pub(super) fn program(archive: &mut Archive, name: &str, file: &Path) -> Result<()> {
+    let folder = cache().join("payload");
+    fs::create_dir_all(&folder)?;
+    let stripped = folder.join(name);
+    cmd("strip").arg("-o").arg(&stripped).arg(file).run()?;
+    archive.file(&format!("{LAB}/{name}"), &fs::read(&stripped)?);
+    for library in libraries(&cmd("ldd").arg(&stripped).read()?) {
         if !archive.has(Path::new(library)) {
             archive.file(library, &fs::read(library).with_context(|| format!("cannot read {library}"))?);
         }

@@ -90,9 +90,11 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
 
 fn scaphandre() -> &'static str {
     if Path::new("/proc/modules").exists() {
-        "Scaphandre was not run: it reads the class at its place in /sys only, and needs a kernel module that puts one there."
+        "Scaphandre was not run: it reads the class at its place in /sys only, and needs a kernel module that puts one there; `--guest` \
+         does that in an emulated kernel, see [below](#beside-scaphandre)."
     } else {
-        "Scaphandre could not be run: 1.0.0 panics on a kernel without loadable modules, such as this one (it reads /proc/modules)."
+        "Scaphandre could not be run here: 1.0.0 panics on a kernel without loadable modules (it reads /proc/modules). `--guest` runs \
+         it in an emulated kernel, see [below](#beside-scaphandre)."
     }
 }
 
