@@ -107,10 +107,10 @@ pub(super) fn beliefs(sockets: usize) -> (f64, f64) {
 /// Joules of a package since the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Energy {
-    /// Own watts times CPU seconds, by workload, all others last.
-    own_j: [f64; WORKLOADS + 1],
-    /// Of being awake, which is common to all.
-    wake_j: f64,
+    /// Joules of own watts times CPU seconds, by workload, all others last.
+    own: [f64; WORKLOADS + 1],
+    /// Joules of being awake, which is common to all.
+    wake: f64,
     pub(super) static_j: f64,
 }
 
@@ -121,14 +121,14 @@ impl Energy {
     }
 
     fn all_dynamic_j(&self) -> f64 {
-        self.own_j.iter().sum::<f64>() + self.wake_j
+        self.own.iter().sum::<f64>() + self.wake
     }
 
     /// Dynamic energy since `before`, by workload: what is common to all follows own watts x CPU seconds of the span.
     pub(super) fn dynamic_since(&self, before: &Self) -> [f64; WORKLOADS + 1] {
-        let own: [f64; WORKLOADS + 1] = std::array::from_fn(|place| self.own_j[place] - before.own_j[place]);
+        let own: [f64; WORKLOADS + 1] = std::array::from_fn(|place| self.own[place] - before.own[place]);
         let whole: f64 = own.iter().sum();
-        let common = if whole > 0.0 { (self.wake_j - before.wake_j) / whole } else { 0.0 };
+        let common = if whole > 0.0 { (self.wake - before.wake) / whole } else { 0.0 };
         own.map(|own| own * (1.0 + common))
     }
 }
@@ -149,8 +149,8 @@ impl Truth {
         let between = |before: f64, after: f64| before + (after - before) * part;
         let (before, after) = (&before[package], &after[package]);
         Energy {
-            own_j: std::array::from_fn(|place| between(before.own_j[place], after.own_j[place])),
-            wake_j: between(before.wake_j, after.wake_j),
+            own: std::array::from_fn(|place| between(before.own[place], after.own[place])),
+            wake: between(before.wake, after.wake),
             static_j: between(before.static_j, after.static_j),
         }
     }
@@ -351,11 +351,11 @@ impl State {
             grown[OTHER] = self.other_s[package].max(0.0);
             self.other_s[package] -= grown[OTHER];
             let all: f64 = grown.iter().sum();
-            for ((joules, watts), grown) in energy.own_j.iter_mut().zip(watts).zip(grown) {
+            for ((joules, watts), grown) in energy.own.iter_mut().zip(watts).zip(grown) {
                 *joules += watts * grown;
             }
             if self.mode.beside == Beside::Wake {
-                energy.wake_j += all.min(seconds) * WAKE_W / sockets as f64;
+                energy.wake += all.min(seconds) * WAKE_W / sockets as f64;
             }
             let cpus = std::thread::available_parallelism().map_or(1, usize::from) / sockets;
             let (part, lag_s) = THERMAL;
