@@ -85,7 +85,8 @@ pub(super) fn description() -> String {
         "**What the truth is.** A model, not silicon: CPU seconds that the kernel counts (cpu.stat) times hidden watts. Four \
          workloads of {:?} W per CPU, everything else on the machine {} W per CPU, idle power {IDLE_W} W. *noise*: 1 % of each \
          second. *phase*: the first and the last workload change to {} and {} W per CPU half-way. *wake*: {WAKE_W} W while any \
-         CPU is busy (CPU seconds summed within 4 ms, so too long where CPUs overlap), in proportion to own watts x CPU seconds. \
+         CPU is busy (CPU seconds summed within 4 ms, so too long where CPUs overlap), in proportion to own watts x CPU seconds of \
+         the window. \
          *thermal*: static power up to {:.0} % higher with use, which it follows by {} s; it counts as static. *two-socket*: \
          half of the CPUs each, workloads kept on theirs. *amd*: no zone of memory; in all there is one of the cores inside the package. *wraps*: the counter begins anew \
          every 2 kJ. Beforehand, idle power is believed to be 0.8 and watts per CPU 1.2 times the truth.",
@@ -106,15 +107,29 @@ pub(super) fn beliefs(sockets: usize) -> (f64, f64) {
 /// Joules of a package since the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Energy {
-    /// By workload, all others last.
-    pub(super) dynamic_j: [f64; WORKLOADS + 1],
+    /// Joules of own watts times CPU seconds, by workload, all others last.
+    own: [f64; WORKLOADS + 1],
+    /// Joules of being awake, which is common to all.
+    wake: f64,
     pub(super) static_j: f64,
 }
 
 impl Energy {
     /// All, without the meter's noise.
     pub(super) fn package_j(&self) -> f64 {
-        self.dynamic_j.iter().sum::<f64>() + self.static_j
+        self.all_dynamic_j() + self.static_j
+    }
+
+    fn all_dynamic_j(&self) -> f64 {
+        self.own.iter().sum::<f64>() + self.wake
+    }
+
+    /// Dynamic energy since `before`, by workload: what is common to all follows own watts x CPU seconds of the span.
+    pub(super) fn dynamic_since(&self, before: &Self) -> [f64; WORKLOADS + 1] {
+        let own: [f64; WORKLOADS + 1] = std::array::from_fn(|place| self.own[place] - before.own[place]);
+        let whole: f64 = own.iter().sum();
+        let common = if whole > 0.0 { (self.wake - before.wake) / whole } else { 0.0 };
+        own.map(|own| own * (1.0 + common))
     }
 }
 
@@ -134,7 +149,8 @@ impl Truth {
         let between = |before: f64, after: f64| before + (after - before) * part;
         let (before, after) = (&before[package], &after[package]);
         Energy {
-            dynamic_j: std::array::from_fn(|place| between(before.dynamic_j[place], after.dynamic_j[place])),
+            own: std::array::from_fn(|place| between(before.own[place], after.own[place])),
+            wake: between(before.wake, after.wake),
             static_j: between(before.static_j, after.static_j),
         }
     }
@@ -222,7 +238,7 @@ fn tree(top: &Path, mode: &Mode) -> Result<Vec<Zone>> {
             Ok(())
         };
         make(format!("intel-rapl:{package}"), &name, Energy::package_j)?;
-        make(format!("intel-rapl:{package}:0"), "core", |energy| energy.dynamic_j.iter().sum())?;
+        make(format!("intel-rapl:{package}:0"), "core", Energy::all_dynamic_j)?;
         if mode.memory {
             make(format!("intel-rapl:{package}:1"), "dram", |energy| energy.package_j() / 10.0)?;
         }
@@ -335,15 +351,11 @@ impl State {
             grown[OTHER] = self.other_s[package].max(0.0);
             self.other_s[package] -= grown[OTHER];
             let all: f64 = grown.iter().sum();
-            let weights: [f64; WORKLOADS + 1] = std::array::from_fn(|place| watts[place] * grown[place]);
-            let weight: f64 = weights.iter().sum();
-            let wake_j = if self.mode.beside == Beside::Wake {
-                all.min(seconds) * WAKE_W / sockets as f64
-            } else {
-                0.0
-            };
-            for (joules, own) in energy.dynamic_j.iter_mut().zip(weights) {
-                *joules += own + if weight > 0.0 { wake_j * own / weight } else { 0.0 };
+            for ((joules, watts), grown) in energy.own.iter_mut().zip(watts).zip(grown) {
+                *joules += watts * grown;
+            }
+            if self.mode.beside == Beside::Wake {
+                energy.wake += all.min(seconds) * WAKE_W / sockets as f64;
             }
             let cpus = std::thread::available_parallelism().map_or(1, usize::from) / sockets;
             let (part, lag_s) = THERMAL;

@@ -201,9 +201,7 @@ fn node(
         node.spans_s.push(domain.duration.as_secs_f64());
         node.energy_j.push(domain.metered.joules());
         node.wake_ratio.extend(domain.wake_ratio);
-        node.joules.push(
-            after.dynamic_j.iter().zip(&before.dynamic_j).map(|(after, before)| after - before).collect(),
-        );
+        node.joules.push(after.dynamic_since(&before).to_vec());
         node.cpu_s.push(seconds);
         static_j += after.static_j - before.static_j;
         true_j += after.package_j() - before.package_j();

@@ -79,8 +79,8 @@ impl Said {
         for package in 0..truth.sockets {
             let (begin, end) = (truth.at(self.begin_ns, package), truth.at(self.end_ns, package));
             package_j += end.package_j() - begin.package_j();
-            for (sum, (end, begin)) in dynamic_j.iter_mut().zip(end.dynamic_j.iter().zip(begin.dynamic_j)) {
-                *sum += end - begin;
+            for (sum, joules) in dynamic_j.iter_mut().zip(end.dynamic_since(&begin)) {
+                *sum += joules;
             }
         }
         let of: Vec<String> = dynamic_j.iter().map(|joules| format!("{:.1}", self.cpu_j / joules)).collect();

@@ -249,11 +249,6 @@ impl Member {
         self.noise_ratio * watts.powi(2) / look.seconds
     }
 
-    /// The power to expect.
-    pub(super) fn expected_w(&self, look: &Look<'_>) -> f64 {
-        self.expected_with(look, self.deviations(), 1.0)
-    }
-
     /// What each slot's workload deviates by, watts per CPU; none where workloads do not differ.
     pub(super) fn deviations(&self) -> &[f64] {
         self.state.get(COMMON..).unwrap_or_default()
@@ -264,7 +259,7 @@ impl Member {
         (-seconds / self.kind.drift.memory_s()).exp()
     }
 
-    /// The same with other deviations, of which `ratio` is left.
+    /// The power to expect with other deviations than its own, of which `ratio` is left.
     pub(super) fn expected_with(&self, look: &Look<'_>, own: &[f64], ratio: f64) -> f64 {
         let dynamic = self.curve(look.busy).factor * (self.at(MU) * look.busy + ratio * dot(own, look.slots));
         self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + dynamic

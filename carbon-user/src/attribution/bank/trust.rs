@@ -193,7 +193,6 @@ mod tests {
     use super::*;
     use crate::units::{CgroupId, Watts};
     use crate::window::WorkloadKey;
-    use std::collections::BTreeMap;
 
     /// A mean of 0, a span of 1.
     fn noise(seed: u32) -> f64 {
@@ -292,7 +291,6 @@ mod tests {
     #[test]
     fn where_nothing_has_watts_of_its_own_cpu_time_is_hardly_left() {
         let (error, by_cpu_time, bank) = of_no_watts_of_their_own();
-        println!("error {error} {by_cpu_time} ratio {}", bank.trust.ratio());
         assert!(error < by_cpu_time + 0.002, "{error}, by CPU time {by_cpu_time}");
         assert!(bank.trust.ratio() < 0.5, "{:?}", bank.trust);
     }
