@@ -22,6 +22,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,7 +132,16 @@ pub struct AgentOptions {
 impl AgentOptions {
     /// Reads file, environment and command line again.
     pub fn again(&self) -> Result<Self, CliError> {
-        agent(&self.arguments)
+        let new = agent(&self.arguments)?;
+        match &self.config {
+            // Else all that it said would be at its default from now on, without a word.
+            Some(path) if new.config.is_none() => Err(CliError::Config {
+                path: path.clone(),
+                line: None,
+                reason: "it is not there any more".into(),
+            }),
+            _ => Ok(new),
+        }
     }
 
     /// Options of `new` that are others, or whose file holds something else; but not certificates and their key.
@@ -232,6 +242,9 @@ fn check(
         reason: error.to_string(),
         advice: "give auto, or see docs/security.md".into(),
     })?;
+    let mut notes = environment::strangers(std::env::vars_os().map(|(name, _)| name));
+    let secrets = [&args.listen_token, &args.listen_key, &args.otlp_token];
+    notes.extend(secrets.into_iter().flatten().filter_map(|path| open_secret(path)));
     let metrics_series = check_count("--metrics-series", &args.metrics_series, 0, METRICS_SERIES_MAX)?;
     let otlp = checked_otlp(&args, metrics_series)?;
     let node = checked_node(args.node.as_deref())?;
@@ -276,10 +289,17 @@ fn check(
         metadata,
         share_with_vms,
         config,
-        notes: environment::strangers(std::env::vars_os().map(|(name, _)| name)),
+        notes,
         arguments: arguments.to_vec(),
         written,
     })
+}
+
+/// What is to be said of a secret that other users can read.
+fn open_secret(path: &Path) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    (mode & 0o044 != 0)
+        .then(|| format!("{} can be read by other users: chmod 0400 keeps it a secret", path.display()))
 }
 
 /// Who is asked for names.
@@ -463,6 +483,23 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_others_can_read_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "a-token-of-some-length").unwrap();
+        let notes = |mode: u32| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let line = format!("carbon agent --store none --listen-token {}", path.display());
+            agent(&line.split(' ').map(Into::into).collect::<Vec<OsString>>()).unwrap().notes
+        };
+        assert!(
+            notes(0o644).iter().any(|note| note.contains("chmod 0400"))
+                && notes(0o640).len() > notes(0o400).len()
+        );
+        assert!(!notes(0o400).iter().any(|note| note.contains("chmod")));
+    }
+
+    #[test]
     fn a_kubelet_that_cannot_be_asked_is_refused() {
         let words = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -503,6 +540,22 @@ mod tests {
         assert!(told.starts_with("where this machine is cannot be told: "), "{told}");
         assert_eq!(measuring.zone.as_deref(), Some("FR"), "what was given holds");
         assert!(!of("--here=false").here.here);
+    }
+
+    #[test]
+    fn a_file_that_has_gone_is_not_a_file_that_says_nothing() {
+        let words = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
+        let mut options = agent(&words("carbon agent --store none")).unwrap();
+        if options.config.is_some() {
+            println!(
+                "SKIPPED: a_file_that_has_gone_is_not_a_file_that_says_nothing: this machine has the usual file"
+            );
+            return;
+        }
+        assert!(options.again().is_ok());
+        options.config = Some("/etc/carbon/agent.toml".into());
+        let said = options.again().unwrap_err().message();
+        assert!(said.contains("agent.toml: it is not there any more"), "{said}");
     }
 
     #[test]
