@@ -416,6 +416,25 @@ fn what_clients_send_costs_an_answer_and_nothing_else() {
     assert!(metered > 0, "it measured on");
 }
 
+/// On a hybrid host a process has a path in each hierarchy, and one of them is measured.
+#[test]
+fn a_client_is_told_of_the_cgroup_that_is_measured() {
+    if !kernel_or_skip("a_client_is_told_of_the_cgroup_that_is_measured") {
+        return;
+    }
+    let _alone = alone();
+    let mut agent = Agent::start("cpustat");
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let paths: Vec<&str> = own.lines().map(|line| line.splitn(3, ':').nth(2).unwrap()).collect();
+    let mut told = Value::Null;
+    let known = crate::measuring::within_seconds(60, || {
+        told = agent.client().ask("energy", json!({}))["cgroup"].take();
+        told["cpu_ns"].as_u64() > Some(0)
+    });
+    assert!(known && paths.contains(&told["path"].as_str().unwrap()), "{told}, of {own}");
+    agent.end();
+}
+
 /// What another agent answers on is not taken away, and what is no socket is left alone.
 #[test]
 fn a_socket_that_is_taken_stays() {
@@ -423,10 +442,11 @@ fn a_socket_that_is_taken_stays() {
     let at = agent.socket.to_str().unwrap().to_owned();
     let other = Machine::new();
     let second = other.launch("cpustat", &["--interval", "300ms", "--listen", "none", "--socket", &at]);
-    let file = other.path("file");
+    let another = Machine::new();
+    let file = another.path("file");
     fs::write(&file, "x").unwrap();
     let at_file = file.to_str().unwrap().to_owned();
-    let third = other.launch("cpustat", &["--listen", "none", "--socket", &at_file]);
+    let third = another.launch("cpustat", &["--listen", "none", "--socket", &at_file]);
     sleep(Duration::from_secs(2));
     assert!(end(second, Signal::TERM).0.contains("another agent answers on"));
     assert!(end(third, Signal::TERM).0.contains("is there and is no socket"));

@@ -67,6 +67,14 @@ fn each_capability_that_is_missing_is_named() {
 fn what_is_deployed_gives_these_two_and_no_more() {
     let unit = include_str!("../deploy/systemd/carbon.service");
     assert!(unit.contains("\nCapabilityBoundingSet=CAP_BPF CAP_PERFMON\n"));
+    // ProtectSystem=strict makes /run read-only but for this, and the socket is there by default.
+    assert!(unit.contains("\nProtectSystem=strict\n") && unit.contains("\nRuntimeDirectory=carbon\n"));
+    // It allows the clock's device, and so no other, before systemd 253: accelerators are devices.
+    assert!(
+        !unit.lines().any(|line| ["ProtectClock", "DeviceAllow", "PrivateDevices"]
+            .iter()
+            .any(|it| line.starts_with(it)))
+    );
     let pods = include_str!("../deploy/kubernetes/carbon.yaml");
     assert_eq!(pods.matches("add: [BPF, PERFMON]\n").count(), 1);
     assert_eq!((pods.matches("add:").count(), pods.contains("privileged: true")), (1, false));

@@ -117,9 +117,9 @@ impl Listen {
         Self { tls, ..self }
     }
 
-    /// Where.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Whether nobody else listens there.
+    pub fn is_free(&self) -> bool {
+        std::net::TcpListener::bind(self.address).is_ok()
     }
 
     /// The token, where there is one.

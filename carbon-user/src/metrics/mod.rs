@@ -10,6 +10,7 @@ pub mod emissions;
 pub mod listen;
 pub mod namespaces;
 pub mod otlp;
+mod room;
 mod samples;
 pub mod series;
 pub mod server;

@@ -7,6 +7,7 @@
 use super::NamesByIdentity;
 use super::aliases::Aliases;
 use super::listen::{Listen, ListenError, Token};
+use super::room::Silent;
 use super::series::{Series, View};
 use super::stall::Stalling;
 use super::text::{self, Format};
@@ -23,7 +24,6 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,8 +33,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
 use tower_http::limit::RequestBodyLimitLayer;
 
 /// How often the published sums are looked at: the finest that a reader can see.
@@ -219,38 +217,6 @@ async fn serve(
     let follow = follow(Arc::clone(&shown), feed, limits.series, asked);
     let app = router(shown, pages);
     tokio::select! { () = follow => {}, () = accept(listener, tls, app, limits) => {} }
-}
-
-/// For how long who has connected may say nothing while others wait for room: a request is there within a round trip.
-const SILENCE: Duration = Duration::from_millis(200);
-
-/// Those who have asked nothing yet, the oldest first: since when, the end of each, and whether it has asked by now.
-#[derive(Debug, Default)]
-struct Silent(VecDeque<(Instant, AbortHandle, Arc<AtomicBool>)>);
-
-impl Silent {
-    fn add(&mut self, end: AbortHandle, asked: Arc<AtomicBool>) {
-        self.0.push_back((Instant::now(), end, asked));
-    }
-
-    /// Room for one more: what is free, or becomes so, or that of the oldest who has said nothing for too long.
-    async fn room(&mut self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        self.0.retain(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
-        let until = match self.0.front() {
-            Some((since, ..)) if room.available_permits() == 0 => *since + SILENCE,
-            _ => return Arc::clone(room).acquire_owned().await.ok(),
-        };
-        tokio::select! {
-            permit = Arc::clone(room).acquire_owned() => return permit.ok(),
-            () = sleep_until(until) => {}
-        }
-        let oldest =
-            self.0.iter().find(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
-        if let Some((_, end, _)) = oldest.filter(|(since, ..)| since.elapsed() >= SILENCE) {
-            end.abort();
-        }
-        Arc::clone(room).acquire_owned().await.ok()
-    }
 }
 
 /// Takes connections and answers them, within the limits, without end.

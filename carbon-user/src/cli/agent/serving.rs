@@ -6,7 +6,6 @@ use crate::api;
 use crate::clock;
 use crate::metrics::server::Limits;
 use crate::metrics::{Feed, Listen, Server};
-use std::net::TcpListener;
 use std::sync::Arc;
 
 /// How often it is looked whether what was refused is free.
@@ -43,8 +42,7 @@ impl Agent {
             return;
         }
         self.serving.due_ns = clock::monotonic_ns().saturating_add(AGAIN_NS);
-        let is_free = |listen: &Listen| TcpListener::bind(listen.address()).is_ok();
-        if self.serving.metrics.is_none() && self.options.listen.as_ref().is_some_and(is_free) {
+        if self.serving.metrics.is_none() && self.options.listen.as_ref().is_some_and(Listen::is_free) {
             self.serve_metrics(true);
         }
         if !self.clients.listens() {
