@@ -13,14 +13,18 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 /// One that is refused, with these in its environment.
 fn refused(machine: &Machine, variables: &[(&str, &OsStr)], more: &[&str]) -> String {
-    let Output { status, stderr, .. } =
-        machine.command("cpustat", more).envs(variables.iter().copied()).output().unwrap();
-    let said = String::from_utf8_lossy(&stderr).into_owned();
-    assert_eq!(status.code(), Some(2), "{said}");
+    let mut child = machine.command("cpustat", more).envs(variables.iter().copied()).spawn().unwrap();
+    let ended = within_seconds(60, || child.try_wait().unwrap().is_some());
+    if !ended {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(ended && output.status.code() == Some(2), "{}: {said}", output.status);
     said
 }
 
