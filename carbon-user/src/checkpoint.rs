@@ -48,7 +48,7 @@ pub enum CheckpointError {
         aside: PathBuf,
     },
     /// It is not what it should be, and stays where it is.
-    #[error("{path} is no {SCHEMA} of this machine ({reason}); starting without it")]
+    #[error("{path} is no {SCHEMA} of this machine ({reason}); left as it is and not used")]
     Left {
         /// Which file.
         path: PathBuf,

@@ -151,7 +151,6 @@ fn a_meter_that_lags_is_found_out() {
     assert!((bank.lag_ratio() - 0.5).abs() < f64::EPSILON, "{}", bank.lag_ratio());
 }
 
-/// Four of them (two packages with memory) then take less than 8 MiB.
 /// A meter that shows nothing in every other window and the energy of both in the next.
 #[test]
 fn a_meter_that_stands_still_is_learned_from_when_it_moves() {
@@ -205,6 +204,7 @@ fn a_reading_that_is_wrong_moves_little_and_is_told() {
     }
 }
 
+/// Four of them (two packages with memory) then take less than 8 MiB.
 #[test]
 fn memory_is_bounded() {
     let mut bank = bank(SLOTS_MAX);
