@@ -307,6 +307,22 @@ fn a_replay_is_the_live_report_to_the_last_bit() {
         assert!(stdout(&done(&["replay", &file, "--format", format])).lines().count() > 3);
     }
 
+    // A place that nobody gave is the world's average for a replay too, until one is given.
+    let unplaced = folder.text("unplaced");
+    let options = ["top", "--once", "--format", "json", "--duration", "300ms", "--interval", "50ms"];
+    let live = done(&[&options[..], &["--state", "none", "--record", &unplaced]].concat());
+    let live = checked(&live, "top-1.schema.json");
+    let replay = |more: &[&str]| {
+        let output = done(&[&["replay", &unplaced, "--format", "json"], more].concat());
+        checked(&output, "top-1.schema.json")
+    };
+    let says_so = |report: &Value| report["notes"].to_string().contains("no zone given");
+    let (replayed, placed) = (replay(&[]), replay(&["--zone", "FR"]));
+    assert_eq!(live["intensity"]["assumed"], true);
+    assert_eq!(replayed["intensity"], live["intensity"]);
+    assert_eq!(placed["intensity"]["assumed"], false);
+    assert_eq!([&live, &replayed, &placed].map(says_so), [true, true, false]);
+
     // A file that is not whole.
     let whole = fs::read(&file).unwrap();
     let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();

@@ -34,6 +34,8 @@ pub struct Head {
     pub static_policy: String,
     /// Where the electricity was used.
     pub zone: String,
+    /// Whether that is for want of a place, and not what was asked for.
+    pub zone_assumed: bool,
     /// Energy of the site over energy of its machines.
     pub pue: f64,
     /// What was known of the packages.

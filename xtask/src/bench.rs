@@ -26,6 +26,9 @@ pub(crate) fn run(what: &str, arguments: &[OsString]) -> Result<()> {
         let folder = env::current_dir().context("cannot tell the current folder")?;
         return bench("accuracy").arg("--folder").arg(folder).args(arguments).run();
     }
+    if what == "bank" {
+        return bench("bank").args(arguments).run();
+    }
     let needed: &[(&str, &str)] = match what {
         "switch" => &PEERS,
         "load" => &[PEERS[0], WORK],

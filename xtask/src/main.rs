@@ -62,10 +62,10 @@ enum Task {
     Bench {
         /// `switch`: programs on context switches; `snapshot`: the books against the cpu.stat files; `load`: other
         /// work beside each; `top`: the whole program at rest; `overhead`: all of these, into docs/overhead.md; `soak`: everything at once, for long, and very much of one
-        /// thing, into docs/soak.md; `accuracy`: attribution on simulated nodes; `agent`: the agent on a node of 500 containers that come and go, into docs/overhead.md, and for long with --soak, into docs/soak.md; `ledger`: reports of a year of hours, into docs/ledger.md;
+        /// thing, into docs/soak.md; `accuracy`: attribution on simulated nodes; `bank`: how the time of its windows grows, by criterion; `agent`: the agent on a node of 500 containers that come and go, into docs/overhead.md, and for long with --soak, into docs/soak.md; `ledger`: reports of a year of hours, into docs/ledger.md;
         /// `serve`: clients that post to the team's server, into docs/server.md; `tracker`: what the Python package costs
         /// its program and how right it is, into docs/python.md.
-        #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy", "agent", "ledger", "serve", "tracker"])]
+        #[arg(value_parser = ["switch", "snapshot", "load", "top", "overhead", "soak", "accuracy", "bank", "agent", "ledger", "serve", "tracker"])]
         what: String,
         /// For `snapshot`: how many cgroups. For `soak`: --minutes, --cgroups, --threads, --switches, each with a number.
         /// For `accuracy`: see its --help, and with --guest, Carbon and Scaphandre in an emulated kernel, --guest --help.

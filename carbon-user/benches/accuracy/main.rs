@@ -17,6 +17,7 @@ mod plots;
 mod random;
 mod recorded;
 mod report;
+mod rig;
 mod scenarios;
 mod score;
 mod speed;

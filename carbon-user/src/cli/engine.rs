@@ -223,7 +223,7 @@ impl Engine {
         if mean.estimated {
             self.notes.push("the intensity is an estimate of its publisher".to_owned());
         }
-        self.notes.retain(|note| !note.starts_with("no zone given"));
+        self.notes.retain(|note| !says_no_zone(note));
         self.intensity = mean.intensity;
     }
 
@@ -330,7 +330,12 @@ fn intensity(measuring: &Measuring, notes: &mut Vec<String>) -> Result<Intensity
 
 /// Whether a note says how little is known of the place: it does not hold for another.
 fn is_of_place(note: &str) -> bool {
-    note.starts_with("no zone given") || note.starts_with("PUE ")
+    says_no_zone(note) || note.starts_with("PUE ")
+}
+
+/// Whether a note says that no place was given.
+pub(super) fn says_no_zone(note: &str) -> bool {
+    note.starts_with("no zone given")
 }
 
 fn accounting<T>(

@@ -1,7 +1,7 @@
 //! `carbon replay`: recorded windows through the same attribution as live ones, as they were or in another way.
 
 use super::args::{AttributionArg, Format, StaticArg};
-use super::engine::{json, style, unwritten};
+use super::engine::{json, says_no_zone, style, unwritten};
 use super::error::CliError;
 use super::options::{ReplayOptions, method, policy};
 use super::output::Output;
@@ -34,8 +34,12 @@ pub fn replay(options: &ReplayOptions) -> Result<u8, CliError> {
         options.static_policy.map_or_else(|| StaticArg::from_str(&head.static_policy, false).map(policy), Ok);
     let policy = policy.map_err(|_| foreign("static policy", &head.static_policy))?;
     let start: Timestamp = head.start.parse().map_err(|_| foreign("time", &head.start))?;
-    let zone = options.zone.as_ref().unwrap_or(&head.zone);
-    let intensity = Intensity::of(zone).map_err(|error| CliError::Zone { source: error })?;
+    let intensity = if options.zone.is_none() && head.zone_assumed {
+        Intensity::of_unknown_place()
+    } else {
+        let zone = options.zone.as_ref().unwrap_or(&head.zone);
+        Intensity::of(zone).map_err(|error| CliError::Zone { source: error })?
+    };
 
     let mut state = State::new(method, head.packages.clone());
     state.resume(head.kept.clone());
@@ -88,6 +92,9 @@ fn notes(
     damage: Option<&RecordingError>,
 ) -> Vec<String> {
     let mut notes = end.map(|end| end.notes.clone()).unwrap_or_default();
+    if options.zone.is_some() {
+        notes.retain(|note| !says_no_zone(note));
+    }
     let mut replayed = format!(
         "attributed again from a recording, which was made with --attribution {} --static {}",
         head.attribution, head.static_policy

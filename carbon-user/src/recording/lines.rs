@@ -24,6 +24,8 @@ pub(super) struct HeadLine {
     pub(super) attribution: String,
     pub(super) static_policy: String,
     pub(super) zone: String,
+    #[serde(default)]
+    pub(super) zone_assumed: bool,
     pub(super) pue: f64,
     /// CPUs online, and watts of a busy one by a table.
     pub(super) packages: Vec<(u32, Option<f64>)>,

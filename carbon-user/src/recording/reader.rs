@@ -61,6 +61,7 @@ impl<R: BufRead> Reader<R> {
             attribution: head.attribution,
             static_policy: head.static_policy,
             zone: head.zone,
+            zone_assumed: head.zone_assumed,
             pue: head.pue,
             packages: packages
                 .map(|(cpus, watts)| PackagePrior { cpus, per_cpu: watts.map(Watts) })

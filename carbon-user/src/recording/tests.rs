@@ -18,6 +18,7 @@ fn head() -> Head {
         attribution: "bank".into(),
         static_policy: "separate".into(),
         zone: "FR".into(),
+        zone_assumed: true,
         pue: 1.1,
         packages: vec![PackagePrior { cpus: 2, per_cpu: Some(Watts(0.1 + 0.2)) }],
         kept: Vec::new(),

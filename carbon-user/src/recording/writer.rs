@@ -38,6 +38,7 @@ impl Writer {
             attribution: head.attribution.clone(),
             static_policy: head.static_policy.clone(),
             zone: head.zone.clone(),
+            zone_assumed: head.zone_assumed,
             pue: head.pue,
             packages: head.packages.iter().map(|one| (one.cpus, one.per_cpu.map(|watts| watts.0))).collect(),
             state: head.kept.iter().map(DomainEntry::of).collect(),

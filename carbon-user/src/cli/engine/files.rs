@@ -19,6 +19,7 @@ impl Engine {
             attribution: self.state.method().as_str().to_owned(),
             static_policy: self.policy.as_str().to_owned(),
             zone: self.intensity.zone.clone(),
+            zone_assumed: self.intensity.assumed,
             pue: self.pue.0,
             packages: self.beginning.packages.clone(),
             kept: self.beginning.kept.clone(),

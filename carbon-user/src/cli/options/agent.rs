@@ -351,6 +351,15 @@ mod tests {
             |line: &str| agent(&words(&format!("carbon agent --config {} {line}", file.path().display())));
         let options = of("--kubelet https://127.0.0.1:10250/ --kubelet-token /t").unwrap();
         assert_eq!(options.metadata.unwrap().kubelet.unwrap().url, "https://127.0.0.1:10250");
+        for (given, url) in [
+            ("https://fd00::a:10250", "https://[fd00::a]:10250"),
+            ("https://fd00::a", "https://[fd00::a]"),
+            ("https://[fd00::a]:10250", "https://[fd00::a]:10250"),
+            ("https://node.local:10250", "https://node.local:10250"),
+        ] {
+            let options = of(&format!("--kubelet {given}")).unwrap();
+            assert_eq!(options.metadata.unwrap().kubelet.unwrap().url, url);
+        }
         assert_eq!(of("--metadata off").unwrap().metadata, None);
         for (line, says) in [
             ("--kubelet 127.0.0.1", "not a URL"),

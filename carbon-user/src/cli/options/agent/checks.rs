@@ -6,6 +6,7 @@ use crate::cli::args::{AgentArgs, MetadataArg};
 use crate::cli::error::CliError;
 use crate::metadata::{self, Kubelet, Labels};
 use crate::metrics::{Listen, Tls, Token, otlp};
+use core::net::Ipv6Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub(super) fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Opti
             return Err(wrong(url, "the token would be sent in the clear", "give an https URL, or no token"));
         }
         Some(url) => Some(Kubelet {
-            url: url.trim_end_matches('/').to_owned(),
+            url: bracketed(url.trim_end_matches('/')),
             token_file: args.kubelet_token.clone(),
             ca_file: args.kubelet_ca.clone(),
         }),
@@ -59,6 +60,18 @@ pub(super) fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Opti
         return Err(wrong("nobody is to be asked for names".into(), "leave out --metadata off, or this"));
     }
     Ok((!off).then(|| metadata::Options { kubelet, labels, ..metadata::Options::usual() }))
+}
+
+/// An IPv6 address in a URL with its brackets (RFC 3986, 3.2.2): Kubernetes gives `status.hostIP` without them, and what follows the
+/// last colon is the port there.
+fn bracketed(url: &str) -> String {
+    let address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    let rewritten = url.split_once("://").and_then(|(scheme, place)| match place.rsplit_once(':') {
+        Some((host, port)) if address(host) => Some(format!("{scheme}://[{host}]:{port}")),
+        _ if address(place) => Some(format!("{scheme}://[{place}]")),
+        _ => None,
+    });
+    rewritten.unwrap_or_else(|| url.to_owned())
 }
 
 /// Where metrics are pushed.
