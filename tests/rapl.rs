@@ -224,5 +224,6 @@ fn a_suspension_loses_one_window_at_most_and_is_stated() {
         .map(|key| number(&accounts[key]))
         .sum();
     let whole = wall_ns * f64::from(topology.cpus_online());
-    assert!(((ran + accounts) / whole - 1.0).abs() < 0.02, "{ran} + {accounts} of {whole} ns");
+    // The sleep would be an eighth of it; the edges of the two readings are wider where the emulator waits for a processor.
+    assert!(((ran + accounts) / whole - 1.0).abs() < 0.05, "{ran} + {accounts} of {whole} ns");
 }
