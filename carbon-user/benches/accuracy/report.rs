@@ -66,7 +66,9 @@ pub(crate) fn page(seeds: u64) -> Result<()> {
         );
     }
     let speed = speed().map_err(Error::msg)?;
-    println!("\n## Cost\n\nOf a window of one domain, and the memory of its bank (`cargo xtask bench bank` times the same by criterion):\n\n{speed}");
+    println!(
+        "\n## Cost\n\nOf a window of one domain, and the memory of its bank (`cargo xtask bench bank` times the same by criterion):\n\n{speed}"
+    );
     println!("A bank with half more workloads than slots, idle now and then, windows of 1 and 10 s:\n");
     print!("- {}", endurance(1_000_000, 8).map_err(Error::msg)?);
     print!("- {}", endurance(100_000, 128).map_err(Error::msg)?);
