@@ -195,6 +195,11 @@ fn prometheus(folder: &Path, data: &Data, more: &[&str]) -> (Running, SocketAddr
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    prometheus_on(folder, more)
+}
+
+/// Prometheus with the blocks that are in `folder/tsdb`.
+pub(crate) fn prometheus_on(folder: &Path, more: &[&str]) -> (Running, SocketAddr) {
     fs::write(folder.join("prometheus.yml"), "").unwrap();
     let address = free_address();
     let child = Command::new("prometheus")
@@ -208,6 +213,21 @@ fn prometheus(folder: &Path, data: &Data, more: &[&str]) -> (Running, SocketAddr
         .unwrap();
     let running = Running(child);
     wait_for(address, "/-/ready");
+    (running, address)
+}
+
+/// `VictoriaMetrics` with its data in a folder.
+pub(crate) fn victoria_metrics_on(folder: &Path) -> (Running, SocketAddr) {
+    let address = free_address();
+    let child = Command::new("victoria-metrics")
+        .arg(format!("-storageDataPath={}", folder.display()))
+        .args(["-retentionPeriod=100y", &format!("-httpListenAddr={address}")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let running = Running(child);
+    wait_for(address, "/health");
     (running, address)
 }
 
@@ -361,16 +381,8 @@ fn victoria_metrics_answers_as_a_ledger_does() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (address, (data, ..)) = (free_address(), fleet());
-    let child = Command::new("victoria-metrics")
-        .arg(format!("-storageDataPath={}", folder.path().display()))
-        .args(["-retentionPeriod=100y", &format!("-httpListenAddr={address}")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _running = Running(child);
-    wait_for(address, "/health");
+    let (data, ..) = fleet();
+    let (_running, address) = victoria_metrics_on(folder.path());
     let answer = ask(address, "POST /api/v1/import/prometheus", data.prometheus().as_bytes()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     wait_for(address, "/internal/force_flush");

@@ -5,13 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy excuses functions with #[test] only, not those they call")]
 
-use crate::fleet::{Running, carbon, free_address, rows, there, wait_for};
+use crate::fleet::{Running, carbon, prometheus_on, rows, there, victoria_metrics_on, wait_for};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufWriter, Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 /// 2026-03-01T23:00Z, an hour before the week.
@@ -147,19 +147,7 @@ fn prometheus(folder: &Path) -> (Running, SocketAddr) {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     std::fs::remove_file(&file).unwrap();
-    std::fs::write(folder.join("prometheus.yml"), "").unwrap();
-    let address = free_address();
-    let child = Command::new("prometheus")
-        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
-        .args(["--storage.tsdb.retention.time=100y", &format!("--web.listen-address={address}")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let running = Running(child);
-    wait_for(address, "/-/ready");
-    (running, address)
+    prometheus_on(folder, &[])
 }
 
 /// The next part of a body of which nobody says how long it is.
@@ -170,16 +158,7 @@ fn chunk(stream: &mut TcpStream, text: &[u8]) {
 }
 
 fn victoria_metrics(folder: &Path) -> (Running, SocketAddr) {
-    let address = free_address();
-    let child = Command::new("victoria-metrics")
-        .arg(format!("-storageDataPath={}", folder.display()))
-        .args(["-retentionPeriod=100y", &format!("-httpListenAddr={address}")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let running = Running(child);
-    wait_for(address, "/health");
+    let (running, address) = victoria_metrics_on(folder);
     let mut stream = TcpStream::connect(address).unwrap();
     let head = "POST /api/v1/import/prometheus HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
