@@ -1,16 +1,10 @@
 //! Files of the agent that are nobody else's business: what ran when, and with which arguments.
 
-use crate::ledger::make_private;
+use crate::ledger::{beside, make_private};
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
+use std::path::Path;
 
 fn make_folder_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

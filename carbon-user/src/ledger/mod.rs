@@ -32,7 +32,7 @@ pub use cache::SumsCache;
 pub use error::LedgerError;
 pub use factor::Factor;
 pub use merged::Merged;
-pub(crate) use sqlite::make_private;
+pub(crate) use sqlite::{beside, make_private};
 pub use verify::Verified;
 
 use sql::{Database, Value, transaction};

@@ -153,8 +153,8 @@ impl Sqlite {
     }
 }
 
-/// A file that SQLite keeps beside its own.
-fn beside(path: &Path, end: &str) -> PathBuf {
+/// A file beside another, with an ending more: such as `SQLite` keeps, or a lock.
+pub fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
