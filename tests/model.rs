@@ -362,7 +362,7 @@ fn a_recording_ends_at_its_limit_and_survives_a_kill() {
     let file = folder.text("windows");
     let options =
         ["top", "--once", "--interval", "10ms", "--max-overhead", "100", "--sysfs-root", meter.root()];
-    let limit = ["--state", "none", "--duration", "8s", "--record", &file, "--record-limit", "64KiB"];
+    let limit = ["--state", "none", "--duration", "20s", "--record", &file, "--record-limit", "64KiB"];
     let output = done(&[&options[..], &limit].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(fs::metadata(&file).unwrap().len() <= 64 << 10);

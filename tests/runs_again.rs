@@ -116,7 +116,7 @@ fn a_run_whose_processes_have_gone_with_its_agent_is_recorded_as_killed() {
     agent.end();
 }
 
-const WORK: &str = "n=0; while [ $n -lt 40 ]; do n=$((n+1)); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 0.05; done; exit 7";
+const WORK: &str = "n=0; while [ $n -lt 100 ]; do n=$((n+1)); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 0.05; done; exit 7";
 
 #[test]
 fn a_command_is_measured_by_the_next_agent_or_by_none() {
