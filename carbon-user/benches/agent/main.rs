@@ -72,7 +72,7 @@ struct Arguments {
     #[arg(long, default_value_t = 20, requires = "soak")]
     times: u32,
     /// The part before it, in which what is remembered for minutes fills.
-    #[arg(long, default_value_t = 6.0, requires = "soak")]
+    #[arg(long, default_value_t = 10.0, requires = "soak")]
     warm_up_minutes: f64,
     /// Print what each thread and each kernel program used.
     #[arg(long)]

@@ -24,6 +24,10 @@ const WITH_CONTAINER: u64 = 10;
 /// Containers that [`Node::make_and_remove`] makes before it waits for a second.
 const A_SECOND: u32 = 400;
 
+/// Which containers those are, in their names.
+const LIVING: u16 = 0x8000;
+const SHORT_LIVED: u16 = 0x9000;
+
 /// CPU time of a process at its beginning, and each second of one in each container.
 const BEGIN_BUSY: Duration = Duration::from_micros(200);
 const WORK_BUSY: Duration = Duration::from_micros(100);
@@ -74,17 +78,16 @@ impl Node {
     /// remembers of containers that have gone is full then, however slow the machine is. This process must have one thread.
     pub(crate) fn make_and_remove(&self, count: u32) -> Result<()> {
         for number in 0..count {
-            let name = format!("kubepods-burstable-pod{:08x}_filler_{number:012x}.slice", self.load.id());
-            let path = burstable(&self.top).join(name).join(format!("cri-containerd-{number:064x}.scope"));
+            let (pod, path) = container(&self.top, self.load.id(), SHORT_LIVED, number.into());
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
             let child = fork_into(&fs::File::open(&path)?)?;
             if child == 0 {
-                busy(WORK_BUSY);
+                busy(BEGIN_BUSY);
                 leave();
             }
             waited(child)?;
             remove(&path)?;
-            path.parent().map_or(Ok(()), remove)?;
+            remove(&pod)?;
             if number % A_SECOND == A_SECOND - 1 {
                 std::thread::sleep(Duration::from_secs(1));
             }
@@ -138,6 +141,15 @@ fn is_ours(pod: &Path, load: u32) -> bool {
     pod.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begin))
 }
 
+/// The paths that containerd gives a pod and its container by systemd's driver. All have the same length: what is remembered of
+/// those that have gone then takes the same memory, whichever they were.
+fn container(top: &Path, load: u32, kind: u16, number: u64) -> (PathBuf, PathBuf) {
+    let pod = burstable(top)
+        .join(format!("kubepods-burstable-pod{load:08x}_0000_4000_{kind:04x}_{number:012x}.slice"));
+    let path = pod.join(format!("cri-containerd-{kind:04x}{number:060x}.scope"));
+    (pod, path)
+}
+
 /// A container, and its processes from the oldest on.
 struct Container {
     pod: PathBuf,
@@ -146,11 +158,8 @@ struct Container {
 }
 
 impl Container {
-    /// The path that containerd gives a container by systemd's driver.
     fn make(top: &Path, number: u64, count: usize) -> Result<Self> {
-        let uid = format!("{:08x}_0000_4000_8000_{number:012x}", std::process::id());
-        let pod = burstable(top).join(format!("kubepods-burstable-pod{uid}.slice"));
-        let path = pod.join(format!("cri-containerd-{number:064x}.scope"));
+        let (pod, path) = container(top, std::process::id(), LIVING, number);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let mut this = Self { pod, path, processes: VecDeque::new() };
         for place in 0..count {

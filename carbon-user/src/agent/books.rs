@@ -22,6 +22,10 @@ const QUIET_MIN: Duration = Duration::from_mins(2);
 const QUIET_SMALL: Duration = Duration::from_secs(15);
 /// Those of one size do not take turns.
 const LEAD: u64 = 2;
+/// Names of those without a series are made anew after so long without use, and looked through as often: they are of containers that have gone.
+const NAME_QUIET: Duration = Duration::from_secs(10);
+/// Names however many are in use; those that are needed then are made again.
+const NAMES_MAX: usize = 4_096;
 
 /// A series, and when its workload last used anything.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ type SeriesId = u64;
 struct Known {
     who: Arc<Who>,
     series: SeriesId,
+    used_ns: u64,
 }
 
 /// What is kept between windows.
@@ -60,6 +65,8 @@ pub struct Books {
     refused: Option<Microjoules>,
     /// Of the keys that had energy of late.
     names: FxHashMap<WorkloadKey, Known>,
+    /// When `names` was last looked through.
+    swept_ns: u64,
     minute: Minute,
 }
 
@@ -89,6 +96,7 @@ impl Books {
             id_last: 0,
             refused: None,
             names: FxHashMap::default(),
+            swept_ns: 0,
             minute: Minute::new(node, factor),
         }
     }
@@ -145,7 +153,7 @@ impl Books {
         self.refused = None;
         // First of all, so that none that is used now gives its series up to another, and begins anew in the same window.
         for row in &window.workloads {
-            self.name(row.key, &who);
+            self.name(row.key, now_ns, &who);
             if let Some(series) = self.series_known(row.key).and_then(|id| self.series.get_mut(&id)) {
                 series.used_ns = now_ns;
             }
@@ -153,14 +161,14 @@ impl Books {
         let mut cpu: FxHashMap<WorkloadKey, CpuNanos> =
             FxHashMap::with_capacity_and_hasher(window.workloads.len(), FxBuildHasher);
         for row in &window.workloads {
-            self.name(row.key, &who);
+            self.name(row.key, now_ns, &who);
             let totals = self.series_of(row.key, row.dynamic_energy, now_ns);
             totals.cpu += row.cpu;
             totals.watts = totals.watts + row.dynamic_energy.over(window.duration);
             cpu.insert(row.key, row.cpu);
         }
         for share in &window.shares {
-            let name = self.name(share.key, &who);
+            let name = self.name(share.key, now_ns, &who);
             self.share(share, now_ns);
             // Once for each workload, whatever domains gave it energy: it is added up over rows.
             let cpu = if share.dynamic_energy > Microjoules::ZERO { cpu.remove(&share.key) } else { None };
@@ -225,11 +233,13 @@ impl Books {
         })
     }
 
-    fn name(&mut self, key: WorkloadKey, who: impl Fn(WorkloadKey) -> Who) -> Arc<Who> {
-        if self.names.len() > 4 * self.series_max.max(1_024) {
+    fn name(&mut self, key: WorkloadKey, now_ns: u64, who: impl Fn(WorkloadKey) -> Who) -> Arc<Who> {
+        if self.names.len() > NAMES_MAX.max(4 * self.series_max) {
             self.names.clear();
         }
-        let known = self.names.entry(key).or_insert_with(|| Known { who: Arc::new(who(key)), series: 0 });
+        let new = || Known { who: Arc::new(who(key)), series: 0, used_ns: now_ns };
+        let known = self.names.entry(key).or_insert_with(new);
+        known.used_ns = now_ns;
         Arc::clone(&known.who)
     }
 
@@ -294,6 +304,12 @@ impl Books {
         let all = self.series.iter().filter(|(_, series)| quiet(series));
         for id in all.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.end(id);
+        }
+        if is_past(self.swept_ns, now_ns, NAME_QUIET) {
+            self.swept_ns = now_ns;
+            let Self { names, series, .. } = self;
+            let used = |known: &Known| !is_past(known.used_ns, now_ns, NAME_QUIET);
+            names.retain(|_, known| used(known) || series.contains_key(&known.series));
         }
     }
 

@@ -171,6 +171,21 @@ fn a_large_workload_has_a_series_however_many_small_ones_come_and_go() {
 }
 
 #[test]
+fn names_of_those_that_have_gone_are_not_kept() {
+    let mut books = books(50);
+    let mut state = State::default();
+    for second in 1..=200 {
+        let mut used: Vec<(u64, u64)> = (0..20).map(|one| (second * 100 + one, SECOND / 1_000)).collect();
+        used.push((9_999, SECOND / 2));
+        let window = window(second, &[10_000_000], &used);
+        books.add(&attribute(&window, &mut state, StaticPolicy::Separate), second * SECOND, named);
+        // Those with a series, and those of twice the ten seconds.
+        assert!(books.names.len() <= 50 + 20 * 21, "{} in second {second}", books.names.len());
+    }
+    assert!(books.names.contains_key(&WorkloadKey::cgroup(CgroupId(9_999))));
+}
+
+#[test]
 fn names_that_are_known_by_the_end_are_in_the_whole_minute() {
     let pod = "/kubepods.slice/kubepods-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
     let mut books = books(10);
