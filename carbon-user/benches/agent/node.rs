@@ -4,7 +4,7 @@ use super::fork::{fork_into, waited};
 use anyhow::{Context, Result, bail};
 use carbon_user::sysroot::SysRoot;
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
@@ -169,10 +169,14 @@ impl Container {
     }
 
     fn fork(&mut self, works: bool) -> Result<()> {
+        let us = getpid();
         let child = fork_into(&fs::File::open(&self.path)?)?;
         if child == 0 {
             let _ends_with_us = set_parent_process_death_signal(Some(Signal::KILL));
-            live(works);
+            // Who has ended before that sends no signal any more.
+            if getppid() == Some(us) {
+                live(works);
+            }
             leave();
         }
         self.processes.push_back(child);
