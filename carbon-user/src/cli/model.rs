@@ -1,19 +1,51 @@
 //! `carbon model`: what was learned of this machine, from the file where it is kept. Nothing is measured.
 
-use super::args::Format;
+use super::args::{Format, ModelArgs};
 use super::engine::{json, style, unwritten};
 use super::error::CliError;
 use super::learning;
-use super::options::ModelOptions;
+use super::options::{check_root, state_file};
 use super::output::Output;
 use crate::report::model::{self, Model};
+use crate::sysroot::SysRoot;
 use crate::topology::Topology;
+use std::path::PathBuf;
 
 /// Below this share of predictions whose 90 % interval held, the answer of `--self-test` is no: with 20 right ones fewer
 /// than 14 hold once in 400 times.
 const COVERAGE_MIN_RATIO: f64 = 0.7;
 /// Experiments below which there is no verdict.
 const EXPERIMENTS_MIN: usize = 20;
+
+/// `carbon model`, checked.
+#[derive(Clone, Debug)]
+pub struct ModelOptions {
+    /// Where what was learned is kept.
+    pub state: PathBuf,
+    /// Experiments only, and a verdict.
+    pub self_test: bool,
+    /// How it is written.
+    pub format: Format,
+    /// Where it goes, if not to stdout.
+    pub output: Option<PathBuf>,
+    /// Where sysfs and procfs are.
+    pub root: SysRoot,
+}
+
+impl ModelOptions {
+    /// Checks what was written.
+    pub(super) fn check(args: ModelArgs) -> Result<Self, CliError> {
+        let ModelArgs { state, self_test, format, output, sysfs_root } = args;
+        let root = check_root(sysfs_root)?;
+        let state = state_file(state).ok_or_else(|| CliError::Argument {
+            option: "--state",
+            value: "none".into(),
+            reason: "there is nothing to show".into(),
+            advice: "give the file that carbon top keeps".into(),
+        })?;
+        Ok(Self { state, self_test, format, output, root })
+    }
+}
 
 /// Prints what was learned.
 pub fn model(options: &ModelOptions) -> Result<u8, CliError> {

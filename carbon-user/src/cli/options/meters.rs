@@ -16,7 +16,10 @@ pub(super) fn meter(meter: MeterArg) -> MeterChoice {
 }
 
 /// Sensors that are named for a part are read in place of another meter, so that no other can be asked for.
-pub(super) fn check_sensors(texts: &[String], meter: MeterChoice) -> Result<Vec<NamedSensor>, CliError> {
+pub(in crate::cli) fn check_sensors(
+    texts: &[String],
+    meter: MeterChoice,
+) -> Result<Vec<NamedSensor>, CliError> {
     let objection = |value: &str, reason: String, advice: &str| CliError::Argument {
         option: "--hwmon",
         value: value.to_owned(),

@@ -1,0 +1,94 @@
+//! Options of `carbon run`.
+
+use super::args::{RunArgs, RunFormat};
+use super::error::CliError;
+use super::here::HereArgs;
+use super::options::{Measuring, check_name, measuring, state_file};
+use super::run_agent::ByAgent;
+use super::run_entry::EntryOptions;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// `carbon run`, checked.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// How to measure.
+    pub measuring: Measuring,
+    /// The project that the run is booked to.
+    pub project: Option<String>,
+    /// Whether the place is asked for.
+    pub here: HereArgs,
+    /// Whether no socket is opened for it.
+    pub offline: bool,
+    /// What is recorded, and where.
+    pub entry: EntryOptions,
+    /// Wait for the last process of the tree.
+    pub wait_all: bool,
+    /// Whether an agent measures.
+    pub by_agent: ByAgent,
+    /// How the report is written.
+    pub format: RunFormat,
+    /// Where the report goes, if not to stderr.
+    pub output: Option<PathBuf>,
+    /// Program and arguments; never empty.
+    pub command: Vec<OsString>,
+}
+
+impl RunOptions {
+    /// Checks what was written.
+    pub(super) fn check(args: RunArgs) -> Result<Self, CliError> {
+        let RunArgs { project, wait_all, agent, no_agent, format, entry, here, shared, command } = args;
+        let offline = entry.live.offline;
+        if let Some(project) = &project {
+            check_name("--project", project)?;
+        }
+        let entry = EntryOptions::check(entry, shared.zone.as_deref())?;
+        let output = shared.output.clone();
+        let measuring = measuring(shared)?;
+        if measuring.static_policy.needs_claims() {
+            return Err(CliError::Argument {
+                option: "--static",
+                value: measuring.static_policy.to_string(),
+                reason: "a command is in the cgroup of others, and asks for nothing of its own".into(),
+                advice: "give separate or proportional, or use \"carbon top\"".into(),
+            });
+        }
+        let given = agent.filter(|path| !path.as_os_str().is_empty());
+        let by_agent = match given {
+            _ if no_agent => ByAgent::No,
+            None => ByAgent::Usual,
+            Some(path) => state_file(path).map_or(ByAgent::No, ByAgent::At),
+        };
+        Ok(Self { measuring, project, here, offline, entry, wait_all, by_agent, format, output, command })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::attribution::Method;
+    use crate::cli::options::{Options, parse_words};
+    use crate::sched::Rung;
+    use crate::units::Pue;
+    use std::time::Duration;
+
+    #[test]
+    fn a_run_is_checked() {
+        let Options::Run(run) =
+            parse_words("carbon run -p thesis --pue 1.25 --accounting cpustat -- env -i --help").unwrap()
+        else {
+            panic!("not a run")
+        };
+        assert_eq!(run.command, ["env", "-i", "--help"]);
+        assert_eq!(run.project.as_deref(), Some("thesis"));
+        assert_eq!((run.measuring.pue, run.measuring.accounting), (Pue(1.25), Some(Rung::CpuStat)));
+        assert_eq!(run.measuring.interval, Duration::from_secs(1));
+        assert_eq!(run.measuring.attribution, Method::Bank);
+    }
+
+    #[test]
+    fn options_end_where_the_command_begins() {
+        let Options::Run(run) = parse_words("carbon run ls --quiet").unwrap() else { panic!("not a run") };
+        assert_eq!(run.command, ["ls", "--quiet"]);
+        assert!(!run.measuring.quiet);
+    }
+}
