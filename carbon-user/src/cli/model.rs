@@ -1,14 +1,15 @@
 //! `carbon model`: what was learned of this machine, from the file where it is kept. Nothing is measured.
 
-use super::args::{Format, ModelArgs};
+use super::args::Format;
 use super::engine::{json, style, unwritten};
 use super::error::CliError;
 use super::learning;
-use super::options::{check_root, state_file};
+use super::options::{STATE_FILE, check_root, state_file};
 use super::output::Output;
 use crate::report::model::{self, Model};
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
+use clap::Args;
 use std::path::PathBuf;
 
 /// Below this share of predictions whose 90 % interval held, the answer of `--self-test` is no: with 20 right ones fewer
@@ -16,6 +17,27 @@ use std::path::PathBuf;
 const COVERAGE_MIN_RATIO: f64 = 0.7;
 /// Experiments below which there is no verdict.
 const EXPERIMENTS_MIN: usize = 20;
+
+/// `carbon model`.
+#[derive(Args, Debug)]
+pub struct ModelArgs {
+    /// Where what was learned is kept.
+    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
+    pub state: PathBuf,
+    /// How well starts and stops of workloads were predicted, one by one; status 1 where the 90 % interval held less
+    /// than 70 % of them.
+    #[arg(long)]
+    pub self_test: bool,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Write it to this file, whole or not at all.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where sysfs is mounted.
+    #[arg(long, default_value = "/sys", value_name = "DIR")]
+    pub sysfs_root: PathBuf,
+}
 
 /// `carbon model`, checked.
 #[derive(Clone, Debug)]

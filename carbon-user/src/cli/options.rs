@@ -9,9 +9,10 @@ mod shared;
 mod values;
 
 pub use agent::AgentOptions;
+pub use meters::MeterArg;
 pub(super) use meters::check_sensors;
-pub use shared::Measuring;
-pub(super) use shared::{INTERVAL_MAX, INTERVAL_MIN, check_pue, measuring, method, policy, rung};
+pub use shared::{AccountingArg, AttributionArg, HierarchyArg, Measuring, SharedArgs, StaticArg};
+pub(super) use shared::{INTERVAL_MAX, INTERVAL_MIN, STATE_FILE, check_pue, measuring, method, policy, rung};
 pub(super) use values::{
     DURATION_MAX, check_count, check_duration, check_name, check_overhead, check_root, check_rows,
     state_file, text_of, yes_or_no,

@@ -1,13 +1,47 @@
 //! Options of `carbon run`.
 
-use super::args::{RunArgs, RunFormat};
+use super::args::RunFormat;
 use super::error::CliError;
 use super::here::HereArgs;
-use super::options::{Measuring, check_name, measuring, state_file};
+use super::ledger_args::EntryArgs;
+use super::options::{Measuring, SharedArgs, check_name, measuring, state_file};
 use super::run_agent::ByAgent;
 use super::run_entry::EntryOptions;
+use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+/// `carbon run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The project that the run is booked to.
+    #[arg(long, short, value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// Wait for the last process of the tree, not only for the command.
+    #[arg(long)]
+    pub wait_all: bool,
+    /// Have the agent measure that listens here; without this, that at /run/carbon/carbon.sock does for those who are not root.
+    #[arg(long, env = "CARBON_SOCKET", value_name = "PATH")]
+    pub agent: Option<PathBuf>,
+    /// Measure without an agent.
+    #[arg(long)]
+    pub no_agent: bool,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
+    pub format: RunFormat,
+    /// What is recorded, and where.
+    #[command(flatten)]
+    pub entry: EntryArgs,
+    /// Where it runs.
+    #[command(flatten)]
+    pub here: HereArgs,
+    /// Shared options.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
 
 /// `carbon run`, checked.
 #[derive(Clone, Debug)]

@@ -1,16 +1,68 @@
 //! Options of `carbon top`.
 
-use super::args::{CounterArg, Format, MetadataArg, TopArgs};
+use super::args::{Format, MetadataArg};
 use super::error::CliError;
 use super::options::{
-    DURATION_MAX, INTERVAL_MIN, Measuring, check_duration, check_overhead, check_rows, measuring, text_of,
+    DURATION_MAX, INTERVAL_MIN, Measuring, SharedArgs, check_duration, check_overhead, check_rows, measuring,
+    text_of,
 };
 use crate::window::counts::{COUNTERS_MAX, CounterKind};
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The head alone takes some of it.
 const RECORD_BYTES_MIN: u64 = 64 << 10;
+
+/// `carbon top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Measure once, print, and end; for scripts.
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: how long to measure [default: 5s].
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub duration: Option<String>,
+    /// How the report is written; json and csv with --once.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Rows of the table; the rest is added up; of a tree, groups of the first level [default: all].
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Count events by cgroup too, at most three, by a program on every context switch. Memory's energy is split by
+    /// llc-misses where they are counted.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "EVENTS")]
+    pub counters: Vec<CounterArg>,
+    /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
+    #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
+    pub max_overhead: String,
+    /// Whether engines on this machine (Docker, Podman, containerd, CRI-O) are asked for names of containers, by their
+    /// local sockets.
+    #[arg(long, value_enum, default_value_t = MetadataArg::Auto, value_name = "WHETHER")]
+    pub metadata: MetadataArg,
+    /// Write all windows to this file too, for carbon replay.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// With --record: bytes that it may take; it ends there [default: 256MiB].
+    #[arg(long, value_name = "BYTES", requires = "record")]
+    pub record_limit: Option<String>,
+    /// Shared options.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
+/// `--counters`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CounterArg {
+    /// Cycles of the processor's clock.
+    Cycles,
+    /// Instructions.
+    Instructions,
+    /// Accesses that the last cache did not hold.
+    LlcMisses,
+    /// Page faults.
+    PageFaults,
+}
 
 /// `carbon top`, checked.
 #[derive(Clone, Debug)]

@@ -1,8 +1,23 @@
 //! Options that say where joules come from: `--meter` and `--hwmon`.
 
-use crate::cli::args::MeterArg;
 use crate::cli::error::CliError;
 use crate::meters::{MeterChoice, NamedSensor, NotNamed};
+use clap::ValueEnum;
+
+/// `--meter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MeterArg {
+    /// The best that works here.
+    Auto,
+    /// Counters of the powercap class in sysfs (RAPL).
+    Powercap,
+    /// The same counters by perf events.
+    Perf,
+    /// Sensors of the board and of processors without RAPL.
+    Hwmon,
+    /// Watts by CPU model and use, for machines without a meter.
+    Model,
+}
 
 /// What `--meter` says.
 pub(super) fn meter(meter: MeterArg) -> MeterChoice {

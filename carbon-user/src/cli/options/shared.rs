@@ -1,17 +1,17 @@
 //! Options of all commands that measure: how, with which meters, where, and who the energy is shown to.
 
-use super::meters::{check_sensors, meter};
+use super::meters::{MeterArg, check_sensors, meter};
 use super::values::{check_duration, check_root, state_file};
 use crate::attribution::Method;
 use crate::attribution::static_policy::StaticPolicy;
 use crate::carbon;
 use crate::carbon::place::CloudRegion;
-use crate::cli::args::{AccountingArg, AttributionArg, HierarchyArg, SharedArgs, StaticArg};
 use crate::cli::error::CliError;
 use crate::meters::{MeterChoice, NamedSensor};
 use crate::sched::{HierarchyChoice, Rung};
 use crate::sysroot::SysRoot;
 use crate::units::Pue;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +19,107 @@ use std::time::Duration;
 pub(in crate::cli) const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Longest window. A 32-bit RAPL counter of 15.3 uJ wraps after 65.5 kJ: 131 s at 500 W.
 pub(in crate::cli) const INTERVAL_MAX: Duration = Duration::from_mins(1);
+
+/// Where what is learned is kept.
+pub(in crate::cli) const STATE_FILE: &str = "/var/lib/carbon/state.json";
+
+/// What `run` and `top` share.
+#[derive(Args, Debug)]
+pub struct SharedArgs {
+    /// Where the electricity is used: a country such as FR; the world's average where none is given.
+    #[arg(long, env = "CARBON_ZONE", value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Energy of the whole site over the energy of its machines, at least 1.
+    #[arg(long, env = "CARBON_PUE", value_name = "RATIO", allow_negative_numbers = true)]
+    pub pue: Option<String>,
+    /// How CPU time is taken.
+    #[arg(long, value_enum, default_value_t = AccountingArg::Auto, value_name = "HOW")]
+    pub accounting: AccountingArg,
+    /// Which tree of cgroups is followed.
+    #[arg(long, value_enum, default_value_t = HierarchyArg::Auto, value_name = "TREE")]
+    pub hierarchy: HierarchyArg,
+    /// Where joules come from.
+    #[arg(long, value_enum, default_value_t = MeterArg::Auto, value_name = "METER")]
+    pub meter: MeterArg,
+    /// A sensor of power or energy of the kernel's hwmon class that is read as a part of the machine: its driver, its label or
+    /// name, and what it measures, which is package, dram or system (package-1 where there are several).
+    #[arg(long, env = "CARBON_HWMON", value_name = "DRIVER:SENSOR=WHAT", value_delimiter = ',')]
+    pub hwmon: Vec<String>,
+    /// Where sysfs is mounted.
+    #[arg(long, default_value = "/sys", value_name = "DIR")]
+    pub sysfs_root: PathBuf,
+    /// Energy drawn even when idle: shown on its own, or shared by use of the CPU, by being there, or by what was asked
+    /// for (the last two with top).
+    #[arg(long = "static", value_enum, default_value_t = StaticArg::Separate, value_name = "POLICY")]
+    pub static_policy: StaticArg,
+    /// How the energy of running is split: by what each workload's CPU time costs as learned from the meter (by CPU time
+    /// until it has learned, and where there is no meter), or by CPU time alone.
+    #[arg(long, value_enum, default_value_t = AttributionArg::Bank, value_name = "HOW")]
+    pub attribution: AttributionArg,
+    /// Where what is learned of watts is kept over restarts, or none; run only reads it.
+    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
+    pub state: PathBuf,
+    /// Length of a window, such as 500ms or 1s.
+    #[arg(long, default_value = "1s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub interval: String,
+    /// Write the report to this file, whole or not at all.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// No progress and no warnings; with `run`, no report on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `--accounting`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccountingArg {
+    /// The best that works here.
+    Auto,
+    /// The scheduler's own books, read by BPF iterators.
+    Books,
+    /// A BPF program on every context switch.
+    Hook,
+    /// A BPF program on every context switch that needs no BTF.
+    Rawtp,
+    /// The cgroups' cpu.stat files.
+    #[value(name = "cpustat")]
+    CpuStat,
+    /// The processes in /proc.
+    Proc,
+}
+
+/// `--hierarchy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HierarchyArg {
+    /// cgroup2, unless workloads are grouped in cpuacct's tree alone.
+    Auto,
+    /// cgroup2.
+    Cgroup2,
+    /// That of the cpuacct controller, of version 1.
+    Cpuacct,
+}
+
+/// `--static`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StaticArg {
+    /// On its own.
+    Separate,
+    /// Shared by CPU time; memory's by resident memory, where that is known.
+    Proportional,
+    /// The same for every workload that is there.
+    Equal,
+    /// By the CPU that was asked for: by cpu.weight of the cgroups.
+    Requests,
+}
+
+/// `--attribution`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AttributionArg {
+    /// By learned watts.
+    Bank,
+    /// By CPU time.
+    CpuTime,
+}
 
 /// How to measure, whatever is measured.
 #[derive(Clone, Debug)]

@@ -1,9 +1,24 @@
 //! Options of `carbon track`.
 
-use crate::cli::args::TrackArgs;
 use crate::cli::error::CliError;
-use crate::cli::options::{Measuring, measuring};
+use crate::cli::ledger_args::StoreArgs;
+use crate::cli::options::{Measuring, SharedArgs, measuring};
 use crate::cli::store::Chosen;
+use clap::Args;
+
+/// `carbon track`.
+#[derive(Args, Debug)]
+pub struct TrackArgs {
+    /// The process, with all that descends from it [default: the one that started this].
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Where runs are recorded.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Shared options.
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
 
 /// `carbon track`, checked.
 #[derive(Clone, Debug)]
