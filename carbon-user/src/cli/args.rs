@@ -1,17 +1,22 @@
 //! The commands, the options of the agent, and formats, as they are written. The options of each other command stand with it;
 //! what they mean is checked before anything is opened, as [`options`](super::options) says.
 
+use super::advise::AdviseArgs;
 use super::calibrate_options::CalibrateArgs;
+use super::dashboard::DashboardArgs;
 use super::doctor::options::DoctorArgs;
+use super::explain::ExplainArgs;
 use super::here::HereArgs;
-use super::ledger_args::{
-    AdviseArgs, DashboardArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs, StoreArgs,
-};
+use super::intensity::IntensityArgs;
+use super::ledger_command::LedgerArgs;
 use super::model::ModelArgs;
 use super::options::SharedArgs;
 use super::replay::ReplayArgs;
+use super::report_args::ReportArgs;
 use super::run_options::RunArgs;
+use super::runs_args::RunsArgs;
 use super::serve_args::{ImportArgs, ServeArgs};
+use super::store::StoreArgs;
 use super::top_options::TopArgs;
 use super::track::options::TrackArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -230,6 +235,19 @@ pub enum RunFormat {
     Table,
     /// For programs; documented and stable.
     Json,
+}
+
+/// Formats of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people.
+    Table,
+    /// For programs; documented and stable.
+    Json,
+    /// One row each.
+    Csv,
+    /// For a page of text.
+    Markdown,
 }
 
 /// Formats of a report that is one table.

@@ -15,19 +15,23 @@ pub use shared::{AccountingArg, AttributionArg, HierarchyArg, Measuring, SharedA
 pub(super) use shared::{INTERVAL_MAX, INTERVAL_MIN, STATE_FILE, check_pue, measuring, method, policy, rung};
 pub(super) use values::{
     DURATION_MAX, check_count, check_duration, check_name, check_overhead, check_root, check_rows,
-    state_file, text_of, yes_or_no,
+    not_negative, state_file, text_of, yes_or_no,
 };
 
+use super::advise::AdviseArgs;
 use super::args::{Cli, Command};
 use super::calibrate_options::CalibrateOptions;
+use super::dashboard::DashboardArgs;
 use super::doctor::options::DoctorOptions;
 use super::error::CliError;
-use super::ledger_args::{
-    AdviseArgs, DashboardArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
-};
+use super::explain::ExplainArgs;
+use super::intensity::IntensityArgs;
+use super::ledger_command::LedgerArgs;
 use super::model::ModelOptions;
 use super::replay::ReplayOptions;
+use super::report_args::ReportArgs;
 use super::run_options::RunOptions;
+use super::runs_args::RunsArgs;
 use super::serve_args::{ImportArgs, ServeArgs};
 use super::top_options::TopOptions;
 use super::track::options::TrackOptions;
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_option_has_two_meanings() {
-        use crate::cli::ledger_args::PerArg;
+        use crate::cli::report_args::PerArg;
         // A parser that contradicts itself panics in debug builds only, and only where that command is given.
         <Cli as clap::CommandFactory>::command().debug_assert();
         let report = |line: &str| match parse_words(line) {

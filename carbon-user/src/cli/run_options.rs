@@ -3,10 +3,12 @@
 use super::args::RunFormat;
 use super::error::CliError;
 use super::here::HereArgs;
-use super::ledger_args::EntryArgs;
+use super::live_values::LiveArgs;
 use super::options::{Measuring, SharedArgs, check_name, measuring, state_file};
 use super::run_agent::ByAgent;
 use super::run_entry::EntryOptions;
+use super::serve_args::ServerArgs;
+use super::store::StoreArgs;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -41,6 +43,45 @@ pub struct RunArgs {
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// What `carbon run` writes of a run besides its project.
+#[derive(Args, Clone, Debug, Default)]
+pub struct EntryArgs {
+    /// Where the run is recorded.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Do not record the run, whatever --store or `CARBON_STORE` say.
+    #[arg(long)]
+    pub no_store: bool,
+    /// The organisation that the run is booked to.
+    #[arg(long, env = "CARBON_ORGANISATION", value_name = "NAME")]
+    pub organisation: Option<String>,
+    /// The experiment that the run belongs to.
+    #[arg(long, value_name = "NAME")]
+    pub experiment: Option<String>,
+    /// A name for the run itself.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A word to find the run by; may be given more than once.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Intensities by time, as CSV: `start,end,g_per_kwh,signal,boundary,method`. Where it has no value, the place's yearly
+    /// average holds, and that is said.
+    #[arg(long, value_name = "FILE", conflicts_with = "live")]
+    pub intensity_file: Option<PathBuf>,
+    /// Live intensities.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Status 1 if the command used more than this, such as 50J, 1.5kJ or 2Wh; of repeats, their mean.
+    #[arg(long, value_name = "ENERGY", allow_hyphen_values = true)]
+    pub max_energy: Option<String>,
+    /// Run the command so many times, each recorded, and report the mean.
+    #[arg(long, value_name = "TIMES", default_value_t = 1)]
+    pub repeat: u32,
+    /// Where the run is sent when the command has ended.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// `carbon run`, checked.

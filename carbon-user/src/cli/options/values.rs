@@ -89,6 +89,12 @@ pub(in crate::cli) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
     }
 }
 
+/// A number that is not below nothing.
+pub(in crate::cli) fn not_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "give a number, 0 or more".to_owned())
+}
+
 pub(in crate::cli) fn check_duration(
     option: &'static str,
     text: &str,
@@ -160,6 +166,14 @@ mod tests {
         ];
         for (text, nanos) in cases {
             assert_eq!(parse_duration(text).map(|duration| duration.as_nanos()), nanos, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_below_nothing_is_refused() {
+        assert_eq!(not_negative("0.5"), Ok(0.5));
+        for text in ["nan", "inf", "-1", ""] {
+            assert!(not_negative(text).is_err(), "{text}");
         }
     }
 }

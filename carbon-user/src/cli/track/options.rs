@@ -1,9 +1,8 @@
 //! Options of `carbon track`.
 
 use crate::cli::error::CliError;
-use crate::cli::ledger_args::StoreArgs;
 use crate::cli::options::{Measuring, SharedArgs, measuring};
-use crate::cli::store::Chosen;
+use crate::cli::store::{Chosen, StoreArgs};
 use clap::Args;
 
 /// `carbon track`.
