@@ -1,8 +1,9 @@
 //! `carbon advise`: the same work in each region of a cloud, and in the best hours of a day.
 
+use super::args::ListFormat;
 use super::error::CliError;
-use super::ledger_args::AdviseArgs;
-use super::live_values::{Known, LiveOptions};
+use super::live_values::{Known, LiveArgs, LiveOptions};
+use super::options::not_negative;
 use super::picture::Picture;
 use super::report_time::zone;
 use super::run_entry::parse_energy;
@@ -15,6 +16,47 @@ use crate::report::advice::{Advice, Candidate};
 use crate::report::advice_plot;
 use crate::report::hours::{BestHours, Work};
 use crate::units::Microjoules;
+use clap::Args;
+use std::path::PathBuf;
+
+/// `carbon advise`.
+#[derive(Args, Clone, Debug)]
+pub struct AdviseArgs {
+    /// The cloud: aws, azure, gcp, hetzner, oci, ovh or scaleway.
+    #[arg(long, value_name = "NAME")]
+    pub provider: String,
+    /// The region where the work is now, such as eu-west-1.
+    #[arg(long, value_name = "REGION")]
+    pub near: Option<String>,
+    /// Only regions within this distance of --near, in kilometres.
+    #[arg(long, value_name = "KM", requires = "near", value_parser = not_negative, allow_negative_numbers = true)]
+    pub within: Option<f64>,
+    /// Energy that the work takes in a month, such as 100kWh.
+    #[arg(long, value_name = "ENERGY", default_value = "100kWh")]
+    pub energy: String,
+    /// Rows of the table.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Hours in a row that the work takes each day: the best ones are told, where a service or a file knows hours.
+    #[arg(long, value_name = "HOURS", default_value_t = 4, value_parser = part_of_a_day)]
+    pub hours: u8,
+    /// Intensities by time of the place where the work is, as for `carbon run --intensity-file`: of the hours to come, else of
+    /// days that were.
+    #[arg(long, value_name = "FILE", conflicts_with = "live")]
+    pub intensity_file: Option<PathBuf>,
+    /// A service's forecast.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Time zone of the hours, such as Europe/Paris.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub tz: String,
+    /// Draw regions and hours into this file, whole or not at all: as PNG where its name ends in .png, else as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub format: ListFormat,
+}
 
 /// Writes the ranking and gives the status.
 pub(super) fn advise(args: &AdviseArgs) -> Result<u8, CliError> {
@@ -121,4 +163,23 @@ fn find(provider: &str, name: &str, regions: &[CloudRegion]) -> Result<CloudRegi
             regions.iter().take(3).map(|it| it.row().region.clone()).collect::<Vec<_>>().join(", ")
         ),
     })
+}
+
+/// Hours of a day that are fewer than all.
+fn part_of_a_day(text: &str) -> Result<u8, String> {
+    let hours = text.parse().ok().filter(|hours| (1..=23).contains(hours));
+    hours.ok_or_else(|| "give 1 to 23 hours: of a whole day there are no best ones".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_out_of_range_are_refused_with_the_range() {
+        assert_eq!((part_of_a_day("1"), part_of_a_day("23")), (Ok(1), Ok(23)));
+        for text in ["0", "24", "-1", "x"] {
+            assert!(part_of_a_day(text).unwrap_err().contains("1 to 23"), "{text}");
+        }
+    }
 }

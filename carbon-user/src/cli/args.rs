@@ -1,13 +1,25 @@
-//! The command line as it is written. What it means is checked in [`options`](super::options).
+//! The commands, the options of the agent, and formats, as they are written. The options of each other command stand with it;
+//! what they mean is checked before anything is opened, as [`options`](super::options) says.
 
+use super::advise::AdviseArgs;
+use super::calibrate_options::CalibrateArgs;
+use super::dashboard::DashboardArgs;
+use super::doctor::options::DoctorArgs;
+use super::explain::ExplainArgs;
 use super::here::HereArgs;
-use super::ledger_args::{
-    AdviseArgs, DashboardArgs, EntryArgs, ExplainArgs, IntensityArgs, LedgerArgs, ReportArgs, RunsArgs,
-    StoreArgs,
-};
+use super::intensity::IntensityArgs;
+use super::ledger_command::LedgerArgs;
+use super::model::ModelArgs;
+use super::options::SharedArgs;
+use super::replay::ReplayArgs;
+use super::report_args::ReportArgs;
+use super::run_options::RunArgs;
+use super::runs_args::RunsArgs;
 use super::serve_args::{ImportArgs, ServeArgs};
+use super::store::StoreArgs;
+use super::top_options::TopArgs;
+use super::track::options::TrackArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 const RUN_STATUS: &str = "\
@@ -27,9 +39,6 @@ Exit status:
   1  the answer is no
   2  usage or configuration
   3  cannot measure";
-
-/// Where what is learned is kept.
-pub const STATE_FILE: &str = "/var/lib/carbon/state.json";
 
 /// Where the agent goes on after a restart.
 pub const RESUME_FILE: &str = "/var/lib/carbon/agent.json";
@@ -97,136 +106,6 @@ pub enum Command {
     /// Take in what CodeCarbon has measured until now: an emissions.csv, or the history of its server.
     #[command(after_help = OTHER_STATUS)]
     Import(Box<ImportArgs>),
-}
-
-/// What `run` and `top` share.
-#[derive(Args, Debug)]
-pub struct SharedArgs {
-    /// Where the electricity is used: a country such as FR; the world's average where none is given.
-    #[arg(long, env = "CARBON_ZONE", value_name = "ZONE")]
-    pub zone: Option<String>,
-    /// Energy of the whole site over the energy of its machines, at least 1.
-    #[arg(long, env = "CARBON_PUE", value_name = "RATIO", allow_negative_numbers = true)]
-    pub pue: Option<String>,
-    /// How CPU time is taken.
-    #[arg(long, value_enum, default_value_t = AccountingArg::Auto, value_name = "HOW")]
-    pub accounting: AccountingArg,
-    /// Which tree of cgroups is followed.
-    #[arg(long, value_enum, default_value_t = HierarchyArg::Auto, value_name = "TREE")]
-    pub hierarchy: HierarchyArg,
-    /// Where joules come from.
-    #[arg(long, value_enum, default_value_t = MeterArg::Auto, value_name = "METER")]
-    pub meter: MeterArg,
-    /// A sensor of power or energy of the kernel's hwmon class that is read as a part of the machine: its driver, its label or
-    /// name, and what it measures, which is package, dram or system (package-1 where there are several).
-    #[arg(long, env = "CARBON_HWMON", value_name = "DRIVER:SENSOR=WHAT", value_delimiter = ',')]
-    pub hwmon: Vec<String>,
-    /// Where sysfs is mounted.
-    #[arg(long, default_value = "/sys", value_name = "DIR")]
-    pub sysfs_root: PathBuf,
-    /// Energy drawn even when idle: shown on its own, or shared by use of the CPU, by being there, or by what was asked
-    /// for (the last two with top).
-    #[arg(long = "static", value_enum, default_value_t = StaticArg::Separate, value_name = "POLICY")]
-    pub static_policy: StaticArg,
-    /// How the energy of running is split: by what each workload's CPU time costs as learned from the meter (by CPU time
-    /// until it has learned, and where there is no meter), or by CPU time alone.
-    #[arg(long, value_enum, default_value_t = AttributionArg::Bank, value_name = "HOW")]
-    pub attribution: AttributionArg,
-    /// Where what is learned of watts is kept over restarts, or none; run only reads it.
-    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
-    pub state: PathBuf,
-    /// Length of a window, such as 500ms or 1s.
-    #[arg(long, default_value = "1s", value_name = "DURATION", allow_hyphen_values = true)]
-    pub interval: String,
-    /// Write the report to this file, whole or not at all.
-    #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// No progress and no warnings; with `run`, no report on stderr.
-    #[arg(long, short)]
-    pub quiet: bool,
-}
-
-/// `carbon run`.
-#[derive(Args, Debug)]
-pub struct RunArgs {
-    /// The project that the run is booked to.
-    #[arg(long, short, value_name = "PROJECT")]
-    pub project: Option<String>,
-    /// Wait for the last process of the tree, not only for the command.
-    #[arg(long)]
-    pub wait_all: bool,
-    /// Have the agent measure that listens here; without this, that at /run/carbon/carbon.sock does for those who are not root.
-    #[arg(long, env = "CARBON_SOCKET", value_name = "PATH")]
-    pub agent: Option<PathBuf>,
-    /// Measure without an agent.
-    #[arg(long)]
-    pub no_agent: bool,
-    /// How the report is written.
-    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
-    pub format: RunFormat,
-    /// What is recorded, and where.
-    #[command(flatten)]
-    pub entry: EntryArgs,
-    /// Where it runs.
-    #[command(flatten)]
-    pub here: HereArgs,
-    /// Shared options.
-    #[command(flatten)]
-    pub shared: SharedArgs,
-    /// The command and its arguments.
-    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
-}
-
-/// `carbon track`.
-#[derive(Args, Debug)]
-pub struct TrackArgs {
-    /// The process, with all that descends from it [default: the one that started this].
-    #[arg(long, value_name = "PID")]
-    pub pid: Option<u32>,
-    /// Where runs are recorded.
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Shared options.
-    #[command(flatten)]
-    pub shared: SharedArgs,
-}
-
-/// `carbon top`.
-#[derive(Args, Debug)]
-pub struct TopArgs {
-    /// Measure once, print, and end; for scripts.
-    #[arg(long)]
-    pub once: bool,
-    /// With --once: how long to measure [default: 5s].
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub duration: Option<String>,
-    /// How the report is written; json and csv with --once.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-    /// Rows of the table; the rest is added up; of a tree, groups of the first level [default: all].
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Count events by cgroup too, at most three, by a program on every context switch. Memory's energy is split by
-    /// llc-misses where they are counted.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "EVENTS")]
-    pub counters: Vec<CounterArg>,
-    /// Share of all CPU time that measuring may cost; above it windows get wider, then accounting cheaper.
-    #[arg(long, value_name = "PERCENT", default_value = "0.5", allow_negative_numbers = true)]
-    pub max_overhead: String,
-    /// Whether engines on this machine (Docker, Podman, containerd, CRI-O) are asked for names of containers, by their
-    /// local sockets.
-    #[arg(long, value_enum, default_value_t = MetadataArg::Auto, value_name = "WHETHER")]
-    pub metadata: MetadataArg,
-    /// Write all windows to this file too, for carbon replay.
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
-    /// With --record: bytes that it may take; it ends there [default: 256MiB].
-    #[arg(long, value_name = "BYTES", requires = "record")]
-    pub record_limit: Option<String>,
-    /// Shared options.
-    #[command(flatten)]
-    pub shared: SharedArgs,
 }
 
 /// `carbon agent`.
@@ -331,175 +210,6 @@ pub struct AgentArgs {
     pub shared: SharedArgs,
 }
 
-/// `carbon model`.
-#[derive(Args, Debug)]
-pub struct ModelArgs {
-    /// Where what was learned is kept.
-    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
-    pub state: PathBuf,
-    /// How well starts and stops of workloads were predicted, one by one; status 1 where the 90 % interval held less
-    /// than 70 % of them.
-    #[arg(long)]
-    pub self_test: bool,
-    /// How it is written.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-    /// Write it to this file, whole or not at all.
-    #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Where sysfs is mounted.
-    #[arg(long, default_value = "/sys", value_name = "DIR")]
-    pub sysfs_root: PathBuf,
-}
-
-/// `carbon replay`.
-#[derive(Args, Debug)]
-pub struct ReplayArgs {
-    /// What carbon top --record has written.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// How the energy of running is split [default: as it was].
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub attribution: Option<AttributionArg>,
-    /// Who the energy drawn even when idle is shown to [default: as it was].
-    #[arg(long = "static", value_enum, value_name = "POLICY")]
-    pub static_policy: Option<StaticArg>,
-    /// Where the electricity was used [default: as it was].
-    #[arg(long, value_name = "ZONE")]
-    pub zone: Option<String>,
-    /// Energy of the whole site over the energy of its machines [default: as it was].
-    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
-    pub pue: Option<String>,
-    /// How the report is written.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-    /// Rows of the table; the rest is added up.
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Write the report to this file, whole or not at all.
-    #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// `carbon calibrate`.
-#[derive(Args, Debug)]
-pub struct CalibrateArgs {
-    /// How long it may take.
-    #[arg(long, value_name = "DURATION", default_value = "60s", allow_hyphen_values = true)]
-    pub duration: String,
-    /// Calibrate although something else runs.
-    #[arg(long)]
-    pub force: bool,
-    /// How the findings are written.
-    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
-    pub format: RunFormat,
-    /// Where what is learned is kept, or none.
-    #[arg(long, env = "CARBON_STATE", value_name = "FILE", default_value = STATE_FILE)]
-    pub state: PathBuf,
-    /// How CPU time is taken.
-    #[arg(long, value_enum, default_value_t = AccountingArg::Auto, value_name = "HOW")]
-    pub accounting: AccountingArg,
-    /// A sensor of power or energy of the kernel's hwmon class that is read as a part of the machine: its driver, its label or
-    /// name, and what it measures, which is package, dram or system (package-1 where there are several).
-    #[arg(long, env = "CARBON_HWMON", value_name = "DRIVER:SENSOR=WHAT", value_delimiter = ',')]
-    pub hwmon: Vec<String>,
-    /// Where sysfs is mounted.
-    #[arg(long, default_value = "/sys", value_name = "DIR")]
-    pub sysfs_root: PathBuf,
-    /// No progress and no warnings.
-    #[arg(long, short)]
-    pub quiet: bool,
-}
-
-/// `carbon doctor`.
-#[derive(Args, Debug)]
-pub struct DoctorArgs {
-    /// Measure for so long by the books, the hook and cpu.stat at once, and compare them key by key; status 1 where
-    /// they disagree.
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    pub balance: Option<String>,
-    /// How the findings are written.
-    #[arg(long, value_enum, default_value_t = RunFormat::Table)]
-    pub format: RunFormat,
-    /// A sensor of power or energy of the kernel's hwmon class that is read as a part of the machine: its driver, its label or
-    /// name, and what it measures, which is package, dram or system (package-1 where there are several).
-    #[arg(long, env = "CARBON_HWMON", value_name = "DRIVER:SENSOR=WHAT", value_delimiter = ',')]
-    pub hwmon: Vec<String>,
-    /// Where sysfs is mounted.
-    #[arg(long, default_value = "/sys", value_name = "DIR")]
-    pub sysfs_root: PathBuf,
-}
-
-/// `--accounting`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AccountingArg {
-    /// The best that works here.
-    Auto,
-    /// The scheduler's own books, read by BPF iterators.
-    Books,
-    /// A BPF program on every context switch.
-    Hook,
-    /// A BPF program on every context switch that needs no BTF.
-    Rawtp,
-    /// The cgroups' cpu.stat files.
-    #[value(name = "cpustat")]
-    CpuStat,
-    /// The processes in /proc.
-    Proc,
-}
-
-/// `--hierarchy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum HierarchyArg {
-    /// cgroup2, unless workloads are grouped in cpuacct's tree alone.
-    Auto,
-    /// cgroup2.
-    Cgroup2,
-    /// That of the cpuacct controller, of version 1.
-    Cpuacct,
-}
-
-/// `--meter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MeterArg {
-    /// The best that works here.
-    Auto,
-    /// Counters of the powercap class in sysfs (RAPL).
-    Powercap,
-    /// The same counters by perf events.
-    Perf,
-    /// Sensors of the board and of processors without RAPL.
-    Hwmon,
-    /// Watts by CPU model and use, for machines without a meter.
-    Model,
-}
-
-/// `--static`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StaticArg {
-    /// On its own.
-    Separate,
-    /// Shared by CPU time; memory's by resident memory, where that is known.
-    Proportional,
-    /// The same for every workload that is there.
-    Equal,
-    /// By the CPU that was asked for: by cpu.weight of the cgroups.
-    Requests,
-}
-
-/// `--counters`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CounterArg {
-    /// Cycles of the processor's clock.
-    Cycles,
-    /// Instructions.
-    Instructions,
-    /// Accesses that the last cache did not hold.
-    LlcMisses,
-    /// Page faults.
-    PageFaults,
-}
-
 /// `--dashboard`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DashboardArg {
@@ -518,15 +228,6 @@ pub enum MetadataArg {
     Off,
 }
 
-/// `--attribution`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AttributionArg {
-    /// By learned watts.
-    Bank,
-    /// By CPU time.
-    CpuTime,
-}
-
 /// Formats of a report that has lists in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RunFormat {
@@ -534,6 +235,19 @@ pub enum RunFormat {
     Table,
     /// For programs; documented and stable.
     Json,
+}
+
+/// Formats of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people.
+    Table,
+    /// For programs; documented and stable.
+    Json,
+    /// One row each.
+    Csv,
+    /// For a page of text.
+    Markdown,
 }
 
 /// Formats of a report that is one table.

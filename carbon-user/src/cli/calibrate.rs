@@ -3,9 +3,9 @@
 
 use super::args::RunFormat;
 use super::burst::Bursts;
+use super::calibrate_options::CalibrateOptions;
 use super::engine::{Engine, Wanted, cannot_account, json, style};
 use super::error::CliError;
-use super::options::CalibrateOptions;
 use super::output::Output;
 use super::progress::Progress;
 use crate::attribution::bank::{Calibration, LoadWindow, fit};

@@ -2,18 +2,37 @@
 
 use super::dashboard_answers::FromLedger;
 use super::error::CliError;
-use super::ledger_args::DashboardArgs;
 use super::on_this_thread;
 use super::output::Output;
+use super::store::StoreArgs;
 use super::top::handle;
 use crate::dashboard::{Limits, Server};
 use crate::ledger::Ledger;
 use crate::metrics::{Listen, Token};
+use clap::Args;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::SignalKind;
 
 /// Sums that are remembered: 40 MB of them, the days of years and the minutes of a day of 200 workloads.
 const SUMS_MAX: usize = 400_000;
+
+/// `carbon dashboard`.
+#[derive(Args, Clone, Debug)]
+pub struct DashboardArgs {
+    /// Where it listens; an address that other machines reach needs --token-file.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9489")]
+    pub listen: String,
+    /// A file with a token that readers must show: one line of 16 printable characters or more.
+    #[arg(long, env = "CARBON_DASHBOARD_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A name that it may be called by, besides localhost and addresses; may be given more than once.
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// The ledger.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
 
 /// Serves until it is interrupted.
 pub(super) fn dashboard(args: &DashboardArgs) -> Result<(), CliError> {

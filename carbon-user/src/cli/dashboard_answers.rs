@@ -1,18 +1,18 @@
 //! What the pages of `carbon dashboard` say: the answers of `carbon report`, `runs`, `advise` and `intensity`.
 
-use super::advise;
+use super::advise::{self, AdviseArgs};
+use super::args::ListFormat;
 use super::chart_steps::{ChartSteps, Read};
 use super::dashboard_processes::{self, Looks};
 use super::dashboard_runs;
 use super::error::CliError;
 use super::intensity::{self, Said};
-use super::ledger_args::{
-    AdviseArgs, ByArg, EquivalentsArg, ListFormat, ReportArgs, ReportFormat, StoreArgs,
-};
 use super::live_values::LiveArgs;
 use super::report::{Keys, Within, made};
+use super::report_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::report_time::{interval, zone};
 use super::runs::{in_memory, pick};
+use super::store::StoreArgs;
 use crate::carbon::place::CloudRegion;
 use crate::clock;
 use crate::dashboard::question::Query;

@@ -1,8 +1,8 @@
 //! What the dashboard says of a time of which only runs are known: no agent wrote of the machine then.
 
 use super::error::CliError;
-use super::ledger_args::ReportArgs;
 use super::report::made;
+use super::report_args::ReportArgs;
 use super::report_time::{interval, zone};
 use crate::ledger::Ledger;
 use crate::ledger::query::{Balance, NamedDomain};

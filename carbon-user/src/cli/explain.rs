@@ -2,8 +2,8 @@
 
 use super::error::CliError;
 use super::explain_window::{self, Bucket};
-use super::ledger_args::ExplainArgs;
 use super::output::Output;
+use super::store::StoreArgs;
 use crate::carbon::Intensity;
 use crate::ledger::runs::KeptRun;
 use crate::ledger::{Factor, LedgerError};
@@ -11,6 +11,25 @@ use crate::report::figures::{printable, significant};
 use crate::report::group::add_grams;
 use crate::report::ledger::NO_SPREAD;
 use crate::units::Microjoules;
+use clap::Args;
+
+/// `carbon explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// A run (its id, the beginning or end of it, or its name), or a time of the ledger: a day such as 2026-01-31, an hour
+    /// such as 2026-01-31T12, or a minute such as 2026-01-31T12:30.
+    #[arg(value_name = "RUN|WHEN")]
+    pub what: String,
+    /// Of a time: only workloads whose identity or name contains this.
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// Time zone of the time, such as Europe/Paris.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub tz: String,
+    /// The ledger.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
 
 /// Writes the chain and gives the status.
 pub(super) fn explain(args: &ExplainArgs) -> Result<u8, CliError> {

@@ -1,8 +1,7 @@
 //! `carbon explain WHEN`: the chain from a meter's reading to a gram, of a minute, an hour or a day of the ledger.
 
 use super::error::CliError;
-use super::explain::{before_line, factor_line, grams_line, seconds, together};
-use super::ledger_args::ExplainArgs;
+use super::explain::{ExplainArgs, before_line, factor_line, grams_line, seconds, together};
 use crate::ledger::query::{DAY, HOUR, MINUTE, NamedDomain, Sum};
 use crate::ledger::rows::{EnergyKind, Workload};
 use crate::ledger::{Factor, Ledger};

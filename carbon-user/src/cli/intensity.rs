@@ -1,7 +1,7 @@
 //! `carbon intensity`: what is known of a place.
 
+use super::args::ListFormat;
 use super::error::CliError;
-use super::ledger_args::IntensityArgs;
 use super::live_values::service_place;
 use super::runs::write;
 use crate::carbon::mix::{self, FactorSet};
@@ -14,7 +14,39 @@ use crate::provider::{self, Http, Live, ProviderError, metadata};
 use crate::reference;
 use crate::report::figures::significant;
 use crate::report::grid::{Cell, Grid};
+use clap::Args;
 use serde::Serialize;
+
+/// `carbon intensity`.
+#[derive(Args, Clone, Debug)]
+pub struct IntensityArgs {
+    /// A country, grid zone, state, region of a cloud such as aws:eu-west-1, or coordinates such as 53.35,-6.26
+    /// [default: that of `CARBON_ZONE`, else an unknown place].
+    #[arg(allow_hyphen_values = true)]
+    pub place: Option<String>,
+    /// Compute it from the country's mix of sources instead.
+    #[arg(long, conflicts_with = "live")]
+    pub mix: bool,
+    /// Ask a service for the present value: electricitymaps, watttime, uk or energy-charts; the place is by its own name
+    /// for it. Where it fails, the table's value stands in, and that is said.
+    #[arg(long, value_name = "SERVICE")]
+    pub live: Option<String>,
+    /// Where that service is, if not at its own address.
+    #[arg(long, value_name = "URL", requires = "live")]
+    pub live_url: Option<String>,
+    /// Ask the metadata service of the cloud where this machine is.
+    #[arg(long, conflicts_with = "place")]
+    pub here: bool,
+    /// Where the metadata service is, if not at its own address.
+    #[arg(long, value_name = "URL", requires = "here")]
+    pub metadata_url: Option<String>,
+    /// Open no socket.
+    #[arg(long, env = "CARBON_OFFLINE", value_parser = super::options::yes_or_no)]
+    pub offline: bool,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub format: ListFormat,
+}
 
 /// JSON schema `carbon.intensity/1`.
 #[derive(Debug, Serialize)]

@@ -1,8 +1,8 @@
 //! The ledger while commands run.
 
 use super::error::{CliError, warn};
-use super::options::RunOptions;
 use super::output::Output;
+use super::run_options::RunOptions;
 use super::store::Chosen;
 use crate::ledger::rows::{RunEnd, RunStart};
 use crate::ledger::runs::KeptRun;

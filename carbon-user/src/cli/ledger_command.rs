@@ -1,17 +1,81 @@
 //! `carbon ledger`: verify, compact, export, import.
 
 use super::error::CliError;
-use super::ledger_args::{LedgerAction, LedgerArgs, StoreArgs};
 use super::live_values::{Known, LiveArgs, LiveOptions};
 use super::output::Output;
 use super::series_file;
+use super::store::StoreArgs;
 use crate::carbon::Intensity;
 use crate::clock;
 use crate::ledger::query::DAY;
 use crate::ledger::{Ledger, LedgerError, late};
+use clap::{Args, Subcommand};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// `carbon ledger`.
+#[derive(Args, Clone, Debug)]
+pub struct LedgerArgs {
+    /// What to do with the ledger.
+    #[command(subcommand)]
+    pub action: LedgerAction,
+}
+
+/// The actions of `carbon ledger`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LedgerAction {
+    /// Check that every sum holds; status 1 where one does not.
+    Verify {
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Remove details that are old, keep their sums, and give the space back.
+    Compact {
+        /// Keep minutes for so many days.
+        #[arg(long, value_name = "DAYS", default_value_t = 30)]
+        minutes: u32,
+        /// Keep hours for so many days. Days are kept for good.
+        #[arg(long, value_name = "DAYS", default_value_t = 400)]
+        hours: u32,
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Rate hours and runs again whose intensity became known after them: once each, marked, with the old factor kept.
+    Rerate {
+        /// The zone whose hours and runs were recorded by its yearly average, as reports name it.
+        #[arg(long, env = "CARBON_ZONE", value_name = "ZONE")]
+        zone: String,
+        /// Intensities by time, as for `carbon run --intensity-file`.
+        #[arg(long, value_name = "FILE", conflicts_with = "live", required_unless_present = "live")]
+        intensity_file: Option<PathBuf>,
+        /// Live intensities.
+        #[command(flatten)]
+        live: LiveArgs,
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Write everything as lines of JSON.
+    Export {
+        /// Write it to this file, whole or not at all.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Read what export wrote, all of it or nothing; `-` for standard input.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// The ledger.
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
 
 /// Does what was asked and gives the status.
 pub(super) fn ledger(args: &LedgerArgs) -> Result<u8, CliError> {

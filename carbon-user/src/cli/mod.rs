@@ -1,7 +1,8 @@
 //! The commands: raw arguments, checked options, run.
 //!
-//! [`args`] is the command line as it is written, [`options`] what it means, `run`, `top` and the others the
-//! commands, [`engine`] what they measure with, [`error`] what can fail and the status for it.
+//! [`args`] is the command line as it is written, [`options`] what parses and checks it, `run`, `top` and the others the
+//! commands, with what their options mean in the same file or beside it, [`engine`] what they measure with, [`error`] what can
+//! fail and the status for it.
 
 mod advise;
 pub mod agent;
@@ -9,6 +10,7 @@ pub mod args;
 pub mod background;
 pub mod burst;
 pub mod calibrate;
+pub mod calibrate_options;
 mod chart_steps;
 mod dashboard;
 mod dashboard_answers;
@@ -27,7 +29,6 @@ mod import_csv;
 mod intensity;
 mod journal;
 pub mod learning;
-pub mod ledger_args;
 mod ledger_command;
 mod live_values;
 pub mod model;
@@ -42,6 +43,7 @@ pub mod recorder;
 mod repeat;
 pub mod replay;
 mod report;
+pub mod report_args;
 mod report_factors;
 mod report_score;
 mod report_source;
@@ -51,7 +53,9 @@ mod report_time;
 pub mod run;
 pub mod run_agent;
 pub mod run_entry;
+pub mod run_options;
 mod runs;
+pub mod runs_args;
 mod send;
 mod series_file;
 mod serve;
@@ -60,6 +64,7 @@ mod serve_manage;
 mod signals;
 mod store;
 pub mod top;
+pub mod top_options;
 mod track;
 mod warnings;
 

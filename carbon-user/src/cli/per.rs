@@ -1,7 +1,7 @@
 //! `--per` of `carbon report`: periods of time, and the functional unit of a score. Both may be given.
 
 use super::error::CliError;
-use super::ledger_args::{PerArg, ReportArgs, ReportFormat};
+use super::report_args::{PerArg, ReportArgs, ReportFormat};
 use crate::report::figures::amount;
 use clap::ValueEnum;
 use std::fmt::{self, Display, Formatter};

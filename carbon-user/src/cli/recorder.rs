@@ -2,7 +2,7 @@
 
 use super::background::Background;
 use super::error::CliError;
-use super::options::RecordOptions;
+use super::top_options::RecordOptions;
 use crate::recording::{End, Head, Writer};
 use crate::units::CgroupId;
 use crate::window::Window;

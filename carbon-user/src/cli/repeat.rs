@@ -2,8 +2,8 @@
 
 use super::args::RunFormat;
 use super::error::{CliError, warn};
-use super::options::RunOptions;
 use super::output::Output;
+use super::run_options::RunOptions;
 use crate::ledger::rows::RunEnd;
 use crate::report::figures::{of_quality, significant};
 use crate::report::statistics::Summary;

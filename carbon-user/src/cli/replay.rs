@@ -1,22 +1,90 @@
 //! `carbon replay`: recorded windows through the same attribution as live ones, as they were or in another way.
 
-use super::args::{AttributionArg, Format, StaticArg};
+use super::args::Format;
 use super::engine::{json, says_no_zone, style, unwritten};
 use super::error::CliError;
-use super::options::{ReplayOptions, method, policy};
+use super::options::{AttributionArg, StaticArg, check_pue, check_rows, method, policy};
 use super::output::Output;
+use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::totals::Totals;
-use crate::attribution::{State, attribute};
+use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
 use crate::recording::{End, Entry, Head, Reader, RecordingError};
 use crate::report::top::Top;
 use crate::report::{Context, csv, table};
 use crate::sched::Rung;
 use crate::units::Pue;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use std::fs::File;
 use std::io::BufReader;
+use std::path::PathBuf;
+
+/// `carbon replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// What carbon top --record has written.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How the energy of running is split [default: as it was].
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub attribution: Option<AttributionArg>,
+    /// Who the energy drawn even when idle is shown to [default: as it was].
+    #[arg(long = "static", value_enum, value_name = "POLICY")]
+    pub static_policy: Option<StaticArg>,
+    /// Where the electricity was used [default: as it was].
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Energy of the whole site over the energy of its machines [default: as it was].
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
+    pub pue: Option<String>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Rows of the table; the rest is added up.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Write the report to this file, whole or not at all.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `carbon replay`, checked.
+#[derive(Clone, Debug)]
+pub struct ReplayOptions {
+    /// The recording.
+    pub file: PathBuf,
+    /// `None`: as it was.
+    pub attribution: Option<Method>,
+    /// `None`: as it was.
+    pub static_policy: Option<StaticPolicy>,
+    /// `None`: as it was; not yet looked up.
+    pub zone: Option<String>,
+    /// `None`: as it was.
+    pub pue: Option<Pue>,
+    /// How the report is written.
+    pub format: Format,
+    /// Rows of the table.
+    pub limit: Option<usize>,
+    /// Where the report goes, if not to stdout.
+    pub output: Option<PathBuf>,
+}
+
+impl ReplayOptions {
+    /// Checks what was written.
+    pub(super) fn check(args: ReplayArgs) -> Result<Self, CliError> {
+        Ok(Self {
+            file: args.file,
+            attribution: args.attribution.map(method),
+            static_policy: args.static_policy.map(policy),
+            zone: args.zone,
+            pue: args.pue.as_deref().map(check_pue).transpose()?,
+            format: args.format,
+            limit: check_rows(args.limit)?,
+            output: args.output,
+        })
+    }
+}
 
 /// Attributes all windows again and prints the report. Where the recording is damaged, that of the windows before, and
 /// an error.

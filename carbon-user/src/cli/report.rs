@@ -3,9 +3,9 @@
 use super::chart_steps::ChartSteps;
 use super::dashboard_answers::power;
 use super::error::CliError;
-use super::ledger_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::output::Output;
 use super::parquet;
+use super::report_args::{ByArg, EquivalentsArg, ReportArgs, ReportFormat};
 use super::report_factors::{factor_for, notes_of_factors};
 use super::report_score::add_score;
 use super::report_source;

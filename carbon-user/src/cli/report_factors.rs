@@ -1,7 +1,7 @@
 //! `--factors` of `carbon report`: grams by other intensities than were recorded.
 
 use super::error::CliError;
-use super::ledger_args::ReportArgs;
+use super::report_args::ReportArgs;
 use crate::carbon::Intensity;
 use crate::ledger::Factor;
 use crate::report::ledger::LedgerReport;

@@ -1,8 +1,8 @@
 //! `--sci` of `carbon report`: the score of ISO/IEC 21031.
 
 use super::error::CliError;
-use super::ledger_args::ReportArgs;
 use super::per::FunctionalUnit;
+use super::report_args::ReportArgs;
 use crate::carbon::embodied::Machine;
 use crate::carbon::sci;
 use crate::report::figures::{amount, significant};

@@ -5,8 +5,8 @@
 //! [`grown`]: the differences telescope, and what is left out at either end is less than one scrape.
 
 use super::error::CliError;
-use super::ledger_args::{ByArg, ReportArgs};
 use super::report::{Collected, NONE, by_name, period};
+use super::report_args::{ByArg, ReportArgs};
 use super::report_factors::factor_for;
 use super::report_time::{check_order, given, periods, shown};
 use crate::carbon::{Intensity, Kind, Spread};

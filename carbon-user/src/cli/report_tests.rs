@@ -1,8 +1,8 @@
 //! Reports of ledgers whose details are gone: each joule is in one row.
 
 use super::args::{Cli, Command};
-use super::ledger_args::ReportArgs;
 use super::report::made;
+use super::report_args::ReportArgs;
 use super::report_factors::factor_for;
 use super::report_score::add_score;
 use crate::attribution::uncertainty::Uncertainty;

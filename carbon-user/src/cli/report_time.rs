@@ -1,7 +1,7 @@
 //! The times of a report: dates of a zone, hours, days and months.
 
 use super::error::CliError;
-use super::ledger_args::{PerArg, ReportArgs};
+use super::report_args::{PerArg, ReportArgs};
 use super::runs::in_memory;
 use crate::clock;
 use crate::ledger::Ledger;

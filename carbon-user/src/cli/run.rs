@@ -1,9 +1,9 @@
 //! `carbon run`: measures one command and all that it starts.
 
 use super::error::CliError;
-use super::options::RunOptions;
 use super::output::{Layout, Output};
 use super::process::{Attendant, BeforeExec, Ended, Launch, supervise};
+use super::run_options::RunOptions;
 use crate::ledger::rows::RunEnd;
 
 /// What measures while the command runs.

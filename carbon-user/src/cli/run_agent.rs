@@ -4,10 +4,10 @@
 use super::args::RunFormat;
 use super::engine::{CommandMeter, open_attached};
 use super::error::CliError;
-use super::options::RunOptions;
 use super::output::Layout;
 use super::process::{Attendant, BeforeExec, Ended, Outcome};
 use super::run::RunMeasurement;
+use super::run_options::RunOptions;
 use crate::api;
 use crate::api::client::{Link, LinkError};
 use crate::attribution::Method;

@@ -1,9 +1,10 @@
 //! `carbon runs`: list, show, sum, compare, export.
 
+use super::args::ListFormat;
 use super::error::CliError;
-use super::ledger_args::{FilterArgs, ListFormat, RunsAction, RunsArgs};
 use super::output::{Layout, Output};
 use super::picture::Picture;
+use super::runs_args::{FilterArgs, RunsAction, RunsArgs};
 use super::send;
 use crate::ledger::exchange::{SCHEMA as LINES, run_line};
 use crate::ledger::runs::{KeptRun, RunFilter};

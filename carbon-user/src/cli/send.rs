@@ -4,9 +4,9 @@
 //! everything can be sent anew.
 
 use super::error::{CliError, warn};
-use super::ledger_args::StoreArgs;
 use super::output::Output;
 use super::serve_args::ServerArgs;
+use super::store::StoreArgs;
 use crate::ledger::rows::{RunEnd, RunEnergy, RunStart, RunStatus};
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::metrics::Token;

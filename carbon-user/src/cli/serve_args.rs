@@ -1,6 +1,7 @@
 //! The command line of `carbon serve`, as it is written.
 
-use super::ledger_args::{ListFormat, StoreArgs};
+use super::args::ListFormat;
+use super::store::StoreArgs;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 

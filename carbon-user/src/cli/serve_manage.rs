@@ -1,13 +1,13 @@
 //! `carbon serve organisation|project|experiment|member|token|share`: what is served, managed on the machine that has the ledger.
 
 use super::error::CliError;
-use super::ledger_args::StoreArgs;
 use super::output::Output;
 use super::runs::write;
 use super::serve_args::{
     ExperimentAction, ListArgs, MemberAction, OrganisationAction, ProjectAction, ScopeArg, ServeAction,
     ShareAction, TokenAction,
 };
+use super::store::StoreArgs;
 use crate::clock;
 use crate::ledger::team::{Project, Scope, Team, TeamError, hash_of, parse_id};
 use crate::metrics::Token;

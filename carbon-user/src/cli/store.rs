@@ -1,9 +1,18 @@
 //! Which ledger a command means.
 
 use super::error::CliError;
-use super::ledger_args::StoreArgs;
 use crate::ledger::{Ledger, Location};
+use clap::Args;
 use std::path::PathBuf;
+
+/// Where the ledger is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StoreArgs {
+    /// The ledger: a file, `postgres://USER@HOST/DATABASE`, or none [default: /var/lib/carbon/ledger.db for root, else
+    /// carbon/ledger.db in the user's data directory].
+    #[arg(long, env = "CARBON_STORE", value_name = "STORE")]
+    pub store: Option<String>,
+}
 
 /// A ledger that was named, or the one that is used where none is.
 #[derive(Clone, Debug, PartialEq, Eq)]

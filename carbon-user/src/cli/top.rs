@@ -2,10 +2,10 @@
 
 use super::args::Format;
 use super::error::{CliError, warn};
-use super::options::TopOptions;
 use super::output::{Layout, Output, layout};
 use super::progress::Progress;
 use super::signals::is_ignored;
+use super::top_options::TopOptions;
 use crate::clock;
 use crate::sched::Members;
 use crate::tui::app::{Abilities, App, Request};

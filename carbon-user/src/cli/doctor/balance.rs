@@ -4,8 +4,8 @@
 //! are a moment apart, and what runs at an edge is booked up to its last tick: a tick of each CPU is no
 //! disagreement.
 
+use super::options::DoctorOptions;
 use crate::cli::error::CliError;
-use crate::cli::options::DoctorOptions;
 use crate::cli::progress::Progress;
 use crate::clock;
 use crate::report::AccountsRow;

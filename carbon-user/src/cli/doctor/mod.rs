@@ -5,6 +5,7 @@
 
 mod balance;
 mod kernel;
+pub(super) mod options;
 mod perf;
 mod place;
 mod privilege;
@@ -14,12 +15,12 @@ pub use perf::PerfEvents;
 
 use super::args::RunFormat;
 use super::error::CliError;
-use super::options::DoctorOptions;
 use super::output::Output;
 use crate::meters::{MeterFinding, NamedSensor};
 use crate::sched::Rung;
 use crate::sysroot::SysRoot;
 use crate::units::Quality;
+use options::DoctorOptions;
 use std::io;
 use std::time::Duration;
 

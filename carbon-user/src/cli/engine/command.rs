@@ -3,11 +3,12 @@
 use super::{Engine, Wanted, cannot_account, json, style};
 use crate::cli::args::RunFormat;
 use crate::cli::error::CliError;
-use crate::cli::options::{Measuring, RunOptions};
+use crate::cli::options::Measuring;
 use crate::cli::output::Layout;
 use crate::cli::process::{Attendant, BeforeExec, Ended};
 use crate::cli::run::RunMeasurement;
 use crate::cli::run_entry;
+use crate::cli::run_options::RunOptions;
 use crate::clock;
 use crate::ledger::Factor;
 use crate::ledger::rows::RunEnd;

@@ -3,8 +3,9 @@
 use super::Engine;
 use crate::cli::error::CliError;
 use crate::cli::learning::Keeper;
-use crate::cli::options::{Measuring, RecordOptions};
+use crate::cli::options::Measuring;
 use crate::cli::recorder::Recorder;
+use crate::cli::top_options::RecordOptions;
 use crate::recording::{End, Head};
 use crate::report::calibration::{self, CalibrationReport};
 use crate::topology::Topology;

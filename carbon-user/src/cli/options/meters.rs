@@ -1,8 +1,23 @@
 //! Options that say where joules come from: `--meter` and `--hwmon`.
 
-use crate::cli::args::MeterArg;
 use crate::cli::error::CliError;
 use crate::meters::{MeterChoice, NamedSensor, NotNamed};
+use clap::ValueEnum;
+
+/// `--meter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MeterArg {
+    /// The best that works here.
+    Auto,
+    /// Counters of the powercap class in sysfs (RAPL).
+    Powercap,
+    /// The same counters by perf events.
+    Perf,
+    /// Sensors of the board and of processors without RAPL.
+    Hwmon,
+    /// Watts by CPU model and use, for machines without a meter.
+    Model,
+}
 
 /// What `--meter` says.
 pub(super) fn meter(meter: MeterArg) -> MeterChoice {
@@ -16,7 +31,10 @@ pub(super) fn meter(meter: MeterArg) -> MeterChoice {
 }
 
 /// Sensors that are named for a part are read in place of another meter, so that no other can be asked for.
-pub(super) fn check_sensors(texts: &[String], meter: MeterChoice) -> Result<Vec<NamedSensor>, CliError> {
+pub(in crate::cli) fn check_sensors(
+    texts: &[String],
+    meter: MeterChoice,
+) -> Result<Vec<NamedSensor>, CliError> {
     let objection = |value: &str, reason: String, advice: &str| CliError::Argument {
         option: "--hwmon",
         value: value.to_owned(),

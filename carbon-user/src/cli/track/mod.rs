@@ -4,12 +4,13 @@
 //! ends with its input, so that a program which is killed leaves a run that has ended; a segment's energy has its sum and CPU time
 //! alone, and `stop` lists none. One thread: it sleeps until a line comes or a window ends.
 
+pub(super) mod options;
 mod session;
 mod wire;
 
 use super::error::CliError;
-use super::options::TrackOptions;
 use crate::clock;
+use options::TrackOptions;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use session::Session;
