@@ -121,7 +121,7 @@ async fn connection(
                 Ok(Ok(stream)) => one_request(Stalling::new(stream, limits.stall), app, limits).await,
                 Ok(Err(error)) => {
                     log::debug!("a reader of the metrics: {error}");
-                    // A probe that connects and goes is no reader, and a certificate may be the wrong one for it.
+                    // A probe that connects and goes was not refused.
                     (error.kind() == std::io::ErrorKind::InvalidData).then_some(Cause::Malformed)
                 }
                 Err(_late) => {
