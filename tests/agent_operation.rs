@@ -164,9 +164,9 @@ fn a_new_token_is_taken_up_and_who_is_refused_is_counted() {
     for path in ["/metrics", "/api/v1/live"] {
         assert!(is(path, "the-first-of-two-tokens", refused), "{path}");
     }
-    for line in [&b"no request\n"[..], &[b'x'; 70_000]] {
+    for line in [b"no request\n".to_vec(), vec![b'x'; 70_000]] {
         let mut client = UnixStream::connect(&socket).unwrap();
-        client.write_all(line).unwrap();
+        client.write_all(&line).unwrap();
         let _answered = client.read(&mut [0; 64]).unwrap();
     }
     let count = |listener: &str, cause: &str| -> f64 {
