@@ -10,10 +10,13 @@ use crate::support::{TestCgroup, alone, books_or_skip, enter, kernel_or_skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// One that is refused, with these in its environment.
 fn refused(machine: &Machine, variables: &[(&str, &OsStr)], more: &[&str]) -> String {
@@ -124,6 +127,62 @@ fn a_reload_names_what_needs_a_restart() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// Sends a request with a token, and reads all of the answer.
+fn ask_with(address: &str, path: &str, token: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn a_new_token_is_taken_up_and_who_is_refused_is_counted() {
+    let machine = Machine::new();
+    let (token, socket) = (machine.path("token"), machine.path("carbon.sock"));
+    let write = |text: &str| fs::write(&token, text).unwrap();
+    write("the-first-of-two-tokens\n");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let places = [token.to_str().unwrap(), socket.to_str().unwrap()];
+    let more =
+        ["--listen", &address, "--dashboard", "on", "--listen-token", places[0], "--socket", places[1]];
+    let child = machine.launch("cpustat", &[&more[..], &["--interval", "200ms"]].concat());
+    let is = |path: &str, token: &str, status: &str| {
+        ask_with(&address, path, token).is_some_and(|answer| answer.starts_with(status))
+    };
+    let (ok, refused) = ("HTTP/1.1 200", "HTTP/1.1 401");
+    assert!(within_seconds(60, || is("/readyz", "", ok)), "no agent");
+    let hang_up = || kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    // One that is none leaves the one before.
+    write("short\n");
+    hang_up();
+    sleep(Duration::from_millis(500));
+    assert!(is("/metrics", "the-first-of-two-tokens", ok));
+    write("the-second-of-two-tokens\n");
+    hang_up();
+    assert!(within_seconds(60, || is("/metrics", "the-second-of-two-tokens", ok)));
+    for path in ["/metrics", "/api/v1/live"] {
+        assert!(is(path, "the-first-of-two-tokens", refused), "{path}");
+    }
+    for line in [b"no request\n".to_vec(), vec![b'x'; 70_000]] {
+        let mut client = UnixStream::connect(&socket).unwrap();
+        client.write_all(&line).unwrap();
+        let _answered = client.read(&mut [0; 64]).unwrap();
+    }
+    let count = |listener: &str, cause: &str| -> f64 {
+        let answer = ask_with(&address, "/metrics", "the-second-of-two-tokens").unwrap();
+        let series = format!("carbon_clients_refused_total{{listener=\"{listener}\",cause=\"{cause}\"}} ");
+        answer.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    };
+    let counted = |listener, cause, times: f64| within_seconds(60, || count(listener, cause) >= times);
+    assert!(counted("metrics", "token", 2.0) && counted("socket", "too_large", 1.0));
+    assert_eq!((count("socket", "malformed"), count("socket", "rate")), (1.0, 0.0));
+    let (said, status) = end(child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(said.matches("must show the new token").count(), 1, "{said}");
+    assert!(said.contains("not reloaded, everything stays as it was") && !said.contains("restart"), "{said}");
+}
+
 #[test]
 fn a_second_agent_books_no_joule_again() {
     let machine = Machine::new();
@@ -151,18 +210,22 @@ fn an_address_that_is_taken_is_served_once_it_is_free() {
     let socket = machine.path("carbon.sock");
     fs::write(&socket, "a file that is no socket").unwrap();
     let more = ["--interval", "200ms", "--listen", &address, "--socket", socket.to_str().unwrap()];
-    let child = machine.launch("cpustat", &more);
-    assert!(within_seconds(60, || machine.path("agent.json").exists()), "it measures without");
+    let mut child = machine.launch("cpustat", &more);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let is_refused = |line: &String| line.contains("not served:");
+    assert_eq!(lines.by_ref().filter(is_refused).take(2).count(), 2);
     drop(taken);
     fs::remove_file(&socket).unwrap();
     let ready = || {
         crate::agent::ask(&address, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
-            && std::os::unix::net::UnixStream::connect(&socket).is_ok()
+            && UnixStream::connect(&socket).is_ok()
     };
     let served = within_seconds(60, ready);
-    let (said, status) = end(child, Signal::TERM);
-    assert!(served && status == Some(0), "{said}");
-    assert_eq!(said.matches("is not served").count() + said.matches("are not served").count(), 2, "{said}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let said: Vec<String> = lines.collect();
+    let status = child.wait().unwrap().code();
+    assert!(served && status == Some(0), "{said:?}");
+    assert!(!said.iter().any(is_refused), "each is said once: {said:?}");
 }
 
 /// What it says of its own energy is its share of its own cgroup, in a container's namespace too.

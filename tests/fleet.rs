@@ -394,3 +394,37 @@ fn who_does_not_answer_is_named() {
     let (_, said, status) = carbon(free_address(), "--by pod --from 2026-03-29");
     assert!(status == Some(2) && said.contains("does not answer"), "{said}");
 }
+
+/// An engine before several stores, one of which did not answer: its sums are too low, and it says so.
+#[test]
+fn what_an_engine_lacks_is_said_in_the_report() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let report_of = |more: &'static str| {
+        let listener = listener.try_clone().unwrap();
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        let engine = std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                if end.try_recv().is_ok() {
+                    return;
+                }
+                let mut asked = [0; 4_096];
+                let _asked = stream.read(&mut asked).unwrap();
+                let body =
+                    format!(r#"{{"status":"success",{more}"data":{{"resultType":"vector","result":[]}}}}"#);
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+                let _gone = stream.write_all((head + &body).as_bytes());
+            }
+        });
+        let report = report(address, "namespace");
+        ended.send(()).unwrap();
+        drop(TcpStream::connect(address));
+        engine.join().unwrap();
+        report["notes"].to_string()
+    };
+    let notes = report_of(r#""warnings":["a store is away"],"#);
+    assert!(notes.contains("NOT WHOLE") && notes.contains("a store is away"), "{notes}");
+    assert!(report_of(r#""isPartial":true,"#).contains("NOT WHOLE"));
+    assert!(!report_of("").contains("NOT WHOLE"));
+}

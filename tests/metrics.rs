@@ -1,7 +1,7 @@
 //! The metrics as their readers get them: over HTTP, by promtool, and by a Prometheus that scrapes them.
 
 use arc_swap::ArcSwap;
-use carbon_user::agent::{DomainSums, DomainTotals, Published, Who, WorkloadTotals};
+use carbon_user::agent::{Cause, DomainSums, DomainTotals, Published, Who, WorkloadTotals};
 use carbon_user::metrics::server::Limits;
 use carbon_user::metrics::{Aliases, Feed, Listen, Server, Token};
 use carbon_user::units::{CpuNanos, Microjoules, Quality, Watts};
@@ -213,6 +213,61 @@ fn what_is_not_http_or_too_large_is_refused() {
         assert!(!send(address, garbage).contains("joules"));
     }
     wait_ready(address);
+}
+
+#[test]
+fn who_is_refused_or_cut_off_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), "a-secret-of-some-length\n").unwrap();
+    let token = Token::read(&folder.path().join("token")).unwrap();
+    let listen = Listen::new("127.0.0.1:0".parse().unwrap(), Some(token)).unwrap();
+    let feed = feed(published(1, 10));
+    let limits = Limits { connections: 2, headers: Duration::from_millis(700), ..Limits::default() };
+    let server = Server::start(listen, feed.clone(), limits).unwrap();
+    let address = server.address();
+    wait_ready(address);
+    let counts = || Cause::ALL.map(|cause| feed.refused.counts().of(cause));
+    assert_eq!(counts(), [0; 6], "who is answered, and who goes by itself, is not counted");
+    drop(TcpStream::connect(address).unwrap());
+    get(address, "/healthz", "");
+    // In the order of `Cause::ALL`: token, malformed, too large, slow, no room, rate.
+    let mut expected = [0; 6];
+    let mut counted = |place: usize, times: u64| {
+        expected[place] += times;
+        let begun = Instant::now();
+        while counts() != expected {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{place}: {:?} and not {expected:?}",
+                counts()
+            );
+            sleep(Duration::from_millis(10));
+        }
+    };
+    for wrong in ["", "Authorization: Bearer a-secret-of-some-lengtX\r\n"] {
+        assert!(get(address, "/metrics", wrong).starts_with("HTTP/1.1 401"));
+    }
+    counted(0, 2);
+    send(address, b"\x16\x03\x01\x02\x00\x01\r\n\r\n");
+    counted(1, 1);
+    send(
+        address,
+        format!("GET /metrics HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(100_000)).as_bytes(),
+    );
+    counted(2, 1);
+    send(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
+    counted(2, 1);
+    assert_eq!(send(address, b"GET /healthz HTTP/1.1\r\nX: "), "", "half a request is not waited for");
+    counted(3, 1);
+    drop(server);
+    // Of two that say nothing, and have all the time to do so, one makes room.
+    let hour = Duration::from_hours(1);
+    let limits = Limits { connections: 2, headers: hour, connection: hour, ..Limits::default() };
+    let server = Server::start(any_port(), feed.clone(), limits).unwrap();
+    wait_ready(server.address());
+    let _silent = [(); 2].map(|()| TcpStream::connect(server.address()).unwrap());
+    assert!(get(server.address(), "/healthz", "").starts_with("HTTP/1.1 200"));
+    counted(4, 1);
 }
 
 /// The program, or a line that is counted where it is not installed.

@@ -89,6 +89,14 @@ impl Claims {
         self.rows.is_empty()
     }
 
+    /// Without some.
+    #[must_use]
+    pub fn without(&self, is_removed: impl Fn(CgroupId) -> bool) -> Self {
+        let mut left = self.clone();
+        left.rows.retain(|cgroup, _| !is_removed(*cgroup));
+        left
+    }
+
     /// Of a window that began with `earlier` and ended with these: who was there at either edge, as the later one has it.
     #[must_use]
     pub fn joined(&self, earlier: &Self) -> Self {

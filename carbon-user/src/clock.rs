@@ -100,6 +100,11 @@ pub fn process_cpu_ns() -> u64 {
     nanoseconds(ClockId::ProcessCPUTime)
 }
 
+/// CPU time of this thread so far, in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    nanoseconds(ClockId::ThreadCPUTime)
+}
+
 /// The wall clock, for labels only: it may step.
 pub fn wall() -> jiff::Timestamp {
     jiff::Timestamp::now()

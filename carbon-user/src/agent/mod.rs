@@ -10,9 +10,11 @@ pub mod books;
 pub mod minute;
 mod private;
 pub mod published;
+pub mod refused;
 pub mod resume;
 pub mod runs;
 pub mod shares;
 
 pub use private::Alone;
 pub use published::{DomainSums, DomainTotals, Governed, OwnCost, Published, Pushes, Who, WorkloadTotals};
+pub use refused::{Cause, Refused, RefusedCounts};

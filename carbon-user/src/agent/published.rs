@@ -1,5 +1,6 @@
 //! What the agent shows of itself and its workloads: one immutable value after each window.
 
+use super::RefusedCounts;
 use crate::ledger::Factor;
 use crate::metadata::Counts;
 use crate::units::{CgroupId, CpuNanos, Microjoules, Quality, Watts};
@@ -185,6 +186,10 @@ pub struct Published {
     pub pushes: Option<Pushes>,
     /// How asking for names goes; `None` where nobody is asked.
     pub naming: Option<Counts>,
+    /// Readers of the metrics that were refused or cut off.
+    pub refused_readers: RefusedCounts,
+    /// The same of clients of the local API.
+    pub refused_clients: RefusedCounts,
     /// Energy of the time in which the agent did not run that was recovered after a restart.
     pub recovered: Microjoules,
     /// Why energy of the time before the start is not known; `None` where it is, or there was nothing to go on from.

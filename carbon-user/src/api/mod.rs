@@ -10,6 +10,7 @@ pub mod peer;
 pub mod request;
 pub mod server;
 mod throttle;
+mod unique;
 
 pub use peer::Peer;
 pub use request::Asked;

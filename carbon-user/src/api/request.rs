@@ -1,5 +1,6 @@
 //! A request, from a line that may hold anything.
 
+use super::unique::Unique;
 use super::{Refusal, VERSION};
 use crate::carbon::{self, Intensity};
 use crate::units::Pue;
@@ -210,8 +211,12 @@ struct StopKeys {
 
 /// Reads a line.
 pub fn parse(line: &[u8]) -> Parsed {
-    let mut object = match serde_json::from_slice::<Map<String, Value>>(line) {
-        Ok(object) => object,
+    let mut object = match serde_json::from_slice(line) {
+        Ok(Unique(Value::Object(object))) => object,
+        Ok(_) => return Parsed { id: None, asked: Err(Refusal::bad("not one JSON object on one line")) },
+        Err(error) if error.is_data() => {
+            return Parsed { id: None, asked: Err(Refusal::bad(error.to_string())) };
+        }
         Err(error) => {
             let message = format!("not one JSON object on one line: {error}");
             return Parsed { id: None, asked: Err(Refusal::bad(message)) };
@@ -420,6 +425,7 @@ mod tests {
             r#"{"request":"hello"}"#,
             r#"{"version":"1","request":7}"#.replace("\"1\"", "1").as_str(),
             r#"{"version":1}"#,
+            r#"{"version":1,"version":1,"request":"hello"}"#,
             r#"{"version":1,"request":"hello","more":1}"#,
             r#"{"version":1,"request":"hello","id":1.5}"#,
             r#"{"version":1,"request":"start","name":""}"#,
@@ -448,6 +454,11 @@ mod tests {
             (r#"{"version":1,"request":"stop","run":"RUN","notes":"x"}"#, "notes: invalid type"),
             (r#"{"version":1,"request":"stop","status":"done"}"#, "missing field `run`"),
             (r#"{"version":1,"request":"mark","run":7}"#, "run: invalid type"),
+            (r#"{"version":1,"request":"start","name":"a","name":"b"}"#, "the key \"name\" is there twice"),
+            (
+                r#"{"version":1,"request":"stop","run":"RUN","report":{"format":"json","format":"table"}}"#,
+                "the key \"format\" is there twice",
+            ),
         ] {
             let message = of(line).unwrap_err().message;
             assert!(message.starts_with(expected), "{message}");

@@ -5,7 +5,7 @@ use super::answer::{self, Asker};
 use super::request::{self, Asked, ReportForm, ReportFormat};
 use super::throttle::Throttle;
 use super::{Client, Event, Limits, Peer, Refusal, Reply};
-use crate::agent::Published;
+use crate::agent::{Cause, Published, Refused};
 use crate::clock;
 use crate::report::table::{self, Style};
 use crate::sched::Whereabouts;
@@ -36,6 +36,9 @@ const CHUNK: usize = 4_096;
 
 /// After an error of the listener, such as too few descriptors.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Codes of what is not the protocol.
+const MALFORMED: [&str; 2] = ["bad_request", "version"];
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +86,7 @@ impl Server {
         published: Arc<ArcSwap<Published>>,
         whereabouts: Option<Whereabouts>,
         limits: Limits,
+        refused: Arc<Refused>,
     ) -> Result<(Self, Receiver<Event>), ServeError> {
         let listener = bind(listen)?;
         let runtime =
@@ -96,6 +100,7 @@ impl Server {
                 published,
                 whereabouts,
                 limits,
+                refused,
                 throttle: RefCell::new(Throttle::new(limits.requests_per_s, limits.requests_burst)),
                 clients: RefCell::default(),
             });
@@ -163,9 +168,20 @@ struct Shared {
     /// Where clients are found; `None` where no tree of cgroups is followed.
     whereabouts: Option<Whereabouts>,
     limits: Limits,
+    /// Where clients that are refused or cut off are counted.
+    refused: Arc<Refused>,
     throttle: RefCell<Throttle>,
     /// Connections by user.
     clients: RefCell<HashMap<u32, usize>>,
+}
+
+impl Shared {
+    /// Counts what did not come, or was not taken, in time.
+    fn count_late<T>(&self, done: &io::Result<T>) {
+        if done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            self.refused.add(Cause::Slow);
+        }
+    }
 }
 
 async fn accept(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) {
@@ -227,6 +243,7 @@ async fn connection(stream: UnixStream, number: u64, shared: Rc<Shared>) {
         Err(error) => return log::debug!("who connected is not known: {error}"),
     };
     let Some(_place) = Place::take(peer.uid, &shared) else {
+        shared.refused.add(Cause::NoRoom);
         let refused = Refusal::new("too_many_clients", "more connections than there may be: connect later");
         send(&stream, &answer::refusal(None, &refused), &shared.limits).await.ok();
         return;
@@ -330,17 +347,25 @@ impl Talk {
             let shared = Rc::clone(&self.shared);
             let limits = &shared.limits;
             let may_idle = !self.bound.is_empty();
-            let line = match self.lines.next(&self.stream, limits, may_idle).await? {
+            let next = self.lines.next(&self.stream, limits, may_idle).await;
+            // One that asks nothing is only closed.
+            if !self.lines.bytes.is_empty() {
+                shared.count_late(&next);
+            }
+            let line = match next? {
                 Got::Line(line) => line,
                 Got::End => return Ok(()),
                 Got::TooLong => {
+                    shared.refused.add(Cause::TooLarge);
                     let most = limits.line_bytes;
                     let refused = Refusal::new("too_long", format!("a line has at most {most} bytes"));
                     return send(&self.stream, &answer::refusal(None, &refused), limits).await;
                 }
             };
             let text = self.answer(&line).await;
-            send(&self.stream, &text, limits).await?;
+            let sent = send(&self.stream, &text, limits).await;
+            shared.count_late(&sent);
+            sent?;
         }
     }
 
@@ -349,13 +374,20 @@ impl Talk {
         let id = parsed.id.as_ref();
         let uid = self.client.peer.uid;
         if !self.shared.throttle.borrow_mut().take(uid, clock::monotonic_ns()) {
+            self.shared.refused.add(Cause::Rate);
             let per_s = self.shared.limits.requests_per_s;
             let message = format!("more than {per_s} requests a second: wait");
             return answer::refusal(id, &Refusal::new("too_many_requests", message));
         }
         let asked = match parsed.asked {
             Ok(asked) => asked,
-            Err(refused) => return answer::refusal(id, &refused),
+            Err(refused) => {
+                // That of a run that is none is as well formed as others.
+                if MALFORMED.contains(&refused.code) {
+                    self.shared.refused.add(Cause::Malformed);
+                }
+                return answer::refusal(id, &refused);
+            }
         };
         let form = Form::of(&asked);
         match self.ask(asked).await {
@@ -370,7 +402,10 @@ impl Talk {
         let (reply, answer) = oneshot::channel();
         let event = Event::Asked { client: self.client.clone(), asked, reply };
         self.shared.events.try_send(event).map_err(|error| match error {
-            tokio::sync::mpsc::error::TrySendError::Full(_) => Refusal::busy(),
+            tokio::sync::mpsc::error::TrySendError::Full(_) => {
+                self.shared.refused.add(Cause::NoRoom);
+                Refusal::busy()
+            }
             tokio::sync::mpsc::error::TrySendError::Closed(_) => ending(),
         })?;
         let reply = answer.await.map_err(|_dropped| ending())??;

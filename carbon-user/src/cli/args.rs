@@ -140,7 +140,7 @@ pub struct AgentArgs {
     /// Where /metrics, /healthz and /readyz are served, or none; what others can reach needs --listen-token.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9488")]
     pub listen: String,
-    /// A file with the bearer token that readers of /metrics must show.
+    /// A file with the bearer token that readers of /metrics must show; read again on SIGHUP.
     #[arg(long, value_name = "FILE")]
     pub listen_token: Option<PathBuf>,
     /// Where clients on this machine ask for what their own processes use, or none [default: /run/carbon/carbon.sock for root,

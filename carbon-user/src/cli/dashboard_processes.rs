@@ -64,7 +64,6 @@ pub(super) fn of_run(ledger: &mut Ledger, of: &str, run: &str) -> Result<Process
 mod tests {
     use super::*;
     use crate::agent::{Published, Who, WorkloadTotals};
-    use crate::metrics::Aliases;
     use crate::sched::HierarchyChoice;
     use crate::sysroot::SysRoot;
     use std::sync::Arc;
@@ -73,11 +72,8 @@ mod tests {
         let who = Who { identity: identity.to_owned(), kind, ..Who::default() };
         let workload = WorkloadTotals { who: Arc::new(who), ..WorkloadTotals::default() };
         let published = Published { workloads: vec![workload], ..Published::default() };
-        let feed = Feed {
-            published: Arc::new(arc_swap::ArcSwap::from_pointee(published)),
-            names: Arc::default(),
-            aliases: Aliases::default(),
-        };
+        let feed =
+            Feed { published: Arc::new(arc_swap::ArcSwap::from_pointee(published)), ..Feed::default() };
         let members = Members::open(&SysRoot::default(), HierarchyChoice::Auto)?;
         Some(Looks::new(feed, Some(members)))
     }

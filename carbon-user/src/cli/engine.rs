@@ -31,13 +31,12 @@ use crate::attribution::totals::Totals;
 use crate::attribution::{Method, State, attribute};
 use crate::carbon::Intensity;
 use crate::carbon::series::Series;
-use crate::claims::Claims;
 use crate::clock;
 use crate::meters::Meters;
 use crate::report::Context;
 use crate::report::table::Style;
 use crate::report::top::Top;
-use crate::sampler::Sampler;
+use crate::sampler::{ReadClaims, Sampler};
 use crate::sched::{self, Accounting, Census, Counters, Limits, Opened, Rung, SchedError, Skipped};
 use crate::topology::Topology;
 use crate::units::{Pue, Quality};
@@ -254,11 +253,7 @@ impl Engine {
 
 /// What looks at the cgroups' files, where the policy needs to know what they hold: for `proportional` only memory's
 /// energy goes by that.
-fn census(
-    measuring: &Measuring,
-    recorded: bool,
-    meters: &Meters,
-) -> Result<Option<Box<dyn FnMut() -> Claims>>, CliError> {
+fn census(measuring: &Measuring, recorded: bool, meters: &Meters) -> Result<Option<ReadClaims>, CliError> {
     let policy = measuring.static_policy;
     let memory = meters.domains().iter().any(|domain| domain.kind == DomainKind::Dram);
     let wanted = recorded || policy.needs_claims() || (memory && policy == StaticPolicy::Proportional);
@@ -266,7 +261,7 @@ fn census(
         return Ok(None);
     }
     match Census::open(&measuring.root, measuring.hierarchy) {
-        Ok(census) => Ok(Some(Box::new(move || census.read()))),
+        Ok(mut census) => Ok(Some(Box::new(move |is_removed| census.look(is_removed)))),
         // By CPU time then, which is said.
         Err(_) if !policy.needs_claims() => Ok(None),
         Err(error) => Err(cannot_account(error)),

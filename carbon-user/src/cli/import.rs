@@ -202,14 +202,15 @@ fn from_server(args: &ImportArgs, url: &str, left_out: &mut Vec<String>) -> Resu
         ));
     };
     let token = Token::read(path).map_err(|error| wrong(path, error.to_string()))?;
-    let server =
-        TeamServer::new(url, token.text(), args.ca_file.as_deref()).map_err(|reason| CliError::Argument {
+    let server = TeamServer::new(url, &token.text(), args.ca_file.as_deref()).map_err(|reason| {
+        CliError::Argument {
             option: "--from-server",
             value: url.into(),
             reason,
             advice: "give the URL of its API, and a file of certificates in --ca-file where it has its own"
                 .into(),
-        })?;
+        }
+    })?;
     let mut ledger = args.store.open()?;
     let mut merged = Merged::default();
     for organisation in server.organisations().map_err(|error| asked(&error))? {

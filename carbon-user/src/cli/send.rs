@@ -57,7 +57,7 @@ impl Destination {
     }
 
     fn server(&self) -> Result<TeamServer, CliError> {
-        TeamServer::new(&self.url, self.token.text(), self.ca_file.as_deref())
+        TeamServer::new(&self.url, &self.token.text(), self.ca_file.as_deref())
             .map_err(|reason| wrong("--server", &self.url, reason))
     }
 

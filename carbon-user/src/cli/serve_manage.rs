@@ -218,7 +218,7 @@ fn secret(prefix: &str) -> Result<String, CliError> {
 }
 
 fn given_token(path: &Path) -> Result<String, CliError> {
-    Token::read(path).map(|token| token.text().to_owned()).map_err(|error| CliError::Argument {
+    Token::read(path).map(|token| token.text()).map_err(|error| CliError::Argument {
         option: "--token-file",
         value: path.display().to_string(),
         reason: error.to_string(),

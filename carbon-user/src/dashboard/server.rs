@@ -139,7 +139,7 @@ impl Server {
             .method_not_allowed_fallback(|| async {
                 (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
             });
-        accept(self.listener, self.tls, app, limits.connections).await;
+        accept(self.listener, self.tls, app, limits.connections, Arc::default()).await;
     }
 }
 

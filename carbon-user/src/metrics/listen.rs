@@ -3,9 +3,11 @@
 //! Energy at a high rate tells what others compute (PLATYPUS, CVE-2020-8694), so it is not given to the whole network.
 
 use super::tls::Tls;
+use arc_swap::ArcSwap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
@@ -45,9 +47,17 @@ pub enum ListenError {
     Thread(std::io::Error),
 }
 
-/// A secret that readers must show; never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+/// A secret that readers must show; never printed. A copy has the same secret, after a replacement too.
+#[derive(Clone)]
+pub struct Token(Arc<ArcSwap<String>>);
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        *self.0.load_full() == *other.0.load_full()
+    }
+}
+
+impl Eq for Token {}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,18 +77,28 @@ impl Token {
         if text.len() < Self::LENGTH_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ListenError::TokenUnfit { path: path.to_owned() });
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self::of(text.to_owned()))
     }
 
     /// One that no fuzzer finds.
     #[cfg(any(test, fuzzing))]
     pub(super) fn for_fuzzing() -> Self {
-        Self("f".repeat(64))
+        Self::of("f".repeat(64))
     }
 
-    /// Itself, for who keeps its hash.
-    pub fn text(&self) -> &str {
-        &self.0
+    fn of(secret: String) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(secret)))
+    }
+
+    /// Itself, for who shows it, or keeps its hash.
+    pub fn text(&self) -> String {
+        String::clone(&self.0.load())
+    }
+
+    /// Takes another's from now on; whether that is another one.
+    fn replace(&self, new: &Self) -> bool {
+        let new = new.0.load_full();
+        self.0.swap(Arc::clone(&new)) != new
     }
 
     /// Whether an `Authorization` header shows it. How long that takes tells nothing but whether the length is right.
@@ -87,7 +107,7 @@ impl Token {
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
             return false;
         }
-        shown.ct_eq(self.0.as_bytes()).into()
+        shown.ct_eq(self.0.load().as_bytes()).into()
     }
 }
 
@@ -130,6 +150,18 @@ impl Listen {
     /// The certificates and their key, where there are some.
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
+    }
+
+    /// Takes another's token, and certificates with their key, for requests and connections from now on, here and in all
+    /// copies. Whether there is a token or encryption at all stays as it was. Gives whether the token is another one.
+    pub fn renew(&self, new: &Self) -> bool {
+        if let (Some(own), Some(new)) = (&self.tls, &new.tls) {
+            own.replace(new);
+        }
+        match (&self.token, &new.token) {
+            (Some(own), Some(new)) => own.replace(new),
+            _ => false,
+        }
     }
 
     pub(crate) fn into_parts(self) -> (SocketAddr, Option<Token>, Option<Tls>) {

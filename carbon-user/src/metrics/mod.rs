@@ -6,6 +6,7 @@
 //! scrape never moves a window, and a window never waits for a scrape.
 
 pub mod aliases;
+mod connections;
 pub mod emissions;
 pub mod listen;
 pub mod namespaces;

@@ -1,5 +1,6 @@
 //! Who makes room for the next connection, where there is none.
 
+use crate::agent::{Cause, Refused};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,11 @@ impl Silent {
     }
 
     /// Room for one more: what is free, or becomes so, or that of the oldest who has said nothing for too long.
-    pub(super) async fn room(&mut self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn room(
+        &mut self,
+        room: &Arc<Semaphore>,
+        refused: &Refused,
+    ) -> Option<OwnedSemaphorePermit> {
         self.0.retain(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
         let until = match self.0.front() {
             Some((since, ..)) if room.available_permits() == 0 => *since + SILENCE,
@@ -35,6 +40,7 @@ impl Silent {
             self.0.iter().find(|(_, end, asked)| !end.is_finished() && !asked.load(Ordering::Relaxed));
         if let Some((_, end, _)) = oldest.filter(|(since, ..)| since.elapsed() >= SILENCE) {
             end.abort();
+            refused.add(Cause::NoRoom);
         }
         Arc::clone(room).acquire_owned().await.ok()
     }

@@ -4,7 +4,7 @@ use super::emissions::Emitted;
 use super::series::{Row, View};
 use super::sums::Sums;
 use super::table::{self, Family};
-use crate::agent::{DomainTotals, Pushes};
+use crate::agent::{Cause, DomainTotals, Published, Pushes, RefusedCounts};
 use crate::carbon::kind::Span;
 use crate::ledger::Factor;
 use crate::metadata::Counts;
@@ -225,6 +225,19 @@ fn refusals(of: &Counts) -> Vec<Sample> {
     of.errors.iter().map(|(source, errors)| labelled(&[("source", source)], float(*errors))).collect()
 }
 
+/// Nobody shows a token on the socket, and readers of the metrics have no rate.
+fn refused(of: &Published) -> Vec<Sample> {
+    let listeners =
+        [("metrics", of.refused_readers, Cause::Rate), ("socket", of.refused_clients, Cause::Token)];
+    let samples = |(listener, counts, never): (&'static str, RefusedCounts, Cause)| {
+        let causes = counts.each().filter(move |(cause, _)| *cause != never);
+        causes.map(move |(cause, times)| {
+            labelled(&[("listener", listener), ("cause", cause.as_str())], float(times))
+        })
+    };
+    listeners.into_iter().flat_map(samples).collect()
+}
+
 fn build(view: &View) -> Vec<Sample> {
     let of = &view.published;
     let labels = [
@@ -277,6 +290,7 @@ pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
         (table::NAMES_DROPPED, of.naming.as_ref().map(|it| one(float(it.dropped))).unwrap_or_default()),
         (table::PUSHES, of.pushes.as_ref().map(pushes).unwrap_or_default()),
         (table::PUSHES_REFUSED, of.pushes.map(|it| one(float(it.rejected))).unwrap_or_default()),
+        (table::CLIENTS_REFUSED, refused(of)),
         (table::RECOVERED, one(of.recovered.joules())),
         (table::NODE_CPUS, one(float(u64::try_from(view.cpus).unwrap_or(0)))),
         (table::AGENT_ENERGY, of.own.energy.map(|it| one(it.joules())).unwrap_or_default()),

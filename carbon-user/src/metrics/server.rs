@@ -6,33 +6,31 @@
 
 use super::NamesByIdentity;
 use super::aliases::Aliases;
+pub(crate) use super::connections::accept;
+#[cfg(any(test, fuzzing))]
+use super::connections::one_request;
+pub use super::connections::{Lease, Limits};
 use super::listen::{Listen, ListenError, Token};
-use super::room::Silent;
 use super::series::{Series, View};
-use super::stall::Stalling;
 use super::text::{self, Format};
 use super::tls::Tls;
-use crate::agent::Published;
+use crate::agent::{Published, Refused};
 use crate::clock;
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tower_http::limit::RequestBodyLimitLayer;
 
 /// How often the published sums are looked at: the finest that a reader can see.
@@ -43,9 +41,6 @@ const FOLLOW_NS: u64 = 15_000_000_000;
 
 /// No request has a body; one that comes with more is refused.
 const BODY_MAX_BYTES: usize = 1024;
-
-/// Of all headers together.
-const HEADERS_MAX_BYTES: usize = 16 * 1024;
 
 /// Windows that may be missing before the agent counts as unhealthy, and how long at least.
 const STALE_WINDOWS: u64 = 5;
@@ -63,47 +58,8 @@ pub struct Feed {
     pub names: Arc<ArcSwap<NamesByIdentity>>,
     /// Whose names are used beside the agent's own.
     pub aliases: Aliases,
-}
-
-/// Bounds on what readers may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Workloads with a series of their own.
-    pub series: usize,
-    /// Connections at one time.
-    pub connections: usize,
-    /// Until all headers are there.
-    pub headers: Duration,
-    /// From the first byte to the last.
-    pub connection: Duration,
-    /// The same of an answer without an end, for which [`Lease::extend`] was called.
-    pub stream: Duration,
-    /// For how long a reader may read nothing of what it was sent.
-    pub stall: Duration,
-}
-
-/// Comes with each request: who answers one without an end has more time for it.
-#[derive(Clone, Debug, Default)]
-pub struct Lease(Arc<AtomicBool>);
-
-impl Lease {
-    /// Takes [`Limits::stream`] for the limit of this connection.
-    pub fn extend(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            series: 200,
-            connections: 32,
-            headers: Duration::from_secs(2),
-            connection: Duration::from_secs(10),
-            stream: Duration::from_mins(10),
-            stall: Duration::from_secs(10),
-        }
-    }
+    /// Where readers that are refused or cut off are counted.
+    pub refused: Arc<Refused>,
 }
 
 /// A running server; it ends when this is dropped.
@@ -112,7 +68,7 @@ pub struct Server {
     address: SocketAddr,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
-    tls: Option<Tls>,
+    is_encrypted: bool,
 }
 
 /// Who waits for a view of now.
@@ -144,7 +100,7 @@ impl Server {
         pages: Router,
     ) -> Result<Self, ListenError> {
         let (address, token, tls) = listen.into_parts();
-        let own = tls.clone();
+        let is_encrypted = tls.is_some();
         let bound = |source| ListenError::Bind { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(bound)?;
         listener.set_nonblocking(true).map_err(bound)?;
@@ -172,19 +128,12 @@ impl Server {
                 runtime.block_on(serve);
             })
             .map_err(ListenError::Thread)?;
-        Ok(Self { address, end: Some(end), thread: Some(thread), tls: own })
+        Ok(Self { address, end: Some(end), thread: Some(thread), is_encrypted })
     }
 
     /// Whether it speaks https.
     pub fn is_encrypted(&self) -> bool {
-        self.tls.is_some()
-    }
-
-    /// Serves new connections with these from now on. Whether there is encryption at all stays as it was.
-    pub fn renew(&self, new: Option<&Tls>) {
-        if let (Some(own), Some(new)) = (&self.tls, new) {
-            own.replace(new);
-        }
+        self.is_encrypted
     }
 
     /// Where it listens; the port is the one that it got.
@@ -214,31 +163,10 @@ async fn serve(
     let (asks, asked) = channel(limits.connections.max(1));
     let (latest, view) = (ArcSwap::default(), ArcSwap::default());
     let shown = Arc::new(Shown { latest, view, asks, window_at_ns, token });
+    let refused = Arc::clone(&feed.refused);
     let follow = follow(Arc::clone(&shown), feed, limits.series, asked);
     let app = router(shown, pages);
-    tokio::select! { () = follow => {}, () = accept(listener, tls, app, limits) => {} }
-}
-
-/// Takes connections and answers them, within the limits, without end.
-pub(crate) async fn accept(listener: TcpListener, tls: Option<Tls>, app: Router, limits: Limits) {
-    let room = Arc::new(Semaphore::new(limits.connections));
-    let mut silent = Silent::default();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let Some(permit) = silent.room(&room).await else { return };
-                let asked = Arc::<AtomicBool>::default();
-                let own = Arc::clone(&asked);
-                let task = connection(stream, tls.clone(), app.clone(), (limits, own), permit);
-                silent.add(tokio::spawn(task).abort_handle(), asked);
-            }
-            // Out of descriptors, or gone before it was taken: the next may be better.
-            Err(error) => {
-                log::debug!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    tokio::select! { () = follow => {}, () = accept(listener, tls, app, limits, refused) => {} }
 }
 
 /// Makes views of what is published: of each second for who asks, and else as often as nothing is missed. What a window added
@@ -280,51 +208,6 @@ async fn follow(shown: Arc<Shown>, feed: Feed, series_max: usize, mut asked: Rec
             // Who asked may have gone.
             drop(ask.send(shown.view.load_full()));
         }
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    tls: Option<Tls>,
-    app: Router,
-    (limits, asked): (Limits, Arc<AtomicBool>),
-    _permit: OwnedSemaphorePermit,
-) {
-    let lease = Lease::default();
-    let note = move |request: Request, next: Next| {
-        asked.store(true, Ordering::Relaxed);
-        next.run(request)
-    };
-    let app = app.layer(Extension(lease.clone())).layer(middleware::from_fn(note));
-    let served = async {
-        match tls {
-            None => one_request(Stalling::new(stream, limits.stall), app, limits).await,
-            Some(tls) => match tokio::time::timeout(limits.headers, tls.accept(stream)).await {
-                Ok(Ok(stream)) => one_request(Stalling::new(stream, limits.stall), app, limits).await,
-                Ok(Err(error)) => log::debug!("a reader of the metrics: {error}"),
-                Err(_late) => log::debug!("a reader of the metrics was too slow to begin"),
-            },
-        }
-    };
-    tokio::pin!(served);
-    let mut late = tokio::time::timeout(limits.connection, &mut served).await.is_err();
-    if late && lease.0.load(Ordering::Relaxed) {
-        late = tokio::time::timeout(limits.stream, served).await.is_err();
-    }
-    if late {
-        log::debug!("a reader of the metrics was too slow");
-    }
-}
-
-async fn one_request<S: AsyncRead + AsyncWrite + Unpin>(stream: S, app: Router, limits: Limits) {
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.headers)
-        .max_buf_size(HEADERS_MAX_BYTES)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    if let Err(error) = served.await {
-        log::debug!("a reader: {error}");
     }
 }
 

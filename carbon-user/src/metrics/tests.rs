@@ -1,5 +1,5 @@
 use super::text::{Format, render};
-use super::{Names, NamesByIdentity, Series, Sums, Token, View, table};
+use super::{Listen, Names, NamesByIdentity, Series, Sums, Token, View, table};
 use crate::agent::{DomainSums, DomainTotals, OwnCost, Published, Who, WorkloadTotals};
 use crate::metadata::Counts;
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
@@ -167,6 +167,14 @@ fn a_token_is_right_only_as_a_whole() {
         assert!(!token.is_shown(Some(wrong.as_bytes())), "{wrong}");
     }
     assert!(!token.is_shown(None));
+    std::fs::write(&path, "fedcba9876543210\n").unwrap();
+    let listen = |token| Listen::new(Listen::DEFAULT, Some(token)).unwrap();
+    let (old, copy) = (listen(token.clone()), token.clone());
+    let new = listen(Token::read(&path).unwrap());
+    assert!(old != new && old.renew(&new) && !old.renew(&new), "another one, once");
+    assert!(copy.is_shown(Some(b"Bearer fedcba9876543210")), "whoever asks for it asks for the new one");
+    assert!(!copy.is_shown(Some(b"Bearer 0123456789abcdef")) && old == new);
+    assert!(!old.renew(&Listen::new(Listen::DEFAULT, None).unwrap()) && old.token().is_some());
     for unfit in ["", "short", "0123456789abcdef 0123", "0123456789abcdef\n\nmore"] {
         std::fs::write(&path, unfit).unwrap();
         let error = Token::read(&path).unwrap_err().to_string();

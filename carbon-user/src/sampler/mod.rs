@@ -25,6 +25,9 @@ const PENDING_ROWS_MAX: usize = 16_384;
 /// from the one before.
 const FIRST_WIDTH_MAX: Duration = Duration::from_millis(10);
 
+/// What cgroups hold, told which of them were seen to be removed: the same value again where nobody looked anew.
+pub type ReadClaims = Box<dyn FnMut(&dyn Fn(CgroupId) -> bool) -> Rc<Claims>>;
+
 /// Times that it is taken again at most: a command to be measured waits for it, and where all are slow, so is the machine.
 const FIRST_RETAKES: usize = 2;
 
@@ -62,7 +65,7 @@ struct Latest {
     own_ns: u64,
     width_ns: u64,
     books: SchedSnapshot,
-    claims: Claims,
+    claims: Rc<Claims>,
     counts: Counts,
 }
 
@@ -72,7 +75,7 @@ pub struct Sampler {
     accounting: Box<dyn Accounting>,
     meters: Meters,
     /// Looks at what cgroups hold, where that is asked for.
-    census: Option<Box<dyn FnMut() -> Claims>>,
+    census: Option<ReadClaims>,
     /// Reads events by workload, where that is asked for.
     counters: Option<Box<dyn FnMut() -> Result<Counts, SchedError>>>,
     /// Time in tasks per package since the start, added up from differences: the books forget what has ended.
@@ -164,7 +167,7 @@ impl Sampler {
 
     /// Puts what `census` sees at both edges into each window from the next edge on.
     #[must_use]
-    pub fn with_census(mut self, census: Option<Box<dyn FnMut() -> Claims>>) -> Self {
+    pub fn with_census(mut self, census: Option<ReadClaims>) -> Self {
         self.census = census;
         self
     }
@@ -238,7 +241,10 @@ impl Sampler {
         let readings = self.read_meters(now);
         let width_ns = (self.clock)().monotonic_ns.saturating_sub(at_ns);
         // No counter: it need not be of the same instant to a microsecond, and takes longer than all the rest.
-        let claims = self.census.as_mut().map(|census| census()).unwrap_or_default();
+        let claims = match &mut self.census {
+            Some(census) => census(&|cgroup| self.accounting.is_removed(cgroup)),
+            None => Rc::default(),
+        };
         self.edges += 1;
         let (mut domains, unread) = self.join(at_ns, &usage, &books.awake, readings);
         if latest.is_none() {
@@ -258,7 +264,11 @@ impl Sampler {
                 suspended: suspension(latest.suspended_ns, now.suspended_ns),
                 usage,
                 counts: Rc::new(counts.since(&latest.counts)),
-                claims: Rc::new(claims.joined(&latest.claims)),
+                claims: if Rc::ptr_eq(&claims, &latest.claims) {
+                    Rc::clone(&claims)
+                } else {
+                    Rc::new(claims.joined(&latest.claims))
+                },
                 accounts,
                 domains,
                 unread,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::claims::Claim;
 use crate::clock::Moment;
 use crate::meters::Meter;
 use crate::sched::{Enrolment, Processes, Runs};
@@ -23,6 +24,9 @@ impl Accounting for FakeBooks {
     fn cgroup_path(&self, _: CgroupId) -> Option<&str> {
         None
     }
+    fn is_removed(&self, cgroup: CgroupId) -> bool {
+        cgroup == REMOVED
+    }
     fn runs(&mut self) -> &mut dyn Runs {
         self
     }
@@ -39,6 +43,8 @@ impl Runs for FakeBooks {
         Processes::default()
     }
 }
+
+const REMOVED: CgroupId = CgroupId(66);
 
 type Script = VecDeque<Vec<Result<meters::Reading, MeterError>>>;
 
@@ -148,6 +154,28 @@ fn a_window_is_the_difference_of_two_edges() {
     assert!(window.unread.is_empty());
     assert!(window.domains.iter().all(|domain| Rc::ptr_eq(&domain.usage, &window.usage)));
     assert_eq!(bench.sampler.faults(), Faults::default());
+}
+
+#[test]
+fn what_cgroups_hold_is_of_both_edges_and_copied_only_where_somebody_looked() {
+    let script = (0..4).map(|_| vec![good(0), good(0)]).collect();
+    let mut bench = Bench::new((0..4).map(|_| books(&[])).collect(), script);
+    let held = |cgroup: u64| {
+        let mut claims = Claims::default();
+        claims.add(CgroupId(cgroup), Claim { alive: 1, ..Claim::default() }, 9);
+        Rc::new(claims)
+    };
+    let (first, second) = (held(1), held(2));
+    let mut looks = [&first, &first, &second, &second].map(Rc::clone).into_iter();
+    bench.sampler = bench.sampler.with_census(Some(Box::new(move |is_removed| {
+        assert!(is_removed(REMOVED) && !is_removed(CgroupId(1)));
+        looks.next().unwrap()
+    })));
+    bench.at(0);
+    assert!(Rc::ptr_eq(&bench.at(100).unwrap().claims, &first));
+    let both: Vec<_> = bench.at(200).unwrap().claims.rows().map(|(cgroup, _)| cgroup.0).collect();
+    assert_eq!(both, [1, 2]);
+    assert!(Rc::ptr_eq(&bench.at(300).unwrap().claims, &second));
 }
 
 #[test]

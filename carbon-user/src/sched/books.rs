@@ -149,6 +149,10 @@ impl Accounting for Books {
         names.path(cgroup)
     }
 
+    fn is_removed(&self, cgroup: CgroupId) -> bool {
+        self.tracer.names.is_removed(cgroup)
+    }
+
     fn runs(&mut self) -> &mut dyn Runs {
         &mut self.tracer
     }

@@ -1,5 +1,6 @@
 //! Which cgroups have processes, what CPU they asked for and what memory is charged to them: read from the files of the
-//! cgroups, once a window, and only where a policy for static energy needs it.
+//! cgroups, only where a policy for static energy needs it, and as often as that pays for itself: what was seen is kept
+//! until then, without cgroups that were removed since.
 //!
 //! What was asked for is taken from `cpu.weight` (`cpu.shares` in version 1): of a cgroup's part, those of its children
 //! that have processes in or below them have theirs in proportion to their weights, as the scheduler would share the CPUs
@@ -8,13 +9,17 @@
 
 use super::SchedError;
 use super::hierarchy::{Hierarchy, HierarchyChoice};
+use super::pace::Pace;
 use crate::claims::{Claim, Claims, RequestSource};
+use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::units::CgroupId;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
 /// Cgroups kept apart; the rest is summed.
 const ROWS_MAX: usize = 16_384;
@@ -30,6 +35,8 @@ const WEIGHTS: [(&str, u64); 2] = [("cpu.weight", 100), ("cpu.shares", 1024)];
 pub struct Census {
     top: PathBuf,
     version_1: bool,
+    pace: Pace,
+    kept: Rc<Claims>,
 }
 
 #[derive(Debug)]
@@ -52,11 +59,28 @@ impl Census {
     /// Where no hierarchy is mounted.
     pub fn open(root: &SysRoot, hierarchy: HierarchyChoice) -> Result<Self, SchedError> {
         let hierarchy = Hierarchy::choose(root, hierarchy)?;
-        Ok(Self { top: hierarchy.mount.path.clone(), version_1: hierarchy.is_cpuacct() })
+        Ok(Self::of(hierarchy.mount.path.clone(), hierarchy.is_cpuacct()))
+    }
+
+    fn of(top: PathBuf, version_1: bool) -> Self {
+        Self { top, version_1, pace: Pace::default(), kept: Rc::default() }
+    }
+
+    /// What is there: as of now where a look is due, else as of the last look, without what `is_removed` since.
+    pub fn look(&mut self, is_removed: &dyn Fn(CgroupId) -> bool) -> Rc<Claims> {
+        let now = Duration::from_nanos(clock::monotonic_ns());
+        if self.pace.is_due(now) {
+            let begun_ns = clock::thread_cpu_ns();
+            self.kept = Rc::new(self.read());
+            self.pace.looked(now, Duration::from_nanos(clock::thread_cpu_ns().saturating_sub(begun_ns)));
+        } else if self.kept.rows().any(|(cgroup, _)| is_removed(cgroup)) {
+            self.kept = Rc::new(self.kept.without(is_removed));
+        }
+        Rc::clone(&self.kept)
     }
 
     /// What is there now. A cgroup that vanishes meanwhile is left out.
-    pub fn read(&self) -> Claims {
+    fn read(&self) -> Claims {
         let mut nodes = Vec::new();
         let mut weighted = false;
         let top = self.walk(&self.top, 0, &mut nodes, &mut weighted);
@@ -163,7 +187,7 @@ mod tests {
         }
 
         fn claims(&self, version_1: bool) -> Claims {
-            Census { top: self.0.path().to_owned(), version_1 }.read()
+            Census::of(self.0.path().to_owned(), version_1).read()
         }
 
         fn of(&self, claims: &Claims, path: &str) -> Option<Claim> {
@@ -200,6 +224,33 @@ mod tests {
         assert_eq!((memory("pods/a"), memory("pods/empty")), (Some(500), Some(7)));
         assert_eq!(memory("system/one"), None, "unknown is not nothing");
         assert_eq!(tree.of(&claims, "pods").unwrap().alive, 0);
+    }
+
+    #[test]
+    fn what_was_seen_is_kept_until_the_next_look_but_for_what_has_gone() {
+        let cgroups = [("", false, None, None), ("a", true, Some(100), None), ("b", true, Some(100), None)];
+        let tree = Tree::new(&cgroups, "cpu.weight");
+        let ino = |path: &str| CgroupId(fs::metadata(tree.0.path().join(path)).unwrap().ino());
+        let mut census = Census::of(tree.0.path().to_owned(), false);
+        let nobody = |_| false;
+        let seen = census.look(&nobody);
+        assert_eq!(seen.rows().count(), 2);
+        // As dear a look as there can be: none is due before a minute is over.
+        census.pace.looked(Duration::from_nanos(clock::monotonic_ns()), Duration::from_hours(1));
+        let (a, b) = (ino("a"), ino("b"));
+        fs::remove_dir_all(tree.0.path().join("b")).unwrap();
+        assert!(Rc::ptr_eq(&census.look(&nobody), &seen), "no look, and nothing is copied");
+        let rows: Vec<_> = census.look(&|cgroup| cgroup == b).rows().map(|(cgroup, _)| cgroup).collect();
+        assert_eq!(rows, [a]);
+        assert_eq!(
+            census.look(&nobody).rows().count(),
+            1,
+            "it does not come back when its name is forgotten"
+        );
+        census.pace = Pace::default();
+        fs::create_dir(tree.0.path().join("c")).unwrap();
+        fs::write(tree.0.path().join("c/cgroup.procs"), "7\n").unwrap();
+        assert_eq!(census.look(&|cgroup| cgroup == a).rows().count(), 2, "what is seen now is there");
     }
 
     #[test]

@@ -223,6 +223,10 @@ impl Accounting for Hook {
         self.tracer.names.path(cgroup)
     }
 
+    fn is_removed(&self, cgroup: CgroupId) -> bool {
+        self.tracer.names.is_removed(cgroup)
+    }
+
     fn runs(&mut self) -> &mut dyn Runs {
         &mut self.tracer
     }

@@ -20,6 +20,7 @@ mod layout;
 mod members;
 mod names;
 mod object;
+mod pace;
 mod proc;
 mod procstat;
 mod programs;
@@ -145,6 +146,11 @@ pub trait Accounting: fmt::Debug {
 
     /// Path of a cgroup below the root of its hierarchy, also of one that was removed since.
     fn cgroup_path(&self, cgroup: CgroupId) -> Option<&str>;
+
+    /// Whether a cgroup was seen to be removed, up to the last snapshot; `false` where ends are not seen.
+    fn is_removed(&self, _cgroup: CgroupId) -> bool {
+        false
+    }
 
     /// How it tells runs apart.
     fn runs(&mut self) -> &mut dyn Runs;

@@ -2,7 +2,7 @@
 
 use crate::sysroot::CgroupMount;
 use crate::units::CgroupId;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,7 +16,10 @@ const DEPTH_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub struct CgroupNames {
     paths: HashMap<CgroupId, Box<str>>,
+    /// In the order in which they went.
     removed: VecDeque<CgroupId>,
+    /// Those of them that were not made again since: version 1 gives a number to the next.
+    absent: HashSet<CgroupId>,
     /// Made with a path that did not fit in its event.
     cut: Vec<CgroupId>,
 }
@@ -52,6 +55,7 @@ impl CgroupNames {
     /// Notes a cgroup's path.
     pub fn made(&mut self, cgroup: CgroupId, path: &str) {
         self.paths.insert(cgroup, path.into());
+        self.absent.remove(&cgroup);
     }
 
     /// Notes a cgroup whose path was cut.
@@ -69,11 +73,18 @@ impl CgroupNames {
     /// Notes that a cgroup is gone; its name stays for a while.
     pub fn gone(&mut self, cgroup: CgroupId) {
         self.removed.push_back(cgroup);
+        self.absent.insert(cgroup);
         if self.removed.len() > REMOVED_MAX
             && let Some(oldest) = self.removed.pop_front()
+            && self.absent.remove(&oldest)
         {
             self.paths.remove(&oldest);
         }
+    }
+
+    /// Whether it is one of the last that have gone.
+    pub fn is_removed(&self, cgroup: CgroupId) -> bool {
+        self.absent.contains(&cgroup)
     }
 
     /// The path, if it is known.
@@ -95,12 +106,18 @@ mod tests {
         assert_eq!(names.walk(&mount), 3);
         let b = CgroupId(fs::metadata(top.path().join("a/b")).unwrap().ino());
         assert_eq!(names.path(b), Some("/a/b"));
+        assert!(!names.is_removed(b));
         names.gone(b);
-        assert_eq!(names.path(b), Some("/a/b"));
+        assert_eq!((names.path(b), names.is_removed(b)), (Some("/a/b"), true));
+        let again = CgroupId(7);
+        names.gone(again);
+        names.made(again, "/again");
         for id in 0..REMOVED_MAX as u64 {
             names.made(CgroupId(u64::MAX - id), "/x");
             names.gone(CgroupId(u64::MAX - id));
         }
-        assert_eq!(names.path(b), None);
+        assert_eq!((names.path(b), names.is_removed(b)), (None, false));
+        assert_eq!((names.path(again), names.is_removed(again)), (Some("/again"), false), "it is there");
+        assert!(names.absent.len() <= REMOVED_MAX);
     }
 }

@@ -107,6 +107,10 @@ impl Accounting for Raw {
         self.tree.names.path(cgroup)
     }
 
+    fn is_removed(&self, cgroup: CgroupId) -> bool {
+        self.tree.names.is_removed(cgroup)
+    }
+
     fn runs(&mut self) -> &mut dyn Runs {
         &mut self.tree
     }

@@ -86,7 +86,7 @@ impl Server {
     pub async fn serve(self, open: Opener, now_us: fn() -> i64, limits: Limits) -> Result<(), ListenError> {
         let desk = Desk::start(&open, limits.readers).map_err(ListenError::Thread)?;
         let shared = Arc::new(Shared { desk, now_us, answer_max: limits.answer });
-        accept(self.listener, self.tls, router(shared), limits.connections).await;
+        accept(self.listener, self.tls, router(shared), limits.connections, Arc::default()).await;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod names;
 mod pages;
 pub mod privileges;
 mod records;
+mod reload;
 mod serving;
 mod share_tree;
 mod sharing;
@@ -41,9 +42,6 @@ use uuid::Uuid;
 use writer::{Job, Writer};
 
 const MINUTE_S: i64 = 60;
-
-/// Options that are taken up while it runs.
-const TAKEN_UP: [&str; 4] = ["interval", "flush", "zone", "pue"];
 
 /// Runs it.
 pub(super) fn agent(options: &AgentOptions) -> Result<(), CliError> {
@@ -297,6 +295,8 @@ impl Agent {
         also.flushes_merged = progress.merged;
         also.pushes = pushes;
         also.naming = naming;
+        also.refused_readers = self.serving.readers.counts();
+        also.refused_clients = self.serving.clients.counts();
         also.ledger_error.clone_from(&progress.error);
         let published = Arc::new(self.node.published());
         self.naming.look(&published, clock::monotonic_ns());
@@ -304,54 +304,6 @@ impl Agent {
             sharing.look(&published, clock::monotonic_ns());
         }
         self.published.store(published);
-    }
-
-    /// Takes up a changed file. What is wrong with it is told, and everything stays as it was.
-    fn reload(&mut self) {
-        let begun_us = clock::monotonic_ns() / 1_000;
-        let begun_us = i128::from(begun_us);
-        tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(begun_us)]);
-        match self.options.again() {
-            Ok(new) => {
-                self.serving.renew(new.listen.as_ref());
-                self.take_up(&new);
-            }
-            Err(error) => log::error!("not reloaded, everything stays as it was: {}", error.message()),
-        }
-        tell(&[NotifyState::Ready]);
-    }
-
-    fn take_up(&mut self, new: &AgentOptions) {
-        let mut measuring = new.measuring.clone();
-        if let Some(found) = self.options.found.clone() {
-            measuring.set_zone(found);
-        }
-        let changed = self.options.changed(new);
-        let fixed: Vec<&str> = changed.into_iter().filter(|key| !TAKEN_UP.contains(key)).collect();
-        if !fixed.is_empty() {
-            log::warn!(
-                "{} changed, which needs a restart: until then it is as it was; {} are taken up",
-                fixed.join(", "),
-                TAKEN_UP.join(", ")
-            );
-        }
-        // What was used so far is of the old place.
-        self.flush();
-        if let Err(error) = self.node.rate(&measuring) {
-            log::error!("not reloaded, everything stays as it was: {}", error.message());
-            return;
-        }
-        let own = &mut self.options.measuring;
-        own.interval = measuring.interval;
-        own.zone.clone_from(&measuring.zone);
-        own.pue = measuring.pue;
-        own.pue_given = measuring.pue_given;
-        self.options.flush = new.flush;
-        log::info!(
-            "reloaded: windows of {:?}, flushed every {:?}",
-            self.options.measuring.interval,
-            new.flush
-        );
     }
 
     /// The last window, everything written.

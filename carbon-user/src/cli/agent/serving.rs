@@ -2,6 +2,7 @@
 //! looks again.
 
 use super::{Agent, pages};
+use crate::agent::Refused;
 use crate::api;
 use crate::clock;
 use crate::metrics::server::Limits;
@@ -15,17 +16,11 @@ const AGAIN_NS: u64 = 5_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Serving {
     metrics: Option<Server>,
+    /// Who was refused or cut off there, and at the socket.
+    pub(super) readers: Arc<Refused>,
+    pub(super) clients: Arc<Refused>,
     /// When it is looked again.
     due_ns: u64,
-}
-
-impl Serving {
-    /// New connections are encrypted with these.
-    pub(super) fn renew(&self, listen: Option<&Listen>) {
-        if let Some(server) = &self.metrics {
-            server.renew(listen.and_then(Listen::tls));
-        }
-    }
 }
 
 impl Agent {
@@ -56,6 +51,7 @@ impl Agent {
             published: Arc::clone(&self.published),
             names: Arc::clone(&self.naming.names),
             aliases: self.options.metric_aliases.clone(),
+            refused: Arc::clone(&self.serving.readers),
         }
     }
 
@@ -84,8 +80,9 @@ impl Agent {
     fn listen(&mut self, again: bool) {
         let Some(listen) = self.options.socket.clone() else { return };
         let (published, whereabouts) = (Arc::clone(&self.published), self.node.whereabouts());
+        let refused = Arc::clone(&self.serving.clients);
         self.clients.listen(&listen, again, |limits| {
-            api::server::Server::start(&listen, published, whereabouts, limits)
+            api::server::Server::start(&listen, published, whereabouts, limits, refused)
         });
     }
 }

@@ -144,13 +144,17 @@ impl AgentOptions {
         }
     }
 
-    /// Options of `new` that are others, or whose file holds something else; but not certificates and their key.
+    /// Options of `new` that are others. A token, or certificates and their key, of other files are not, since what these hold
+    /// is taken up ([`Listen::renew`]); that there are some at all is.
     pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let token = |options: &Self| options.listen.as_ref().and_then(|listen| listen.token().cloned());
-        let is_other = |key: &&str| {
-            self.written.get(*key) != new.written.get(*key)
-                || (*key == "listen-token" && token(self) != token(new))
+        let both =
+            |has: fn(&Listen) -> bool| [self, new].map(|of| of.listen.as_ref().is_some_and(has)) == [true; 2];
+        let is_taken_up = |key: &str| match key {
+            "listen-token" => both(|listen| listen.token().is_some()),
+            "listen-cert" | "listen-key" => both(|listen| listen.tls().is_some()),
+            _ => false,
         };
+        let is_other = |key: &&str| self.written.get(*key) != new.written.get(*key) && !is_taken_up(key);
         KEYS.into_iter().filter(is_other).collect()
     }
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::agent::{Who, WorkloadTotals};
+use crate::metrics::Listen;
 use crate::metrics::server::{Limits, Server};
-use crate::metrics::{Aliases, Listen};
 use axum::Extension;
 use axum::routing::get;
 use futures_util::StreamExt;
@@ -34,8 +34,7 @@ fn asks(address: std::net::SocketAddr) -> TcpStream {
 #[test]
 fn who_stops_reading_is_dropped_and_little_waits_for_him() {
     let published_now = Arc::new(ArcSwap::from_pointee(published(1)));
-    let feed =
-        Feed { published: Arc::clone(&published_now), names: Arc::default(), aliases: Aliases::default() };
+    let feed = Feed { published: Arc::clone(&published_now), ..Feed::default() };
     let live = Arc::new(Live::new(feed.clone()));
     // Events that were taken from each of two who follow, in their order.
     let taken: Arc<[AtomicUsize; 2]> = Arc::default();
