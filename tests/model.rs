@@ -157,7 +157,7 @@ fn what_is_learned_is_kept_and_shown() {
     let shown = done(&["model", "--state", &state, "--sysfs-root", meter.root(), "--format", "json"]);
     let model = checked(&shown, "model-1.schema.json");
     let domain = &model["domains"][0];
-    assert_eq!((&domain["device"], domain["members"].as_array().unwrap().len()), (&"package-0".into(), 25));
+    assert_eq!((&domain["device"], domain["members"].as_array().unwrap().len()), (&"package-0".into(), 28));
     assert!(number(&domain["windows"]) > 60 && domain["error_w"].as_f64().unwrap() > 0.0);
     let weights =
         domain["members"].as_array().unwrap().iter().map(|row| row["weight_ratio"].as_f64().unwrap());
