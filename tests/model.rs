@@ -157,7 +157,7 @@ fn what_is_learned_is_kept_and_shown() {
     let shown = done(&["model", "--state", &state, "--sysfs-root", meter.root(), "--format", "json"]);
     let model = checked(&shown, "model-1.schema.json");
     let domain = &model["domains"][0];
-    assert_eq!((&domain["device"], domain["members"].as_array().unwrap().len()), (&"package-0".into(), 25));
+    assert_eq!((&domain["device"], domain["members"].as_array().unwrap().len()), (&"package-0".into(), 28));
     assert!(number(&domain["windows"]) > 60 && domain["error_w"].as_f64().unwrap() > 0.0);
     let weights =
         domain["members"].as_array().unwrap().iter().map(|row| row["weight_ratio"].as_f64().unwrap());
@@ -368,7 +368,17 @@ fn a_recording_ends_at_its_limit_and_survives_a_kill() {
     assert!(fs::metadata(&file).unwrap().len() <= 64 << 10);
     assert!(stderr(&output).contains("the recording is full after "), "{}", stderr(&output));
     assert!(stdout(&output).contains("note: the recording is full after "), "{}", stdout(&output));
-    assert!(done(&["replay", &file]).status.success());
+    let replayed = done(&["replay", &file, "--format", "json"]);
+    assert!(replayed.status.success(), "{}", stderr(&replayed));
+    let report = checked(&replayed, "top-1.schema.json");
+    assert!(report["notes"].to_string().contains("the recording is full after "), "{report}");
+    let edge = |key: &str| report[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let length = edge("window_end").duration_since(edge("window_start")).as_secs_f64();
+    let windows = report["duration_ns"].as_f64().unwrap() / 1e9;
+    assert!(
+        (length - windows).abs() < 0.01,
+        "{length} {windows}: it ends with its last window, not with the run"
+    );
 
     let forever = ["--state", "none", "--duration", "60s", "--record", &file];
     let mut child = carbon(&[&options[..], &forever].concat())

@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(loaded[0].learned.evidence, learned().learned.evidence);
         assert!(loaded[0].learned.workloads.is_empty());
         let resumed = Bank::resume(BEFOREHAND, &loaded[0].learned).unwrap();
-        assert!(resumed.slots().is_empty() && resumed.members().count() == 25);
+        assert!(resumed.slots().is_empty() && resumed.members().count() == 28);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::attribution::Kept;
 use crate::attribution::bank::{
-    Calibration, Evidence, Experiment, Experiments, IdleWindows, Learned, LearnedMember, LearnedOwn, Trust,
+    Calibration, Evidence, Experiment, Experiments, IdleWindows, Learned, LearnedMember, LearnedOwn, Tried,
+    Trust,
 };
 use crate::units::CgroupId;
 use crate::window::{Class, DomainKind, WorkloadKey};
@@ -25,6 +26,9 @@ pub(crate) struct DomainEntry {
     calibration: Option<CalibrationEntry>,
     /// None in a file of an earlier version: nothing is held against own watts then.
     trust: Option<TrustEntry>,
+    /// The same over spans of several windows.
+    #[serde(default)]
+    trust_of_spans: Option<TrustEntry>,
     experiments: u64,
     /// Predicted and measured change of power and the standard deviation of the prediction, watts.
     recent_experiments: Vec<(f64, f64, f64)>,
@@ -123,7 +127,8 @@ impl DomainEntry {
             lag_ratio: *lag_ratio,
             idle: (*idle).into(),
             calibration: calibration.map(Into::into),
-            trust: Some((*trust).into()),
+            trust: Some(trust.changes.into()),
+            trust_of_spans: Some(trust.spans.into()),
             experiments: experiments.total(),
             recent_experiments: experiments
                 .recent()
@@ -194,7 +199,10 @@ impl DomainEntry {
                 together,
                 workloads,
                 windows: self.windows,
-                trust: self.trust.map_or_else(Trust::default, Into::into),
+                trust: Tried {
+                    changes: self.trust.map_or_else(Trust::default, Into::into),
+                    spans: self.trust_of_spans.map_or_else(Trust::default, Into::into),
+                },
                 experiments: Experiments::of(
                     self.experiments,
                     self.recent_experiments.into_iter().map(experiment),

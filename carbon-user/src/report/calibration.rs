@@ -80,6 +80,27 @@ pub struct Found {
     pub windows: u64,
 }
 
+impl Found {
+    /// Whether idle power is known at all: its interval does not reach down to nothing.
+    fn is_sure(&self) -> bool {
+        self.p0_low_w > 0.0
+    }
+
+    /// In words. Of watts that may be nothing, no part can be told.
+    fn curve(&self) -> String {
+        let (low_w, _) = interval(self.watts_per_cpu, self.watts_per_cpu_stddev, "measured");
+        if low_w <= 0.0 {
+            return "not known: the bursts' watts per CPU may be nothing".to_owned();
+        }
+        format!(
+            "the last CPU's average is {} % (90 %: {} %) {} the first's",
+            significant(100.0 * self.bend_ratio.abs(), 2),
+            spread(1.0, self.bend_stddev_ratio * 100.0, "measured"),
+            if self.bend_ratio < 0.0 { "above" } else { "below" }
+        )
+    }
+}
+
 impl From<Calibration> for Found {
     fn from(found: Calibration) -> Self {
         let (p0_low_w, p0_high_w) = interval(found.p0_w, found.p0_stddev_w, "measured");
@@ -130,19 +151,19 @@ impl CalibrationReport {
                 &format!("{name}: {}, {}, {} windows", row.quality, printable(&row.source), found.windows),
             );
             line(&mut text, &format!("  idle power     {}", sure(found.p0_w, found.p0_stddev_w)));
+            if !found.is_sure() {
+                line(
+                    &mut text,
+                    "                 not identified: beside the rest of the load the bursts hardly change power; try again \
+                     on an idle machine",
+                );
+            }
             line(&mut text, &format!("  wake cost      {}", sure(found.wake_w, found.wake_stddev_w)));
             line(
                 &mut text,
                 &format!("  per busy CPU   {}", sure(found.watts_per_cpu, found.watts_per_cpu_stddev)),
             );
-            line(
-                &mut text,
-                &format!(
-                    "  curve          the last CPU's average is {} % (90 %: {} %) below the first's",
-                    significant(100.0 * found.bend_ratio, 2),
-                    spread(1.0, found.bend_stddev_ratio * 100.0, "measured")
-                ),
-            );
+            line(&mut text, &format!("  curve          {}", found.curve()));
         }
         #[expect(clippy::cast_precision_loss, reason = "a display value")]
         let (cpu_s, joules) = (self.own_cpu_ns as f64 / 1e9, self.own_dynamic_uj as f64 / 1e6);

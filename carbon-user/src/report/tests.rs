@@ -320,6 +320,17 @@ fn model_and_calibration_are_printed_and_keep_their_schemas() {
     }
     assert!(!table.contains("not identified") && model::csv(&model).unwrap().lines().count() == 4, "{table}");
     insta::assert_snapshot!("calibration", calibrated().text(LONG));
+    // On a busy machine next to nothing is found, and no curve of watts that may be nothing.
+    let unsure =
+        Calibration { p0_stddev_w: 3.0, per_cpu_w: 0.02, per_cpu_stddev_w: 3.0, bend_ratio: -9.5, ..FOUND };
+    let unsure = calibration::DomainCalibration::new(&domain(false), Some(unsure));
+    let unsure = calibration::CalibrationReport { domains: vec![unsure], ..calibrated() }.text(LONG);
+    assert!(unsure.contains("not identified: ") && unsure.contains("curve          not known: "), "{unsure}");
+    let rising = Calibration { bend_ratio: -0.16, ..FOUND };
+    let rising = calibration::DomainCalibration::new(&domain(false), Some(rising));
+    let rising = calibration::CalibrationReport { domains: vec![rising], ..calibrated() }.text(LONG);
+    assert!(rising.contains("average is 16 % (90 %: \u{b1}4.9 %) above the first's"), "{rising}");
+    assert!(!calibrated().text(LONG).contains("not identified"));
     for (file, report) in
         [("model-1.schema.json", json(&model)), ("calibration-1.schema.json", json(&calibrated()))]
     {

@@ -3,6 +3,7 @@
 
 use super::Bank;
 use super::member::{Look, Member, P0_STDDEV_RATIO, Prior};
+use crate::attribution::uncertainty::SIGMAS_OF_90_PERCENT;
 
 /// A window with less use than this, of all CPUs, counts as idle.
 pub(super) const IDLE_RATIO: f64 = 0.01;
@@ -69,6 +70,13 @@ pub struct Calibration {
     pub windows: u64,
 }
 
+impl Calibration {
+    /// Whether it says of idle power more than its size: its 90 % interval does not reach down to nothing.
+    pub fn is_sure(&self) -> bool {
+        SIGMAS_OF_90_PERCENT * self.p0_stddev_w < self.p0_w
+    }
+}
+
 /// Both.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evidence {
@@ -79,15 +87,18 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// What to believe beforehand, where a calibration is further from it than two of its standard deviations: a table that
+    /// What to believe beforehand, where a calibration is further from it than two standard deviations of both: a table that
     /// is so wrong would outweigh what was measured.
     pub(super) fn corrected(&self, prior: Prior) -> Option<Prior> {
-        let Calibration { p0_w, per_cpu_w, .. } = self.calibration?;
-        if !(p0_w.is_finite() && p0_w > 0.0) || (p0_w - prior.p0_w).abs() <= 2.0 * prior.p0_stddev_w {
+        let Calibration { p0_w, p0_stddev_w, per_cpu_w, per_cpu_stddev_w, .. } = self.calibration?;
+        let known = |watts: f64, stddev: f64| {
+            watts.is_finite() && watts > 0.0 && stddev >= 0.0 && SIGMAS_OF_90_PERCENT * stddev < watts
+        };
+        let apart_w = (p0_w - prior.p0_w).abs();
+        if !known(p0_w, p0_stddev_w) || apart_w <= 2.0 * prior.p0_stddev_w.hypot(p0_stddev_w) {
             return None;
         }
-        let known = per_cpu_w.is_finite() && per_cpu_w > 0.0;
-        let watts_per_cpu = if known { per_cpu_w } else { prior.watts_per_cpu };
+        let watts_per_cpu = if known(per_cpu_w, per_cpu_stddev_w) { per_cpu_w } else { prior.watts_per_cpu };
         Some(Prior { p0_w, p0_stddev_w: P0_STDDEV_RATIO * p0_w, watts_per_cpu, ..prior })
     }
 
@@ -151,5 +162,37 @@ mod tests {
         assert_eq!(idle.windows, 4);
         assert!((idle.mean_w - 10.0).abs() < 1e-12 && (idle.variance_w2 - 0.5).abs() < 1e-12, "{idle:?}");
         assert!((idle.busy_cpus - 0.02).abs() < 1e-12 && (idle.wake_ratio - 0.04).abs() < 1e-12);
+    }
+
+    /// Made where others kept the machine busy, a calibration says next to nothing, and takes nothing away.
+    #[test]
+    fn only_what_is_known_is_believed_instead_of_the_table() {
+        let prior = Prior { p0_w: 8.0, p0_stddev_w: 4.0, watts_per_cpu: 7.0, cpus: 2.0, noise_ratio: 0.0 };
+        let found = Calibration {
+            p0_w: 40.0,
+            p0_stddev_w: 0.5,
+            wake_w: 1.0,
+            wake_stddev_w: 0.1,
+            per_cpu_w: 5.0,
+            per_cpu_stddev_w: 0.2,
+            bend_ratio: 0.0,
+            bend_stddev_ratio: 0.1,
+            windows: 58,
+        };
+        let corrected = |calibration| {
+            let prior =
+                Evidence { calibration: Some(calibration), ..Evidence::default() }.corrected(prior)?;
+            Some((prior.p0_w, prior.watts_per_cpu))
+        };
+        assert_eq!(corrected(found), Some((40.0, 5.0)));
+        assert_eq!(corrected(Calibration { p0_w: 15.0, ..found }), None, "the table allows that");
+        assert_eq!(corrected(Calibration { p0_stddev_w: 30.0, ..found }), None, "it may as well be 8");
+        assert_eq!(corrected(Calibration { p0_w: 20.0, p0_stddev_w: 8.0, ..found }), None, "so may this");
+        let unsure = Calibration { per_cpu_w: 0.045, per_cpu_stddev_w: 5.0, ..found };
+        assert_eq!(corrected(unsure), Some((40.0, 7.0)), "of watts per CPU only the table says something");
+        for broken in [f64::NAN, f64::INFINITY, -1.0] {
+            assert_eq!(corrected(Calibration { p0_w: broken, ..found }), None);
+            assert_eq!(corrected(Calibration { p0_stddev_w: broken, ..found }), None);
+        }
     }
 }

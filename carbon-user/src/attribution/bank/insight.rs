@@ -68,7 +68,7 @@ impl Learned {
         let logs: Vec<f64> = self
             .members
             .iter()
-            .zip(Kind::all())
+            .zip(self.kinds())
             .map(|(member, kind)| member.score + kind.prior_weight().ln())
             .collect();
         let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -76,7 +76,7 @@ impl Learned {
         let weights = logs.iter().map(|log| (log - most).exp() / whole);
         weights
             .zip(&self.members)
-            .zip(Kind::all())
+            .zip(self.kinds())
             .map(|((weight, member), kind)| (weight, member, kind))
             .collect()
     }

@@ -35,6 +35,8 @@ pub enum Drift {
     None,
     /// The same, and the power of the whole package moves.
     NoneLevel,
+    /// The same, and the watts per CPU of all move together, as with clocks that do.
+    NoneGain,
 }
 
 /// One member's beliefs.
@@ -47,8 +49,16 @@ pub struct Kind {
 }
 
 const SHAPES: [Shape; 4] = [Shape::Linear, Shape::Curved, Shape::Concave, Shape::Threads];
-const DRIFTS: [Drift; 7] =
-    [Drift::Static, Drift::Level, Drift::Slow, Drift::Fast, Drift::Wide, Drift::None, Drift::NoneLevel];
+const DRIFTS: [Drift; 8] = [
+    Drift::Static,
+    Drift::Level,
+    Drift::Slow,
+    Drift::Fast,
+    Drift::Wide,
+    Drift::None,
+    Drift::NoneLevel,
+    Drift::NoneGain,
+];
 
 impl Shape {
     /// One word.
@@ -82,12 +92,13 @@ impl Shape {
 
     /// Whether it comes with this drift: the rarer shape has only the drifts that matter most, to keep memory small.
     fn has(self, drift: Drift) -> bool {
-        self != Self::Threads || !matches!(drift, Drift::Fast | Drift::Wide | Drift::NoneLevel)
+        self != Self::Threads
+            || !matches!(drift, Drift::Fast | Drift::Wide | Drift::NoneLevel | Drift::NoneGain)
     }
 }
 
 impl Drift {
-    /// One word; the two without own watts are CPU time.
+    /// One word; the three without own watts are CPU time.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Static => "static",
@@ -97,13 +108,14 @@ impl Drift {
             Self::Wide => "wide",
             Self::None => "cpu-time",
             Self::NoneLevel => "cpu-time-level",
+            Self::NoneGain => "cpu-time-gain",
         }
     }
 
     /// Seconds in which a workload's deviation from the common watts is forgotten.
     pub(super) fn memory_s(self) -> f64 {
         match self {
-            Self::Static | Self::Level | Self::None | Self::NoneLevel => 86_400.0,
+            Self::Static | Self::Level | Self::None | Self::NoneLevel | Self::NoneGain => 86_400.0,
             Self::Slow => 300.0,
             Self::Fast => 60.0,
             // The same walk per second as `Static`, which has 0.4 where this has 1.5.
@@ -115,7 +127,7 @@ impl Drift {
     pub(super) fn spread_ratio(self) -> f64 {
         match self {
             Self::Wide => 1.5,
-            Self::None | Self::NoneLevel => 0.0,
+            Self::None | Self::NoneLevel | Self::NoneGain => 0.0,
             _ => 0.4,
         }
     }
@@ -125,9 +137,14 @@ impl Drift {
         matches!(self, Self::Level | Self::NoneLevel)
     }
 
+    /// Whether the watts per CPU of all may move.
+    pub(super) fn has_gain(self) -> bool {
+        self == Self::NoneGain
+    }
+
     /// Whether workloads differ.
     pub(super) fn has_own(self) -> bool {
-        !matches!(self, Self::None | Self::NoneLevel)
+        !matches!(self, Self::None | Self::NoneLevel | Self::NoneGain)
     }
 
     /// Whether own watts change within minutes.
@@ -148,7 +165,12 @@ impl Kind {
     /// Belief in it before any window, not normalised: what is common gets more.
     pub(super) fn prior_weight(self) -> f64 {
         let shape = if matches!(self.shape, Shape::Concave | Shape::Threads) { 0.5 } else { 1.0 };
-        let drift = if self.drift == Drift::Wide || !self.drift.has_own() { 0.3 } else { 1.0 };
+        let drift = match self.drift {
+            Drift::Wide | Drift::None | Drift::NoneLevel => 0.3,
+            // It follows power whatever moves it, so that it has to be better by more than chance.
+            Drift::NoneGain => 0.03,
+            _ => 1.0,
+        };
         shape * drift
     }
 }

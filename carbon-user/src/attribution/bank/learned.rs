@@ -6,7 +6,7 @@
 use super::kinds::Kind;
 use super::member::{COMMON, MU, Member, Prior};
 use super::split::SET_VARIANCE_RATIO_MAX;
-use super::{Alignment, Bank, Beforehand, Evidence, Experiments, Trust};
+use super::{Alignment, Bank, Beforehand, Evidence, Experiments, Tried};
 use crate::window::WorkloadKey;
 
 /// Part of its prior variance that every state loses of what was known.
@@ -38,7 +38,7 @@ pub struct Learned {
     /// Windows that it was learned from.
     pub windows: u64,
     /// Own watts held against changes of power.
-    pub trust: Trust,
+    pub trust: Tried,
     /// Starts and stops as they were predicted.
     pub experiments: Experiments,
     /// Of idle power.
@@ -73,6 +73,14 @@ pub struct LearnedOwn {
     pub with_common: f64,
 }
 
+impl Learned {
+    /// What its members believe in. A file of before there was a gain has none of these.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let has_gain = self.members.len() == Kind::all().count();
+        Kind::all().filter(move |kind| has_gain || !kind.drift.has_gain())
+    }
+}
+
 impl Bank {
     /// What was learned; `None` while it warms up.
     pub fn learned(&self) -> Option<Learned> {
@@ -100,7 +108,11 @@ impl Bank {
         let Learned { prior_p0_w, prior_p0_stddev_w, prior_watts_per_cpu, mean_w, .. } = learned;
         let numbers = [prior_p0_w, prior_p0_stddev_w, prior_watts_per_cpu, mean_w];
         let sound = numbers.into_iter().all(|value| positive(*value));
-        if !sound || learned.cpus != beforehand.cpus || learned.members.len() != Kind::all().count() {
+        if !sound || learned.cpus != beforehand.cpus {
+            return None;
+        }
+        let kinds: Vec<Kind> = learned.kinds().collect();
+        if learned.members.len() != kinds.len() {
             return None;
         }
         let mut bank = Self::new(beforehand);
@@ -123,10 +135,17 @@ impl Bank {
         bank.begin();
         // What was learned from a belief that was so wrong is worth nothing.
         if corrected.is_none() {
-            for (member, learned) in bank.members.iter_mut().zip(&learned.members) {
-                member.resume(learned)?;
+            // Nothing is said of those that are not in the file, so that they are not believed until they have shown it.
+            let least = learned.members.iter().map(|member| member.score).fold(f64::INFINITY, f64::min);
+            let mut kept = kinds.iter().zip(&learned.members).peekable();
+            for member in &mut bank.members {
+                if let Some((_, learned)) = kept.next_if(|(kind, _)| **kind == member.kind) {
+                    member.resume(learned)?;
+                } else {
+                    member.score = least;
+                }
             }
-            bank.trust = Some(learned.trust).filter(Trust::is_sound).unwrap_or_default();
+            bank.trust = Some(learned.trust).filter(Tried::is_sound).unwrap_or_default();
         }
         if let Some(lag) = learned.lag_ratio {
             bank.lag = lag.clamp(0.0, 1.0);

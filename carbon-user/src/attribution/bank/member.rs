@@ -14,7 +14,7 @@ use super::packed::{Packed, dot};
 
 /// Static power, watts.
 pub(super) const P0: usize = 0;
-/// What moves the power of the whole package, watts.
+/// What moves the power of the whole package, watts; where it moves that of all CPUs, watts per CPU.
 const LEVEL: usize = 1;
 /// Power of the package not being idle, watts.
 pub(super) const WAKE: usize = 2;
@@ -34,6 +34,8 @@ const WAKE_STDDEV_RATIO: f64 = 0.8;
 /// Time constant of `level`, and its standard deviation relative to the metered power.
 const LEVEL_MEMORY_S: f64 = 100.0;
 const LEVEL_RATIO: f64 = 0.04;
+/// Standard deviation of what the watts per CPU of all are moved by, relative to them; within the same time.
+const GAIN_RATIO: f64 = 0.2;
 /// In which what is common goes back to its prior: a floor under all variances, so that no member becomes sure for
 /// ever (and rounding can never make a variance negative, see [`Packed`]).
 const COMMON_MEMORY_S: f64 = 30.0 * 86_400.0;
@@ -159,7 +161,11 @@ impl Member {
     }
 
     fn variances(kind: Kind, prior: Prior) -> [f64; COMMON] {
-        let level = if kind.drift.has_level() { LEVEL_RATIO * prior.p0_w } else { 0.0 };
+        let level = match kind.drift {
+            drift if drift.has_level() => LEVEL_RATIO * prior.p0_w,
+            drift if drift.has_gain() => GAIN_RATIO * prior.watts_per_cpu,
+            _ => 0.0,
+        };
         let stddevs = [
             prior.p0_stddev_w,
             level,
@@ -261,8 +267,9 @@ impl Member {
 
     /// The power to expect with other deviations than its own, of which `ratio` is left.
     pub(super) fn expected_with(&self, look: &Look<'_>, own: &[f64], ratio: f64) -> f64 {
-        let dynamic = self.curve(look.busy).factor * (self.at(MU) * look.busy + ratio * dot(own, look.slots));
-        self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + dynamic
+        let common = (self.at(MU) + self.gain()) * look.busy;
+        let dynamic = self.curve(look.busy).factor * (common + ratio * dot(own, look.slots));
+        self.at(P0) + self.level_w() + self.at(WAKE) * look.wake + dynamic
     }
 
     /// By how much power is to change from one window to the next, and the variance of what a meter should show of it: of
@@ -300,15 +307,18 @@ impl Member {
         let (means, variances) = (Self::means(self.kind, self.prior), Self::variances(self.kind, self.prior));
         let own_variance = self.own_variance();
         let own_decay = (-look.seconds / self.kind.drift.memory_s()).exp();
+        let level_stddev = match self.kind.drift {
+            drift if drift.has_level() => LEVEL_RATIO * look.mean_watts,
+            drift if drift.has_gain() => GAIN_RATIO * self.at(MU),
+            _ => 0.0,
+        };
         let Scratch { decays, added, .. } = &mut self.scratch;
         decays.clear();
         added.clear();
-        let level_variance =
-            if self.kind.drift.has_level() { (LEVEL_RATIO * look.mean_watts).powi(2) } else { 0.0 };
         let common = self.state.iter_mut().zip(means).zip(variances).enumerate().take(COMMON);
         for (place, ((state, mean), variance)) in common {
             let (memory_s, variance) = match place {
-                LEVEL => (LEVEL_MEMORY_S, level_variance),
+                LEVEL => (LEVEL_MEMORY_S, level_stddev * level_stddev),
                 MU => (MU_MEMORY_S, variance),
                 _ => (COMMON_MEMORY_S, variance),
             };
@@ -327,11 +337,12 @@ impl Member {
     /// The power to expect, and what it changes by with each state.
     fn gradient(&self, look: &Look<'_>, gradient: &mut Vec<f64>) -> f64 {
         let curve = self.curve(look.busy);
-        let sum = self.at(MU) * look.busy + dot(self.state.get(COMMON..).unwrap_or_default(), look.slots);
+        let common = (self.at(MU) + self.gain()) * look.busy;
+        let sum = common + dot(self.state.get(COMMON..).unwrap_or_default(), look.slots);
         gradient.clear();
         gradient.extend([
             1.0,
-            1.0,
+            if self.kind.drift.has_gain() { curve.factor * look.busy } else { 1.0 },
             look.wake,
             curve.factor * sum * curve.by_gamma,
             -curve.factor * sum * curve.by_kappa,
@@ -339,7 +350,7 @@ impl Member {
         ]);
         gradient.extend(look.slots.iter().map(|used| curve.factor * used));
         gradient.resize(self.state.len(), 0.0);
-        self.at(P0) + self.at(LEVEL) + self.at(WAKE) * look.wake + curve.factor * sum
+        self.at(P0) + self.level_w() + self.at(WAKE) * look.wake + curve.factor * sum
     }
 
     /// The power to expect; leaves the gradient and `C gradient` behind.
@@ -451,7 +462,12 @@ impl Member {
 
     /// What moves the power of the whole package now, watts.
     pub(super) fn level_w(&self) -> f64 {
-        self.at(LEVEL)
+        if self.kind.drift.has_gain() { 0.0 } else { self.at(LEVEL) }
+    }
+
+    /// What moves the watts per CPU of all now.
+    fn gain(&self) -> f64 {
+        if self.kind.drift.has_gain() { self.at(LEVEL) } else { 0.0 }
     }
 
     /// Bytes on the heap.

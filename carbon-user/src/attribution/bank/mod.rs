@@ -2,7 +2,7 @@
 //!
 //! Splitting by CPU time gives every workload the same watts; learning each workload's own watts by one regression is
 //! right only where power has the form that the regression assumes, and worse than CPU time elsewhere. So
-//! twenty-five members predict each window's metered power before it is seen (four shapes of power over use, up to five
+//! twenty-eight members predict each window's metered power before it is seen (four shapes of power over use, up to five
 //! ways in which own watts drift, and plain CPU time); how well each did is its weight, and shares, static power and intervals are
 //! their weighted opinion. Formulas, sources, figures and limits: `docs/attribution.md`.
 //!
@@ -37,7 +37,7 @@ pub use kinds::{Drift, Kind, Shape};
 pub use learned::{Learned, LearnedMember, LearnedOwn};
 pub use slots::SLOTS_MAX;
 pub use split::{JointSplit, Split};
-pub use trust::Trust;
+pub use trust::{Tried, Trust};
 pub use warm_up::WARM_UP_WINDOWS;
 
 use crate::units::Watts;
@@ -133,7 +133,7 @@ pub struct Bank {
     mean_change: f64,
     wake_min: f64,
     together: Together,
-    trust: Trust,
+    trust: Tried,
     aged: Aged,
     hints: Hints,
     /// This window and the one before.
@@ -180,7 +180,7 @@ impl Bank {
             mean_change: 0.0,
             wake_min: 1.0,
             together: Together::default(),
-            trust: Trust::default(),
+            trust: Tried::default(),
             aged: Aged::default(),
             hints: Hints::default(),
             now: Use::default(),
@@ -311,7 +311,7 @@ impl Bank {
         let slots = self.slots.len();
         self.members = Kind::all().map(|kind| Member::new(kind, self.prior, slots)).collect();
         self.number = 0.0;
-        self.trust = Trust::default();
+        self.trust = Tried::default();
         self.aged = Aged::default();
         self.weigh();
         if let Some(alignment) = &mut self.alignment {

@@ -341,6 +341,31 @@ fn what_makes_no_sense_is_not_resumed() {
     assert!(bank(4).learned().is_none());
 }
 
+/// A file of before there were members with a gain is gone on from.
+#[test]
+fn what_fewer_members_learned_is_not_lost() {
+    let bank = taught(300);
+    let learned = bank.learned().unwrap();
+    let old = learned.members.iter().zip(Kind::all()).filter(|(_, kind)| kind.drift != Drift::NoneGain);
+    let old = Learned { members: old.map(|(member, _)| member.clone()).collect(), ..learned.clone() };
+    assert_eq!(old.members.len(), 25);
+    let kinds: Vec<Kind> = old.insight().iter().map(|member| member.kind).collect();
+    assert!(!kinds.iter().any(|kind| kind.drift == Drift::NoneGain), "{kinds:?}");
+    let [new, old] = [&learned, &old].map(|learned| Bank::resume(bank.beforehand, learned).unwrap());
+    let watts = |bank: &Bank| {
+        let learned = bank.learned().unwrap();
+        learned.own_watts().iter().map(|own| own.per_cpu.0).collect::<Vec<_>>()
+    };
+    for (new, old) in watts(&new).into_iter().zip(watts(&old)) {
+        assert!((new - old).abs() < 0.05, "{new} {old}");
+    }
+    let gain = old.members().filter(|member| member.kind.drift == Drift::NoneGain);
+    let weights: Vec<f64> = gain.map(|member| member.weight_ratio).collect();
+    assert!(weights.len() == 3 && weights.iter().sum::<f64>() < 0.01, "{weights:?}");
+    let few = Learned { members: learned.members.iter().take(24).cloned().collect(), ..learned };
+    assert!(Bank::resume(bank.beforehand, &few).is_none());
+}
+
 fn calibration(p0_w: f64) -> Calibration {
     Calibration {
         p0_w,
