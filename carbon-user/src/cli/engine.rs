@@ -261,7 +261,7 @@ fn census(measuring: &Measuring, recorded: bool, meters: &Meters) -> Result<Opti
         return Ok(None);
     }
     match Census::open(&measuring.root, measuring.hierarchy) {
-        Ok(mut census) => Ok(Some(Box::new(move |is_removed| census.look(is_removed)))),
+        Ok(mut census) => Ok(Some(Box::new(move |arrivals, is_removed| census.look(arrivals, is_removed)))),
         // By CPU time then, which is said.
         Err(_) if !policy.needs_claims() => Ok(None),
         Err(error) => Err(cannot_account(error)),

@@ -25,8 +25,8 @@ const PENDING_ROWS_MAX: usize = 16_384;
 /// from the one before.
 const FIRST_WIDTH_MAX: Duration = Duration::from_millis(10);
 
-/// What cgroups hold, told which of them were seen to be removed: the same value again where nobody looked anew.
-pub type ReadClaims = Box<dyn FnMut(&dyn Fn(CgroupId) -> bool) -> Rc<Claims>>;
+/// What cgroups hold, told how many were seen to come and which to be removed: the same value again where nobody looked anew.
+pub type ReadClaims = Box<dyn FnMut(u64, &dyn Fn(CgroupId) -> bool) -> Rc<Claims>>;
 
 /// Times that it is taken again at most: a command to be measured waits for it, and where all are slow, so is the machine.
 const FIRST_RETAKES: usize = 2;
@@ -242,7 +242,7 @@ impl Sampler {
         let width_ns = (self.clock)().monotonic_ns.saturating_sub(at_ns);
         // No counter: it need not be of the same instant to a microsecond, and takes longer than all the rest.
         let claims = match &mut self.census {
-            Some(census) => census(&|cgroup| self.accounting.is_removed(cgroup)),
+            Some(census) => census(self.accounting.arrivals(), &|cgroup| self.accounting.is_removed(cgroup)),
             None => Rc::default(),
         };
         self.edges += 1;

@@ -27,6 +27,9 @@ impl Accounting for FakeBooks {
     fn is_removed(&self, cgroup: CgroupId) -> bool {
         cgroup == REMOVED
     }
+    fn arrivals(&self) -> u64 {
+        ARRIVALS
+    }
     fn runs(&mut self) -> &mut dyn Runs {
         self
     }
@@ -45,6 +48,7 @@ impl Runs for FakeBooks {
 }
 
 const REMOVED: CgroupId = CgroupId(66);
+const ARRIVALS: u64 = 7;
 
 type Script = VecDeque<Vec<Result<meters::Reading, MeterError>>>;
 
@@ -167,7 +171,8 @@ fn what_cgroups_hold_is_of_both_edges_and_copied_only_where_somebody_looked() {
     };
     let (first, second) = (held(1), held(2));
     let mut looks = [&first, &first, &second, &second].map(Rc::clone).into_iter();
-    bench.sampler = bench.sampler.with_census(Some(Box::new(move |is_removed| {
+    bench.sampler = bench.sampler.with_census(Some(Box::new(move |arrivals, is_removed| {
+        assert_eq!(arrivals, ARRIVALS);
         assert!(is_removed(REMOVED) && !is_removed(CgroupId(1)));
         looks.next().unwrap()
     })));

@@ -37,6 +37,8 @@ pub struct Census {
     version_1: bool,
     pace: Pace,
     kept: Rc<Claims>,
+    /// Cgroups that had come when it last looked.
+    arrivals: u64,
 }
 
 #[derive(Debug)]
@@ -63,14 +65,16 @@ impl Census {
     }
 
     fn of(top: PathBuf, version_1: bool) -> Self {
-        Self { top, version_1, pace: Pace::default(), kept: Rc::default() }
+        Self { top, version_1, pace: Pace::default(), kept: Rc::default(), arrivals: 0 }
     }
 
-    /// What is there: as of now where a look is due, else as of the last look, without what `is_removed` since.
-    pub fn look(&mut self, is_removed: &dyn Fn(CgroupId) -> bool) -> Rc<Claims> {
+    /// What is there: as of now where a look is due, sooner where more cgroups have come (`arrivals`) than at the last look, else as
+    /// of the last look, without what `is_removed` since.
+    pub fn look(&mut self, arrivals: u64, is_removed: &dyn Fn(CgroupId) -> bool) -> Rc<Claims> {
         let now = Duration::from_nanos(clock::monotonic_ns());
-        if self.pace.is_due(now) {
+        if self.pace.is_due(now, arrivals != self.arrivals) {
             let begun_ns = clock::thread_cpu_ns();
+            self.arrivals = arrivals;
             self.kept = Rc::new(self.read());
             self.pace.looked(now, Duration::from_nanos(clock::thread_cpu_ns().saturating_sub(begun_ns)));
         } else if self.kept.rows().any(|(cgroup, _)| is_removed(cgroup)) {
@@ -233,24 +237,27 @@ mod tests {
         let ino = |path: &str| CgroupId(fs::metadata(tree.0.path().join(path)).unwrap().ino());
         let mut census = Census::of(tree.0.path().to_owned(), false);
         let nobody = |_| false;
-        let seen = census.look(&nobody);
+        let seen = census.look(0, &nobody);
         assert_eq!(seen.rows().count(), 2);
         // As dear a look as there can be: none is due before a minute is over.
         census.pace.looked(Duration::from_nanos(clock::monotonic_ns()), Duration::from_hours(1));
         let (a, b) = (ino("a"), ino("b"));
         fs::remove_dir_all(tree.0.path().join("b")).unwrap();
-        assert!(Rc::ptr_eq(&census.look(&nobody), &seen), "no look, and nothing is copied");
-        let rows: Vec<_> = census.look(&|cgroup| cgroup == b).rows().map(|(cgroup, _)| cgroup).collect();
+        assert!(Rc::ptr_eq(&census.look(0, &nobody), &seen), "no look, and nothing is copied");
+        let rows: Vec<_> = census.look(0, &|cgroup| cgroup == b).rows().map(|(cgroup, _)| cgroup).collect();
         assert_eq!(rows, [a]);
         assert_eq!(
-            census.look(&nobody).rows().count(),
+            census.look(0, &nobody).rows().count(),
             1,
             "it does not come back when its name is forgotten"
         );
-        census.pace = Pace::default();
         fs::create_dir(tree.0.path().join("c")).unwrap();
         fs::write(tree.0.path().join("c/cgroup.procs"), "7\n").unwrap();
-        assert_eq!(census.look(&|cgroup| cgroup == a).rows().count(), 2, "what is seen now is there");
+        assert_eq!(census.look(0, &nobody).rows().count(), 1, "nobody saw it come");
+        // Its own cost is as it is on this machine, and the one before is paid for by now.
+        census.pace = Pace::default();
+        census.pace.looked(Duration::from_nanos(clock::monotonic_ns()), Duration::from_hours(1));
+        assert_eq!(census.look(1, &|cgroup| cgroup == a).rows().count(), 2, "what is seen now is there");
     }
 
     #[test]

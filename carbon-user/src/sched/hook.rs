@@ -227,6 +227,10 @@ impl Accounting for Hook {
         self.tracer.names.is_removed(cgroup)
     }
 
+    fn arrivals(&self) -> u64 {
+        self.tracer.names.arrivals()
+    }
+
     fn runs(&mut self) -> &mut dyn Runs {
         &mut self.tracer
     }

@@ -152,6 +152,11 @@ pub trait Accounting: fmt::Debug {
         false
     }
 
+    /// Cgroups that it saw come, up to the last snapshot: more of them than before are news.
+    fn arrivals(&self) -> u64 {
+        0
+    }
+
     /// How it tells runs apart.
     fn runs(&mut self) -> &mut dyn Runs;
 }

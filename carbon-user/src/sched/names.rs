@@ -22,6 +22,7 @@ pub struct CgroupNames {
     absent: HashSet<CgroupId>,
     /// Made with a path that did not fit in its event.
     cut: Vec<CgroupId>,
+    arrivals: u64,
 }
 
 impl CgroupNames {
@@ -54,8 +55,13 @@ impl CgroupNames {
 
     /// Notes a cgroup's path.
     pub fn made(&mut self, cgroup: CgroupId, path: &str) {
-        self.paths.insert(cgroup, path.into());
-        self.absent.remove(&cgroup);
+        let is_new = self.paths.insert(cgroup, path.into()).is_none();
+        self.arrivals += u64::from(self.absent.remove(&cgroup) || is_new);
+    }
+
+    /// Cgroups that were new, so far.
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals
     }
 
     /// Notes a cgroup whose path was cut.
@@ -104,6 +110,7 @@ mod tests {
         let mount = CgroupMount { path: top.path().to_owned(), v1: None, root: "/".into(), above: false };
         let mut names = CgroupNames::default();
         assert_eq!(names.walk(&mount), 3);
+        assert_eq!((names.walk(&mount), names.arrivals()), (3, 3), "none is new a second time");
         let b = CgroupId(fs::metadata(top.path().join("a/b")).unwrap().ino());
         assert_eq!(names.path(b), Some("/a/b"));
         assert!(!names.is_removed(b));
@@ -111,7 +118,9 @@ mod tests {
         assert_eq!((names.path(b), names.is_removed(b)), (Some("/a/b"), true));
         let again = CgroupId(7);
         names.gone(again);
+        let before = names.arrivals();
         names.made(again, "/again");
+        assert_eq!(names.arrivals(), before + 1, "it has the number of one that has gone");
         for id in 0..REMOVED_MAX as u64 {
             names.made(CgroupId(u64::MAX - id), "/x");
             names.gone(CgroupId(u64::MAX - id));

@@ -111,6 +111,10 @@ impl Accounting for Raw {
         self.tree.names.is_removed(cgroup)
     }
 
+    fn arrivals(&self) -> u64 {
+        self.tree.names.arrivals()
+    }
+
     fn runs(&mut self) -> &mut dyn Runs {
         &mut self.tree
     }
