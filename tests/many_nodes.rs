@@ -1,7 +1,7 @@
 //! Agents of several nodes that write to one PostgreSQL, and what is asked of it: by node, and by a job that ran on all of
-//! them, beside what Slurm says. The nodes are this machine under several names, each with a meter of its own.
+//! them, beside what Slurm says; and a job by the name, user and account that Slurm's prolog notes. The nodes are this machine under several names, each with a meter of its own.
 
-use crate::agent::{Machine, end};
+use crate::agent::{Machine, ask, end};
 use crate::postgres::Server;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
@@ -173,6 +173,50 @@ fn beside_slurm(store: &str, job_uj: u64) {
     assert_eq!(wrong.status.code(), Some(2));
 }
 
+/// The prolog's note is in metrics and in the ledger, where the job's number alone was before.
+#[test]
+fn a_job_has_what_slurms_prolog_notes() {
+    const TEST: &str = "a_job_has_what_slurms_prolog_notes";
+    if !rustix::process::geteuid().is_root() || crate::support::root().cgroup2().ok().flatten().is_none() {
+        println!("SKIPPED: {TEST}: only root makes cgroups, where cgroup2 is mounted");
+        return;
+    }
+    let machine = Machine::new();
+    let notes = machine.path("notes");
+    let prolog = Command::new(slurm("prolog.sh"))
+        .env("CARBON_SLURM_DIR", &notes)
+        .envs([("SLURM_JOB_ID", JOB), ("SLURM_JOB_USER", "ada"), ("SLURM_JOB_ACCOUNT", "physics")])
+        .envs([("SLURM_JOB_PARTITION", "gpu"), ("SLURM_JOB_NAME", "relax|NVT\n300 K")])
+        .status()
+        .unwrap();
+    assert!(prolog.success());
+    let step = Step::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let dir = notes.display().to_string();
+    let options = ["--interval", "200ms", "--flush", "1s", "--hierarchy", "cgroup2", "--listen", &free];
+    let agent = machine.start(&[&options[..], &["--slurm-dir", &dir]].concat());
+    let wanted = r#"job_user="ada",job_name="relax|NVT",job_account="physics",job_partition="gpu""#;
+    let named = (0..100).any(|_| {
+        sleep(Duration::from_millis(100));
+        let answer = ask(&free, "/metrics").unwrap_or_default();
+        answer.lines().any(|line| line.starts_with("carbon_workload_info") && line.contains(wanted))
+    });
+    // The minute in which it has a name is written at the end.
+    let (said, status) = end(agent, Signal::TERM);
+    drop(step);
+    assert!(named, "{said}");
+    assert_eq!(status, Some(0), "{said}");
+    let store = machine.path("ledger.db").display().to_string();
+    let row = |by: &str, key: &str| {
+        let rows = report(&store, by)["rows"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("no {key} by {by}"))
+    };
+    assert_eq!(row("job", JOB)["name"], "relax|NVT");
+    let job_uj = energy(&row("job", JOB));
+    assert!(job_uj > 0);
+    assert_eq!((energy(&row("user", "ada")), energy(&row("account", "physics"))), (job_uj, job_uj));
+}
+
 /// Prolog and epilog with a stub in the program's place: the line that they leave, and that neither ever fails or waits.
 #[test]
 fn prolog_and_epilog_leave_a_line_and_never_fail() {
@@ -195,6 +239,8 @@ fn prolog_and_epilog_leave_a_line_and_never_fail() {
             .env("SLURM_JOB_ID", job)
             .env("SLURM_JOB_USER", "ada")
             .env("SLURM_JOB_ACCOUNT", "phys\"ics")
+            .env("SLURM_JOB_PARTITION", "gpu")
+            .env("CARBON_SLURM_NAMES", "squeue")
             .spawn()
             .unwrap();
         let status = child.wait().unwrap();
@@ -204,8 +250,23 @@ fn prolog_and_epilog_leave_a_line_and_never_fail() {
         assert!(begun.elapsed() < Duration::from_secs(2), "{script} waits");
     };
     let notes = at("notes");
+    // Slurm 22.05 tells its prolog no name: another program is asked where that is wanted, and it is waited for by nobody.
+    stub(
+        folder.path(),
+        "squeue",
+        "sleep 0.5; [ \"$*\" = '--noheader --jobs 4711 --format %j' ] && echo 'relax|NVT'",
+    );
     run("prolog.sh", JOB, &notes);
-    assert!(notes.join(JOB).exists());
+    let note = || fs::read_to_string(notes.join(JOB)).unwrap();
+    let first = note();
+    assert!(first.ends_with("|ada|phys\"ics|gpu|\n"), "{first}");
+    let begun = Instant::now();
+    while !note().ends_with("|gpu|relax|NVT\n") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", note());
+        sleep(Duration::from_millis(50));
+    }
+    assert_eq!(note().split_once('|').unwrap().0, first.split_once('|').unwrap().0, "it began when it began");
+    assert_eq!(fs::read_dir(&notes).unwrap().count(), 1, "nothing else is left there");
     run("epilog.sh", JOB, &notes);
     let begun = Instant::now();
     while notes.join(JOB).exists() {

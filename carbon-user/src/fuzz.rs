@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("kubelet", metadata::fuzz::kubelet),
     ("engine", metadata::fuzz::engine),
     ("cri", metadata::fuzz::cri),
+    ("slurm", metadata::fuzz::slurm),
     ("provider", |bytes| text(bytes, provider::fuzz::answers)),
     ("recording", recording),
     ("checkpoint", checkpoint::fuzz),

@@ -7,7 +7,8 @@ folder=${CARBON_SLURM_DIR:-/run/carbon-slurm}
 case ${SLURM_JOB_ID:-} in '' | *[!0-9]*) exit 0 ;; esac
 
 write() {
-  IFS='|' read -r begun user account <"$folder/$SLURM_JOB_ID" || exit 0
+  # What else is noted is for the agent.
+  IFS='|' read -r begun user account _ <"$folder/$SLURM_JOB_ID" || exit 0
   ended=$(date +%s)
   sleep "${CARBON_SLURM_WAIT_S:-75}"
   moment() { date --utc --date "@$1" +%Y-%m-%dT%H:%M; }

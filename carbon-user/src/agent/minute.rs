@@ -5,6 +5,7 @@ use crate::attribution::uncertainty::Uncertainty;
 use crate::attribution::{DomainEnergy, Share};
 use crate::ledger::Factor;
 use crate::ledger::rows::{BalanceRow, DomainId, EnergyKind, EnergyRow, Flush, Workload};
+use crate::metadata::Job;
 use crate::units::{CpuNanos, Microjoules, Quality};
 use crate::window::{Domain, DomainKind};
 use rustc_hash::FxHashMap;
@@ -23,6 +24,8 @@ pub struct Names {
     pub pod: Option<String>,
     /// Name of the container.
     pub container: Option<String>,
+    /// Of a job.
+    pub job: Job,
 }
 
 /// What tells the rows of a flush apart, beside the factor.
@@ -294,11 +297,15 @@ fn other() -> Workload {
 
 /// With its names in the place of its ids.
 fn called(workload: Workload, names: Names) -> Workload {
-    let ids = names.container.is_none() && names.pod.is_none();
+    let Job { name: job_name, user, account, .. } = names.job;
+    let ids = names.container.is_none() && names.pod.is_none() && user.is_none();
     Workload {
         namespace: names.namespace.or(workload.namespace),
         container: names.container.or(workload.container),
         pod: names.pod.or(workload.pod),
+        job_name,
+        owner: user.or(workload.owner),
+        account,
         ids,
         ..workload
     }
@@ -318,6 +325,8 @@ fn workload(who: &Who) -> Workload {
         job: path.job_id.clone(),
         owner: path.user_uid.map(|uid| uid.to_string()),
         project: None,
+        job_name: None,
+        account: None,
         ids: true,
     }
 }

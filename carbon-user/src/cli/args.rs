@@ -197,6 +197,9 @@ pub struct AgentArgs {
     /// A file with the certificates that the kubelet's is signed with.
     #[arg(long, value_name = "FILE", requires = "kubelet")]
     pub kubelet_ca: Option<PathBuf>,
+    /// Where Slurm's prolog leaves its notes of jobs.
+    #[arg(long, value_name = "DIR", default_value = crate::metadata::SLURM_DIR)]
+    pub slurm_dir: PathBuf,
     /// Labels of containers and pods that `carbon_workload_info` shows, with commas, such as app.kubernetes.io/name as
     /// `label_app_kubernetes_io_name`; no other is kept.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]

@@ -177,7 +177,8 @@ fn wrong(option: &'static str, value: &str, advice: String) -> CliError {
 fn parse_by(option: &'static str, word: &str) -> Result<ByArg, CliError> {
     let runs = [ByArg::Project, ByArg::Experiment, ByArg::Organisation, ByArg::Run];
     ByArg::from_str(word, false).ok().filter(|by| !runs.contains(by)).ok_or_else(|| {
-        let advice = "give one of workload, container, pod, namespace, unit, job, user, domain, node";
+        let advice =
+            "give one of workload, container, pod, namespace, unit, job, user, account, domain, node";
         wrong(option, word, advice.into())
     })
 }

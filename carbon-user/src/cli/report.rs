@@ -74,8 +74,11 @@ fn finished(args: &ReportArgs, mut collected: Collected) -> Result<LedgerReport,
         EquivalentsArg::Codecarbon => Some(EquivalentSet::Codecarbon),
         EquivalentsArg::None => None,
     };
-    let Collected { groups, balance, exact, notes, scope, reserved, span: (from, to) } = collected;
+    let Collected { groups, balance, exact, notes, scope, reserved, span: (from, to), names } = collected;
     let mut report = LedgerReport::new(scope, &groups, balance, exact, set, notes);
+    for row in &mut report.rows {
+        row.name = names.get(&row.key).cloned();
+    }
     let replaced = notes_of_factors(args, &report);
     report.notes.extend(replaced);
     if args.source.is_some() {
@@ -155,6 +158,8 @@ pub(super) struct Collected {
     pub(super) reserved: Option<Duration>,
     /// From and to.
     pub(super) span: (ZonedDateTime, ZonedDateTime),
+    /// What people call a row, by its key.
+    pub(super) names: HashMap<String, String>,
 }
 
 pub(super) fn by_name(by: ByArg) -> &'static str {
@@ -166,6 +171,7 @@ pub(super) fn by_name(by: ByArg) -> &'static str {
         ByArg::Unit => "unit",
         ByArg::Job => "job",
         ByArg::User => "user",
+        ByArg::Account => "account",
         ByArg::Domain => "domain",
         ByArg::Node => "node",
         ByArg::Project => "project",
@@ -188,6 +194,7 @@ pub(super) fn key_of(by: ByArg, workload: Option<&Workload>, domain: Option<&Nam
         ByArg::Unit => of(workload.and_then(|it| it.unit.as_ref())),
         ByArg::Job => of(workload.and_then(|it| it.job.as_ref())),
         ByArg::User => of(workload.and_then(|it| it.owner.as_ref())),
+        ByArg::Account => of(workload.and_then(|it| it.account.as_ref())),
         ByArg::Domain => domain.map_or(NONE.to_owned(), |it| it.domain.clone()),
         ByArg::Node => domain.map_or(NONE.to_owned(), |it| it.node.clone()),
         _ => of(workload.map(|it| &it.identity)),
@@ -289,7 +296,13 @@ fn of_energies(
     methods.dedup();
     let scope = Scope { methods, ..Scope::default() };
     let exact = within.is_none();
-    Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: (from_all, to_all) })
+    let names = if args.by == ByArg::Job { names_of_jobs(workloads.values()) } else { HashMap::new() };
+    Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: (from_all, to_all), names })
+}
+
+/// Names of jobs by their numbers.
+fn names_of_jobs<'a>(workloads: impl Iterator<Item = &'a Workload>) -> HashMap<String, String> {
+    workloads.filter_map(|it| Some((it.job.clone()?, it.job_name.clone()?))).collect()
 }
 
 pub(super) fn period(label: Option<&String>, from: &ZonedDateTime, to: &ZonedDateTime) -> Period {
@@ -419,5 +432,6 @@ fn of_runs(
         scope,
         reserved: Some(reserved),
         span: all_of(periods),
+        names: HashMap::new(),
     })
 }

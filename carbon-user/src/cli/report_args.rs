@@ -49,6 +49,8 @@ pub enum ByArg {
     Job,
     /// User.
     User,
+    /// Account that pays for batch jobs.
+    Account,
     /// Domain of a meter.
     Domain,
     /// Machine.

@@ -20,7 +20,7 @@ use crate::report::ledger::Scope;
 use crate::units::{GramsPerKwh, Microjoules, Pue, Quality};
 use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Steps of the grid: a minute, as in the ledger. A workload that has ended keeps its series for two minutes at least, so
 /// that its last joules are on the grid, and a server looks five minutes back for the sample of a step.
@@ -154,7 +154,16 @@ pub(super) fn collect(args: &ReportArgs, url: &str, tz: &TimeZone) -> Result<Col
     }));
     notes.extend(source.notes);
     let scope = Scope { ledger: url.to_owned(), from: shown(&from), to: shown(&to), ..Scope::default() };
-    Ok(Collected { groups, balance, exact: false, notes, scope, reserved: None, span: (from, to) })
+    Ok(Collected {
+        groups,
+        balance,
+        exact: false,
+        notes,
+        scope,
+        reserved: None,
+        span: (from, to),
+        names: HashMap::new(),
+    })
 }
 
 fn server(args: &ReportArgs, url: &str) -> Result<Prometheus, CliError> {

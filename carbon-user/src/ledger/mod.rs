@@ -41,12 +41,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Migrations in order; the number of those applied is the schema's version. One that was released is never changed.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
+    include_str!("migrations/0006.sql"),
 ];
 
 /// Where a system's ledger is, for its administrator.

@@ -155,7 +155,7 @@ impl Names {
         let identity = indexable(&workload.identity);
         let found =
             database.query("SELECT id FROM workload WHERE identity = $1", &[identity.as_ref().into()])?;
-        let details: [Value; 9] = [
+        let details: [Value; 11] = [
             workload.kind.as_str().into(),
             workload.name.as_str().into(),
             workload.container.clone().into(),
@@ -165,19 +165,22 @@ impl Names {
             workload.job.clone().into(),
             workload.owner.clone().into(),
             workload.project.clone().into(),
+            workload.job_name.clone().into(),
+            workload.account.clone().into(),
         ];
         let id = if let Some(row) = found.first() {
             {
                 let id = row.int(0);
-                let (container, pod) = if workload.ids {
-                    ("COALESCE(container, $3)", "COALESCE(pod, $4)")
+                let (container, pod, owner) = if workload.ids {
+                    ("COALESCE(container, $3)", "COALESCE(pod, $4)", "COALESCE(owner, $8)")
                 } else {
-                    ("COALESCE($3, container)", "COALESCE($4, pod)")
+                    ("COALESCE($3, container)", "COALESCE($4, pod)", "COALESCE($8, owner)")
                 };
                 let sql = format!(
                     "UPDATE workload SET kind = $1, name = $2, container = {container}, pod = {pod}, \
-                           namespace = COALESCE($5, namespace), unit = COALESCE($6, unit), job = COALESCE($7, job), owner = COALESCE($8, owner), \
-                           project = COALESCE($9, project) WHERE id = $10"
+                           namespace = COALESCE($5, namespace), unit = COALESCE($6, unit), job = COALESCE($7, job), owner = {owner}, \
+                           project = COALESCE($9, project), job_name = COALESCE($10, job_name), \
+                           account = COALESCE($11, account) WHERE id = $12"
                 );
                 let values: Vec<Value> = details.into_iter().chain([id.into()]).collect();
                 database.execute(&sql, &values)?;
@@ -187,7 +190,8 @@ impl Names {
             {
                 let id = next_id(database, "workload")?;
                 let sql = "INSERT INTO workload (id, identity, kind, name, container, pod, namespace, unit, job, \
-                           owner, project) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+                           owner, project, job_name, account) \
+                           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
                 let head: [Value; 2] = [id.into(), identity.as_ref().into()];
                 let values: Vec<Value> = head.into_iter().chain(details).collect();
                 database.execute(sql, &values)?;

@@ -91,11 +91,15 @@ pub struct Workload {
     pub unit: Option<String>,
     /// Batch job.
     pub job: Option<String>,
-    /// User.
+    /// User's name, or the uid where no name is known.
     pub owner: Option<String>,
     /// Project.
     pub project: Option<String>,
-    /// Whether container and pod are ids: these stand in until a name is known, and never replace one. Not kept.
+    /// Name of the batch job.
+    pub job_name: Option<String>,
+    /// Who pays for the batch job.
+    pub account: Option<String>,
+    /// Whether container, pod and owner are ids: these stand in until a name is known, and never replace one. Not kept.
     pub ids: bool,
 }
 
@@ -280,7 +284,7 @@ pub struct RunEnergy {
 
 /// Columns of a workload in the order of [`workload_of`].
 pub(crate) const WORKLOAD_COLUMNS: &str =
-    "identity, kind, name, container, pod, namespace, unit, job, owner, project";
+    "identity, kind, name, container, pod, namespace, unit, job, owner, project, job_name, account";
 
 pub(crate) fn workload_of(row: &Row, first: usize) -> Workload {
     Workload {
@@ -294,6 +298,8 @@ pub(crate) fn workload_of(row: &Row, first: usize) -> Workload {
         job: row.opt_text(first + 7),
         owner: row.opt_text(first + 8),
         project: row.opt_text(first + 9),
+        job_name: row.opt_text(first + 10),
+        account: row.opt_text(first + 11),
         ids: false,
     }
 }

@@ -169,6 +169,7 @@ impl Cri {
                 namespace: of_pod("pod.namespace"),
                 pod: of_pod("pod.name"),
                 labels,
+                ..Known::default()
             };
             all.push((Key::Container(container.id), known));
         }

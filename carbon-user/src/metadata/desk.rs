@@ -159,10 +159,11 @@ impl Desk {
             let Some(asked) = self.sources.get_mut(at).filter(|asked| asked.not_before_ns <= now_ns) else {
                 continue;
             };
+            let open = |key: &&Key| resync || self.pending.contains_key(key);
             let open: Vec<Key> =
-                due.iter().filter(|key| resync || self.pending.contains_key(key)).cloned().collect();
+                due.iter().filter(open).filter(|key| asked.source.may_know(key)).cloned().collect();
             if open.is_empty() {
-                break;
+                continue;
             }
             let answer = asked.source.ask(&open);
             asked.tell(answer.as_ref().err());

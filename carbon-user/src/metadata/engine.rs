@@ -73,5 +73,6 @@ pub(super) fn known(source: &'static str, answer: &str, labels: &Labels) -> Resu
         namespace: of_pod("pod.namespace"),
         pod: of_pod("pod.name"),
         labels: labels.keep(&all),
+        ..Known::default()
     })
 }

@@ -1,7 +1,7 @@
-//! Answers of engines, runtimes and the kubelet, from bytes that may hold anything.
+//! Answers of engines, runtimes and the kubelet, and notes of Slurm's prolog, from bytes that may hold anything.
 
 use super::cri::{Cri, ListContainersResponse, ListSandboxesResponse};
-use super::{Key, Known, Labels, engine, kubelet};
+use super::{Key, Known, Labels, engine, kubelet, slurm};
 use prost::Message as _;
 
 fn labels() -> Labels {
@@ -12,7 +12,8 @@ fn labels() -> Labels {
 fn check<'a>(known: impl IntoIterator<Item = &'a Known>) {
     for known in known {
         let texts = [&known.namespace, &known.pod, &known.container, &known.image];
-        for text in texts.into_iter().flatten().chain(known.labels.values()) {
+        let of_job = known.job.iter().flat_map(|job| [&job.name, &job.user, &job.account, &job.partition]);
+        for text in texts.into_iter().chain(of_job).flatten().chain(known.labels.values()) {
             assert!(!text.is_empty() && !text.chars().any(char::is_control), "{text:?}");
             assert!(text.len() <= 4 * super::TEXT_MAX, "{} bytes", text.len());
         }
@@ -24,6 +25,10 @@ pub(crate) fn kubelet(bytes: &[u8]) {
     if let Ok(known) = kubelet::known("kubelet", answer, &labels()) {
         check(known.iter().map(|(_, known)| known));
     }
+}
+
+pub(crate) fn slurm(bytes: &[u8]) {
+    check(slurm::known(bytes).iter());
 }
 
 pub(crate) fn engine(bytes: &[u8]) {

@@ -1,4 +1,4 @@
-//! What container engines and the kubelet say of a workload: its name, image, namespace and pod.
+//! What container engines, the kubelet and Slurm say of a workload: its name, image, namespace and pod; a job's user.
 //!
 //! They are asked by a thread of its own, since a socket may hang; who measures hands over what it wants to know, and
 //! looks at what is known so far, without waiting. All is bounded, and what did not fit is counted. What a container was
@@ -12,6 +12,7 @@ pub(crate) mod fuzz;
 mod http;
 mod kubelet;
 mod shards;
+mod slurm;
 #[cfg(test)]
 mod tests;
 mod whose;
@@ -31,6 +32,9 @@ const ID_DIGITS: usize = 64;
 /// Labels of a workload that are kept.
 const LABELS_MAX: usize = 16;
 
+/// Where Slurm's prolog leaves its notes unless it is told otherwise.
+pub const SLURM_DIR: &str = "/run/carbon-slurm";
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
@@ -38,10 +42,12 @@ pub enum Key {
     Container(String),
     /// A pod of Kubernetes by its uid.
     Pod(String),
+    /// A job of Slurm by its number.
+    Job(String),
 }
 
 impl Key {
-    /// Whom to ask for. Of what is inside of a container only the outer one is. What engines and the kubelet do not name is not asked
+    /// The container or pod to ask for. Of what is inside of a container only the outer one is. What engines and the kubelet do not name is not asked
     /// for: what a user's own engine made, a system container, whose path has its name, a step of a build, and what a
     /// scheduler has ids of its own for.
     pub fn of(identity: &Identity) -> Option<Self> {
@@ -74,11 +80,32 @@ impl Key {
             None => pod.filter(|uid| is_plain(uid)).map(|uid| Self::Pod(uid.clone())),
         }
     }
+
+    /// The job to ask for: of Slurm, which alone leaves notes of its jobs.
+    fn of_job(identity: &Identity) -> Option<Self> {
+        let id = identity.job_id.as_ref().filter(|_| identity.runtime == Some(Runtime::Slurm))?;
+        // It becomes the name of a file, and Slurm's own numbers are of 32 bits.
+        let is_number = id.len() <= 10 && id.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| Self::Job(id.clone()))
+    }
 }
 
 /// Whether it can be a part of a path as it is.
 fn is_plain(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// What Slurm says of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Job {
+    /// As its user called it.
+    pub name: Option<String>,
+    /// Whose it is.
+    pub user: Option<String>,
+    /// Who pays for it.
+    pub account: Option<String>,
+    /// Where it was queued.
+    pub partition: Option<String>,
 }
 
 /// What was learned of a workload.
@@ -96,6 +123,8 @@ pub struct Known {
     pub pod: Option<String>,
     /// Those that were asked for.
     pub labels: BTreeMap<String, String>,
+    /// Of a job.
+    pub job: Option<Job>,
 }
 
 impl Known {
@@ -158,6 +187,8 @@ pub struct Options {
     pub cri: Vec<(&'static str, PathBuf)>,
     /// The kubelet.
     pub kubelet: Option<Kubelet>,
+    /// Where Slurm's prolog leaves its notes.
+    pub slurm: Option<PathBuf>,
     /// Labels that are kept; none unless named.
     pub labels: Labels,
 }
@@ -175,6 +206,7 @@ impl Options {
             ]
             .map(path)
             .into(),
+            slurm: Some(SLURM_DIR.into()),
             ..Self::default()
         }
     }
@@ -195,6 +227,11 @@ pub enum SourceError {
 trait Source: Send {
     /// For people.
     fn name(&self) -> &'static str;
+
+    /// Whether it is one to ask for this.
+    fn may_know(&self, key: &Key) -> bool {
+        !matches!(key, Key::Job(_))
+    }
 
     /// What it knows of `wanted`; may say more than was asked for. May wait, for seconds at most.
     fn ask(&mut self, wanted: &[Key]) -> Result<Vec<(Key, Known)>, SourceError>;

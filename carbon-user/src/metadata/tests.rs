@@ -329,3 +329,83 @@ fn a_runtime_that_left_its_socket_behind_has_not_failed() {
     assert!(matches!(other.ask(&[]), Err(SourceError::Failed(_))));
     drop(thread);
 }
+
+#[test]
+fn a_note_of_slurms_prolog_is_read() {
+    let check = |note: &[u8], wanted: Option<[Option<&str>; 4]>| {
+        let job = slurm::known(note).map(|known| known.job.unwrap());
+        let parts = job.map(|it| [it.user, it.account, it.partition, it.name]);
+        let parts = parts.as_ref().map(|parts| parts.each_ref().map(Option::as_deref));
+        assert_eq!(parts, wanted, "{}", String::from_utf8_lossy(note));
+    };
+    let all = [Some("ada"), Some("physics"), Some("gpu"), Some("relax|NVT")];
+    check(b"1772366400|ada|physics|gpu|relax|NVT\n", Some(all));
+    // What the name has after its first line, and what would be done to a terminal.
+    check(b"1772366400|ada|physics|gpu|relax|NVT\n1|eve|x|y|z\n", Some(all));
+    check(b"1|ada|||a\x1b[2Jb\xff\n", Some([Some("ada"), None, None, Some("a[2Jb\u{fffd}")]));
+    // As carbon left them before.
+    check(b"1|1000|\n", Some([Some("1000"), None, None, None]));
+    // Half written, or something else.
+    for none in ["", "\n", "17723", "1772366400|", "x|ada|physics", "-1|ada|physics"] {
+        check(none.as_bytes(), None);
+    }
+    let long = [&b"1|ada|p|g|"[..], &[b'x'; 9_000]].concat();
+    assert_eq!(slurm::known(&long).unwrap().job.unwrap().name.unwrap().len(), TEXT_MAX);
+}
+
+#[test]
+fn notes_that_others_could_have_written_are_not_believed() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join("notes").join(name);
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let job = |id: &str| Key::Job(id.to_owned());
+    let mut notes = slurm::Notes::new(at(""));
+    assert!(matches!(notes.ask(&[job("1")]), Err(SourceError::Absent(_))), "no prolog of ours");
+    std::fs::create_dir(at("")).unwrap();
+    mode(&at(""), 0o700);
+    for id in ["1", "2", "3"] {
+        std::fs::write(at(id), "1|ada|physics|gpu|relax\n").unwrap();
+        mode(&at(id), 0o600);
+    }
+    let found = notes.ask(&[job("1"), job("9"), container()]).unwrap();
+    assert_eq!(found.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [job("1")]);
+    let refused =
+        |notes: &mut slurm::Notes, id: &str| matches!(notes.ask(&[job(id)]), Err(SourceError::Failed(_)));
+    mode(&at("2"), 0o620);
+    symlink(at("1"), at("4")).unwrap();
+    std::fs::create_dir(at("5")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("6"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    for id in ["2", "4", "5", "6"] {
+        assert!(refused(&mut notes, id), "{id}");
+    }
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(at("3"), Some(65_534), None).unwrap();
+        assert!(refused(&mut notes, "3"), "a user's own");
+    }
+    mode(&at(""), 0o777);
+    assert!(refused(&mut notes, "1"), "anybody could have put it there");
+    mode(&at(""), 0o700);
+    let mut elsewhere = slurm::Notes::new(folder.path().join("link"));
+    symlink(at(""), folder.path().join("link")).unwrap();
+    assert!(refused(&mut elsewhere, "1"), "a link");
+    assert!(!refused(&mut notes, "1"));
+}
+
+#[test]
+fn a_job_of_slurm_is_asked_for_and_no_engine_is_asked_for_it() {
+    let of = |path: &str| Key::of_job(&crate::workload::identify(path));
+    let seven = Some(Key::Job("7".into()));
+    assert_eq!(of("/system.slice/slurmstepd.scope/job_7/step_0/user/task_0"), seven);
+    assert_eq!(of("/slurm/uid_1000/job_7/step_batch"), seven);
+    assert_eq!(of("/system.slice/slurmstepd.scope/s1ABCDEFGH12345"), None, "no number");
+    assert_eq!(of("/torque/7.host"), None, "another's");
+    assert_eq!(of("/user.slice/user-1000.slice/slurmstepd.scope/job_7"), None);
+    let asked = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let mut desk = Desk::new(vec![Box::new(Stub { failures: 0, asked: std::sync::Arc::clone(&asked) })], 0);
+    desk.want(Key::Job("7".into()), 0);
+    assert!(!desk.round(1));
+    assert_eq!((asked.load(std::sync::atomic::Ordering::Relaxed), desk.unresolved()), (0, 1));
+}

@@ -5,6 +5,7 @@ use super::desk::{Desk, KNOWN_MAX};
 use super::engine::Engine;
 use super::kubelet::Pods;
 use super::shards::Shards;
+use super::slurm::Notes;
 use super::whose::whose;
 use super::{Key, Known, Options, Source};
 use crate::clock;
@@ -93,7 +94,7 @@ impl Metadata {
 
     /// What is known of a workload; it is asked for where nothing is. Never waits.
     pub fn lookup(&self, identity: &Identity) -> Option<Arc<Known>> {
-        let key = Key::of(identity)?;
+        let key = Key::of(identity).or_else(|| Key::of_job(identity))?;
         let answers = self.answers.load();
         if let Some(known) = answers.known.get(&key) {
             return Some(Arc::clone(known));
@@ -141,11 +142,14 @@ impl Metadata {
 }
 
 fn sources(options: Options) -> Vec<Box<dyn Source>> {
-    let Options { engines, cri, kubelet, labels } = options;
+    let Options { engines, cri, kubelet, slurm, labels } = options;
     let mut all: Vec<Box<dyn Source>> = Vec::new();
     // Those first that tell all at once.
     if let Some(kubelet) = kubelet {
         all.push(Box::new(Pods::new(kubelet, labels.clone())));
+    }
+    if let Some(folder) = slurm {
+        all.push(Box::new(Notes::new(folder)));
     }
     for (name, socket) in cri {
         all.push(Box::new(Cri::new(name, socket, labels.clone())));

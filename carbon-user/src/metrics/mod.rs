@@ -30,9 +30,10 @@ pub use server::{Feed, Server};
 pub use sums::Sums;
 pub use tls::Tls;
 
+use crate::metadata::Job;
 use std::collections::HashMap;
 
-/// What a runtime or the kubelet says of a workload; empty where it is not known.
+/// What a runtime, the kubelet or Slurm says of a workload; empty where it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Of the pod.
@@ -43,6 +44,8 @@ pub struct Names {
     pub container: String,
     /// As it was asked for.
     pub image: String,
+    /// Of a job.
+    pub job: Job,
     /// Labels that are to be shown, by their names in metrics.
     pub labels: Vec<(&'static str, String)>,
 }

@@ -180,7 +180,11 @@ fn accounting(view: &View) -> Vec<Sample> {
 fn info(view: &View) -> Vec<Sample> {
     let of = |row: &Row| {
         let path = &row.who.path;
-        let user = path.user_uid.map(|uid| uid.to_string()).unwrap_or_default();
+        let job = &row.names.job;
+        let of = |text: &Option<String>| text.clone().unwrap_or_default();
+        let uid = path.user_uid.map(|uid| uid.to_string());
+        let (name, user) = (of(&job.name), of(&job.user.clone().or(uid)));
+        let (account, partition) = (of(&job.account), of(&job.partition));
         let labels = [
             ("workload", row.who.identity.as_str()),
             ("container_id", path.container_id.as_deref().unwrap_or_default()),
@@ -189,6 +193,9 @@ fn info(view: &View) -> Vec<Sample> {
             ("runtime", path.runtime.map_or("", |of| of.as_str())),
             ("qos", path.qos.map_or("", |of| of.as_str())),
             ("job_user", &user),
+            ("job_name", &name),
+            ("job_account", &account),
+            ("job_partition", &partition),
             ("quality", row.quality.map_or("", |of| of.as_str())),
         ];
         let own = row.names.labels.iter().map(|(name, text)| (*name, text.as_str()));

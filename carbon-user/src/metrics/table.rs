@@ -95,7 +95,7 @@ families! {
     PUE = gauge("carbon_pue", "ratio", &[], "Energy of the site over energy of its machines, as it was given.");
     WORKLOAD_INFO = Family { stem: "carbon_workload", kind: Type::Info, unit: "",
         help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload. Labels that --labels names are label_NAME.",
-        labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user", "quality"] };
+        labels: &["workload", "container_id", "pod_uid", "image", "runtime", "qos", "job_user", "job_name", "job_account", "job_partition", "quality"] };
     WORKLOADS = gauge("carbon_workloads", "", &["state"],
         "Workloads: tracked, exported with a series of their own, and unresolved (containers and pods whose name an engine or the kubelet should tell and has not).");
     CPU_LOST = counter("carbon_cpu_lost", "seconds", &["reason"],

@@ -1,7 +1,7 @@
 use super::text::{Format, render};
 use super::{Listen, Names, NamesByIdentity, Series, Sums, Token, View, table};
 use crate::agent::{DomainSums, DomainTotals, OwnCost, Published, Who, WorkloadTotals};
-use crate::metadata::Counts;
+use crate::metadata::{Counts, Job};
 use crate::units::{CpuNanos, Microjoules, Quality, Watts};
 use crate::workload::identify;
 use proptest::prelude::*;
@@ -83,6 +83,7 @@ pub(super) fn made_up() -> (Published, NamesByIdentity) {
         pod: "cart-0".to_owned(),
         container: "cart".to_owned(),
         image: "registry.example/cart:1".to_owned(),
+        job: Job::default(),
         labels: vec![("label_team", "checkout".to_owned())],
     };
     (published, NamesByIdentity::from([(POD.to_owned(), names)]))

@@ -17,7 +17,7 @@ pub enum Values {
 }
 
 /// Always the same ones, so that files of many reports are one table. Units are the last word of a name.
-pub const COLUMNS: [(&str, Values); 14] = [
+pub const COLUMNS: [(&str, Values); 15] = [
     ("key", Values::Text(|row| Some(&row.key))),
     ("period", Values::Text(|row| row.period.as_deref())),
     ("runs", Values::Whole(|row| row.runs.and_then(|runs| u64::try_from(runs).ok()))),
@@ -32,6 +32,7 @@ pub const COLUMNS: [(&str, Values); 14] = [
     ("quality", Values::Text(|row| row.quality)),
     ("rerated", Values::Truth(|row| Some(row.rerated))),
     ("assumed", Values::Truth(|row| Some(row.assumed))),
+    ("name", Values::Text(|row| row.name.as_deref())),
 ];
 
 /// The rows with these columns; what is not known is empty, which is not 0.

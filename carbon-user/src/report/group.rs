@@ -197,6 +197,7 @@ impl Group {
             period: span.label.clone(),
             span,
             key: key.to_owned(),
+            name: None,
             runs: (self.runs > 0).then_some(self.runs),
             dynamic_uj: known.then_some(self.dynamic.0),
             static_uj: known.then_some(self.static_energy.0),

@@ -38,6 +38,9 @@ pub struct GroupRow {
     pub period: Option<String>,
     /// What was added up by.
     pub key: String,
+    /// What people call it, where the key is a number and that is known: of a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// How many runs; only where runs are added up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<usize>,
@@ -290,10 +293,14 @@ impl LedgerReport {
 
     /// The rows as a table.
     pub fn grid(&self) -> Grid {
+        let names = self.rows.iter().any(|row| row.name.is_some());
         let periods = self.rows.iter().any(|row| row.period.is_some());
         let runs = self.rows.iter().any(|row| row.runs.is_some());
         let held = self.rows.iter().any(|row| row.held_uj.is_some());
         let mut columns = vec![("BY", "key", false)];
+        if names {
+            columns.push(("NAME", "name", false));
+        }
         if periods {
             columns.push(("PERIOD", "period", false));
         }
@@ -315,7 +322,7 @@ impl LedgerReport {
             ("QUALITY", "quality", false),
         ]);
         let mut grid = Grid::new(&columns);
-        grid.rows = self.rows.iter().map(|row| cells(row, (periods, runs, held))).collect();
+        grid.rows = self.rows.iter().map(|row| cells(row, (names, periods, runs, held))).collect();
         grid
     }
 
@@ -419,13 +426,16 @@ fn factor_notes(factors: &[&Factor]) -> Vec<String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "display values")]
-fn cells(row: &GroupRow, (periods, runs, held): (bool, bool, bool)) -> Vec<Cell> {
+fn cells(row: &GroupRow, (names, periods, runs, held): (bool, bool, bool, bool)) -> Vec<Cell> {
     let quality = row.quality.unwrap_or("none");
     let figures = of_quality(quality);
     let joules = |uj: Option<u64>| {
         uj.map_or_else(Cell::unknown, |uj| Cell::number(significant(Microjoules(uj).joules(), figures), uj))
     };
     let mut cells = vec![Cell::text(&row.key)];
+    if names {
+        cells.push(Cell::text(row.name.as_deref().unwrap_or_default()));
+    }
     if periods {
         cells.push(Cell::text(row.period.as_deref().unwrap_or_default()));
     }

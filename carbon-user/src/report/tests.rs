@@ -502,6 +502,28 @@ fn what_an_engine_says_is_the_name() {
     assert_eq!(top.workloads.iter().filter(|row| row.known.is_some()).count(), 1);
 }
 
+/// A job is found by its number, and read by its name.
+#[test]
+fn a_job_has_its_name_beside_its_number() {
+    let mut state = State::default();
+    let totals = totals(false, StaticPolicy::Separate, &mut state);
+    let job = crate::metadata::Job { name: Some("relax".into()), ..crate::metadata::Job::default() };
+    let known =
+        crate::metadata::Known { source: "slurm", job: Some(job), ..crate::metadata::Known::default() };
+    let known = std::sync::Arc::new(known);
+    let path = |cgroup: CgroupId| match cgroup.0 {
+        20 => Some("/system.slice/slurmstepd.scope/job_4/step_0"),
+        _ => path_of(cgroup),
+    };
+    let told = |cgroup: CgroupId, _: &str| Told {
+        known: (cgroup.0 == 20).then(|| std::sync::Arc::clone(&known)),
+        ..Told::default()
+    };
+    let top = Top::with_names(&context(&state, StaticPolicy::Separate), &totals, path, told);
+    assert_eq!(errors("top-1.schema.json", &json(&top)), [""; 0]);
+    assert!(top.workloads.iter().any(|row| row.name == "job 4 step 0 (relax)"), "{:?}", top.workloads);
+}
+
 /// Grams leave with a word on their place, whatever the form.
 #[test]
 fn a_place_that_nobody_gave_is_in_every_form() {

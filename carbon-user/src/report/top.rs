@@ -4,7 +4,7 @@ use super::figures::interval;
 use super::{AccountsRow, Context, DomainRow, Intensity};
 use super::{domain_rows, grams_of, has_devices, nanoseconds, notes_of, quality_of, stddev_uj};
 use crate::attribution::totals::{Totals, WorkloadTotal};
-use crate::metadata::Known;
+use crate::metadata::{Job, Known};
 use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Class, WorkloadKey};
 use crate::workload::{Identity, Located, Qos, Runtime, locate};
@@ -113,12 +113,12 @@ pub struct WorkloadRow {
     pub quality: &'static str,
     /// What the path says; `null` where the path is not known, and of kernel threads.
     pub workload: Option<IdentityRow>,
-    /// What an engine or the kubelet says; only where one does.
+    /// What an engine, the kubelet or Slurm says; only where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<KnownRow>,
 }
 
-/// What an engine or the kubelet says of a workload.
+/// What an engine, the kubelet or Slurm says of a workload.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KnownRow {
     /// Which.
@@ -133,12 +133,35 @@ pub struct KnownRow {
     pub pod: Option<String>,
     /// Those that were asked for.
     pub labels: BTreeMap<String, String>,
+    /// Of a job, and there only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobRow>,
+}
+
+/// What Slurm says of a job.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JobRow {
+    /// As its user called it.
+    pub name: Option<String>,
+    /// Whose it is.
+    pub user: Option<String>,
+    /// Who pays for it.
+    pub account: Option<String>,
+    /// Where it was queued.
+    pub partition: Option<String>,
+}
+
+impl From<Job> for JobRow {
+    fn from(job: Job) -> Self {
+        let Job { name, user, account, partition } = job;
+        Self { name, user, account, partition }
+    }
 }
 
 impl From<&Known> for KnownRow {
     fn from(known: &Known) -> Self {
-        let Known { source, container, image, namespace, pod, labels } = known.clone();
-        Self { source, container, image, namespace, pod, labels }
+        let Known { source, container, image, namespace, pod, labels, job } = known.clone();
+        Self { source, container, image, namespace, pod, labels, job: job.map(Into::into) }
     }
 }
 
@@ -147,7 +170,7 @@ impl From<&Known> for KnownRow {
 pub struct Told {
     /// What another of its processes' paths says, where that is more.
     pub identity: Option<Arc<Identity>>,
-    /// What an engine or the kubelet says.
+    /// What an engine, the kubelet or Slurm says.
     pub known: Option<Arc<Known>>,
 }
 
@@ -287,6 +310,10 @@ fn row(
     let helper = located.as_ref().and_then(|located| located.identity.helper);
     if let Some(label) = told.known.as_ref().and_then(|known| known.label()).filter(|_| key.run.is_none()) {
         name = helper.map_or_else(|| label.clone(), |helper| format!("{label} ({helper})"));
+    }
+    let job = told.known.as_ref().and_then(|known| known.job.as_ref()?.name.as_ref());
+    if let Some(job) = job.filter(|_| key.run.is_none()) {
+        name = format!("{name} ({job})");
     }
     let kernel = key.class == Class::KernelThreads;
     let workload = located.filter(|_| !kernel).map(|located| located.identity.into());

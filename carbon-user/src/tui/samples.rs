@@ -126,6 +126,7 @@ pub(crate) fn node() -> Vec<WorkloadRow> {
             namespace: Some("shop".to_owned()),
             pod: Some("cart-7d9f".to_owned()),
             labels: BTreeMap::new(),
+            job: None,
         };
         (row.kind, row.name, row.known) = ("container", format!("shop/cart-7d9f / {name}"), Some(known));
         let uid = Some("98210229-0000-4000-8000-000000000000".to_owned());

@@ -269,7 +269,10 @@ fn owner(row: &WorkloadRow) -> (String, String) {
         return (format!("pod {uid}"), format!("pod {}", safe(uid.get(..8).unwrap_or(uid))));
     }
     if let Some(job) = &identity.job_id {
-        return (format!("job {job}"), safe(&format!("job {job}")));
+        let id = format!("job {job}");
+        let called = row.known.as_ref().and_then(|known| known.job.as_ref()?.name.as_ref());
+        let name = called.map_or_else(|| id.clone(), |called| format!("{id} ({called})"));
+        return (id, safe(&name));
     }
     if let Some(uid) = identity.user_uid {
         return (format!("user {uid}"), format!("user {uid}"));

@@ -3,6 +3,7 @@ use crate::attribution::static_policy::StaticPolicy;
 use crate::attribution::{State, attribute};
 use crate::carbon::Intensity;
 use crate::ledger::rows::EnergyKind;
+use crate::metadata::Job;
 use crate::units::{PackageId, Pue, Quality, Watts};
 use crate::window::{DomainKind, DomainWindow, Usage, Window};
 use proptest::prelude::*;
@@ -196,7 +197,12 @@ fn names_that_are_known_by_the_end_are_in_the_whole_minute() {
     let names = |of: &Who| {
         assert_eq!(of.identity, pod);
         let text = |text: &str| Some(text.to_owned());
-        Some(Names { namespace: text("shop"), pod: text("web-1"), container: text("nginx") })
+        Some(Names {
+            namespace: text("shop"),
+            pod: text("web-1"),
+            container: text("nginx"),
+            job: Job::default(),
+        })
     };
     let flush = books.take_minute("one".into(), 0, names).unwrap();
     let row = flush.rows.iter().find(|row| row.workload.identity == pod).unwrap();

@@ -108,8 +108,8 @@ impl Naming {
     /// What is known of a workload by now, for the ledger. Never waits.
     pub(super) fn of(&self, who: &Who) -> Option<minute::Names> {
         let known = known(self.metadata.as_ref()?, who)?;
-        let Known { namespace, pod, container, .. } = (*known).clone();
-        Some(minute::Names { namespace, pod, container })
+        let Known { namespace, pod, container, job, .. } = (*known).clone();
+        Some(minute::Names { namespace, pod, container, job: job.unwrap_or_default() })
     }
 }
 
@@ -127,6 +127,7 @@ fn names(known: &Known, labels: &[(String, &'static str)]) -> Names {
         pod: of(&known.pod),
         container: of(&known.container),
         image: of(&known.image),
+        job: known.job.clone().unwrap_or_default(),
         labels: labels.iter().filter_map(label).collect(),
     }
 }

@@ -35,7 +35,7 @@ const SERIES_MAX: usize = 100_000;
 const METRICS_SERIES_MAX: usize = 10_000;
 
 /// What a file may say: all options but those of one call.
-const KEYS: [&str; 40] = [
+const KEYS: [&str; 41] = [
     "zone",
     "here",
     "metadata-url",
@@ -74,6 +74,7 @@ const KEYS: [&str; 40] = [
     "kubelet",
     "kubelet-token",
     "kubelet-ca",
+    "slurm-dir",
     "labels",
     "share-with-vms",
 ];

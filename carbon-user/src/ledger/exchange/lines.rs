@@ -73,6 +73,11 @@ pub(super) struct WorkloadLine {
     pub(super) job: Option<String>,
     pub(super) owner: Option<String>,
     pub(super) project: Option<String>,
+    // Left out where there is none, so that a carbon without them reads the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) job_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -237,16 +242,32 @@ impl From<&DomainId> for DomainLine {
 
 impl From<WorkloadLine> for Workload {
     fn from(it: WorkloadLine) -> Self {
-        let WorkloadLine { identity, kind, name, container, pod, namespace, unit, job, owner, project } = it;
-        Self { identity, kind, name, container, pod, namespace, unit, job, owner, project, ids: false }
+        let WorkloadLine { identity, kind, name, container, pod, namespace, unit, job, .. } = it;
+        let WorkloadLine { owner, project, job_name, account, .. } = it;
+        let ids = false;
+        Self {
+            identity,
+            kind,
+            name,
+            container,
+            pod,
+            namespace,
+            unit,
+            job,
+            owner,
+            project,
+            job_name,
+            account,
+            ids,
+        }
     }
 }
 
 impl From<Workload> for WorkloadLine {
     fn from(it: Workload) -> Self {
-        let Workload { identity, kind, name, container, pod, namespace, unit, job, owner, project, ids: _ } =
-            it;
-        Self { identity, kind, name, container, pod, namespace, unit, job, owner, project }
+        let Workload { identity, kind, name, container, pod, namespace, unit, job, .. } = it;
+        let Workload { owner, project, job_name, account, .. } = it;
+        Self { identity, kind, name, container, pod, namespace, unit, job, owner, project, job_name, account }
     }
 }
 

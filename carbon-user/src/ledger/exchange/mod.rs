@@ -129,8 +129,8 @@ impl Ledger {
                 common_uj: row.real(11),
                 variance_uj2: row.real(12),
                 workload: workload_of(row, 13).into(),
-                factor: (&Factor::from_row(row, 23)).into(),
-                rerated: row.int(35) != 0,
+                factor: (&Factor::from_row(row, 25)).into(),
+                rerated: row.int(37) != 0,
             }))
         };
         Ok(self.database.query(&sql, bounds)?.iter().map(of).collect())

@@ -59,7 +59,8 @@ pub(super) fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Opti
     if off && !labels.0.is_empty() {
         return Err(wrong("nobody is to be asked for names".into(), "leave out --metadata off, or this"));
     }
-    Ok((!off).then(|| metadata::Options { kubelet, labels, ..metadata::Options::usual() }))
+    let slurm = Some(args.slurm_dir.clone());
+    Ok((!off).then(|| metadata::Options { kubelet, labels, slurm, ..metadata::Options::usual() }))
 }
 
 /// An IPv6 address in a URL with its brackets (RFC 3986, 3.2.2): Kubernetes gives `status.hostIP` without them, and what follows the
