@@ -241,6 +241,7 @@ fn prolog_and_epilog_leave_a_line_and_never_fail() {
             .env("SLURM_JOB_ACCOUNT", "phys\"ics")
             .env("SLURM_JOB_PARTITION", "gpu")
             .env("CARBON_SLURM_NAMES", "squeue")
+            .env("CARBON_SLURM_SQUEUE", at("squeue"))
             .spawn()
             .unwrap();
         let status = child.wait().unwrap();
