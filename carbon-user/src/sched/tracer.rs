@@ -14,7 +14,7 @@ use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
 use carbon_ebpf::{PACKAGES_MAX, PATH_LEN, PF_EXITING, TaskRecord, Wake, control, counter};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Tasks up to which all are visited at every snapshot without runs: 0.3 us each where none is reported.
@@ -156,13 +156,18 @@ impl Tracer {
         let freed = self.freed()?;
         self.object.clear_counter(counter::KERNEL_THREADS_NS)?;
         self.object.clear_counter(counter::TASKS_SEEN)?;
-        let mut live = HashMap::new();
+        let rows_lost = self.object.counter(counter::ROWS_LOST)?;
+        let (mut live, mut processes) = (HashMap::new(), HashSet::new());
         let mut alive: HashMap<RunId, u64> = HashMap::new();
         self.pass_over_tasks(|task| {
             *live.entry(RunId(task.run)).or_insert(0) += task.exec_ns;
             *alive.entry(RunId(task.run)).or_default() += u64::from(task.flags & PF_EXITING == 0);
+            processes.insert(task.tgid);
         })?;
         self.runs.seen_alive(&alive);
+        if self.object.counter(counter::ROWS_LOST)? == rows_lost {
+            self.take_out_gone(&processes)?;
+        }
         self.object.set_control(control::TASKS_PASSED_NS, clock::monotonic_ns())?;
         self.drain();
         self.make_good(&freed, &live)?;
@@ -236,10 +241,12 @@ impl Runs for Tracer {
             self.object.attach("carbon_exit")?;
             self.follows_runs = true;
         }
+        // First, as it can fail: nobody would close the run.
+        let enrolment = self.object.enrolment(run)?;
         self.object.set_control(control::RUNS, 1)?;
         self.runs.open(run);
         self.edge_of_run = true;
-        self.object.enrolment(run)
+        Ok(enrolment)
     }
 
     /// Tasks of a run that are there and have not begun to exit. The kernel's counter alone is not believed: one exit
