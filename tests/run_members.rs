@@ -1,7 +1,7 @@
 //! The kernel's map of the processes of runs: what has gone gives its place to others, however it went.
 
 use crate::stress::start_in;
-use crate::support::{alone, exact_rungs, kernel_or_skip, root, topology};
+use crate::support::{TestCgroup, alone, exact_rungs, kernel_or_skip, root, topology};
 use carbon_user::sched::{Accounting, Limits, Rung, open};
 use carbon_user::units::RunId;
 use std::process::Command;
@@ -52,5 +52,26 @@ fn processes_that_joined_a_run_and_ended_make_room() {
         }
         let processes = accounting.runs().processes(RunId(1));
         assert_eq!(processes.listed.len() as u64, PROCESSES, "{rung}: none is forgotten");
+    }
+}
+
+/// More ends of cgroups than the buffer of events holds: those that were lost are noticed all the same.
+#[test]
+fn cgroups_whose_end_was_lost_are_known_to_be_gone() {
+    if !kernel_or_skip("cgroups_whose_end_was_lost_are_known_to_be_gone") {
+        return;
+    }
+    let _alone = alone();
+    for rung in exact_rungs("cgroups_whose_end_was_lost_are_known_to_be_gone") {
+        let cgroups: Vec<TestCgroup> =
+            (0..200).map(|index| TestCgroup::new(&format!("lost-{index}"))).collect();
+        let limits = Limits { event_bytes: Some(4096), ..Limits::default() };
+        let mut accounting = open(rung, &root(), &topology(), limits).unwrap();
+        let ids: Vec<_> = cgroups.iter().map(|cgroup| cgroup.id).collect();
+        assert!(ids.iter().all(|id| accounting.cgroup_path(*id).is_some()));
+        drop(cgroups);
+        let lost = accounting.snapshot().unwrap().accounts.lost_events;
+        assert!(lost > 0, "{rung}: all of them fitted");
+        assert!(ids.iter().all(|id| accounting.is_removed(*id)), "{rung}");
     }
 }

@@ -22,6 +22,9 @@ const TASKS_CHEAP: u64 = 4_000;
 /// How often they are visited beyond that.
 const TASKS_PERIOD_NS: u64 = 10_000_000_000;
 
+/// How often names are looked through where events were lost: a walk of all cgroups takes some 30 us for each.
+const NAMES_PERIOD_NS: u64 = 60_000_000_000;
+
 /// A cgroup that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
@@ -41,6 +44,8 @@ pub(super) struct Tracer {
     pub(super) runs: RunTracker,
     /// Since the last call of [`take_ended`](Self::take_ended).
     ended: Vec<Ended>,
+    /// Lost events when names were looked through last, and when.
+    names_looked: (u64, u64),
     tasks: KernelIterator,
     tasks_seen: u64,
     tasks_visited_ns: u64,
@@ -94,6 +99,7 @@ impl Tracer {
             names,
             runs: RunTracker::new(topology),
             ended: Vec::new(),
+            names_looked: (0, 0),
             tasks,
             tasks_seen: 0,
             tasks_visited_ns: 0,
@@ -147,6 +153,7 @@ impl Tracer {
     /// seen is still its cgroup's, and would be counted twice when it is.
     pub(super) fn visit_tasks(&mut self) -> Result<(), SchedError> {
         let now_ns = clock::monotonic_ns();
+        self.forget_lost_names(now_ns)?;
         let due = now_ns.saturating_sub(self.tasks_visited_ns) >= TASKS_PERIOD_NS;
         let wanted = std::mem::take(&mut self.edge_of_run) || self.runs.has_open();
         if !due && !wanted && self.tasks_seen > TASKS_CHEAP {
@@ -175,6 +182,21 @@ impl Tracer {
         let live = self.object.counter(counter::KERNEL_THREADS_NS)?;
         let ended = self.object.counter(counter::KERNEL_THREADS_ENDED_NS)?;
         self.kernel_threads = self.kernel_threads.max(CpuNanos(live.saturating_add(ended)));
+        Ok(())
+    }
+
+    /// Where events were lost, ends of cgroups may be among them, whose names would stay for ever. What is outside of the mount
+    /// cannot be looked for.
+    fn forget_lost_names(&mut self, now_ns: u64) -> Result<(), SchedError> {
+        let lost = self.object.counter(counter::EVENTS_LOST)?;
+        let (known, looked_ns) = self.names_looked;
+        let early = looked_ns > 0 && now_ns.saturating_sub(looked_ns) < NAMES_PERIOD_NS;
+        if lost == known || early || !self.mount.is_whole() {
+            return Ok(());
+        }
+        self.names_looked = (lost, now_ns);
+        let found = self.names.walk(&self.mount);
+        self.names.keep_only(|cgroup| found.contains(&cgroup));
         Ok(())
     }
 
