@@ -1,5 +1,6 @@
 //! Which path a cgroup id stands for, also after the cgroup has gone.
 
+use crate::heap;
 use crate::sysroot::CgroupMount;
 use crate::units::CgroupId;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -81,6 +82,7 @@ impl CgroupNames {
             && self.absent.remove(&oldest)
         {
             self.paths.remove(&oldest);
+            heap::fit(&mut self.paths);
         }
     }
 
@@ -140,7 +142,9 @@ mod tests {
         let stays = CgroupId(fs::metadata(top.path()).unwrap().ino());
         for round in 0..3 * REMOVED_MAX as u64 / 500 {
             let there: HashSet<_> = (0..500).map(|id| CgroupId(u64::MAX - 500 * round - id)).collect();
-            there.iter().for_each(|cgroup| names.made(*cgroup, "/x"));
+            for cgroup in &there {
+                names.made(*cgroup, "/x");
+            }
             names.walk(&mount);
             names.keep_only(|cgroup| cgroup == stays || there.contains(&cgroup));
             assert!(there.iter().all(|cgroup| !names.is_removed(*cgroup)), "they are there");
