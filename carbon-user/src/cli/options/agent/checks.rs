@@ -60,7 +60,7 @@ pub(super) fn checked_metadata(args: &AgentArgs) -> Result<Option<metadata::Opti
         return Err(wrong("nobody is to be asked for names".into(), "leave out --metadata off, or this"));
     }
     let slurm = Some(args.slurm_dir.clone());
-    Ok((!off).then(|| metadata::Options { kubelet, labels, slurm, ..metadata::Options::usual() }))
+    Ok((!off).then(|| metadata::Options { kubelet, slurm, labels, ..metadata::Options::usual() }))
 }
 
 /// An IPv6 address in a URL with its brackets (RFC 3986, 3.2.2): Kubernetes gives `status.hostIP` without them, and what follows the
