@@ -260,7 +260,7 @@ fn limits_of_power_are_told_and_what_the_meter_showed_is_what_the_node_has() {
     let agent = Watched::start(&machine, "cpustat", &["--interval", "200ms"]);
     let limits = || agent.lines("carbon_node_power_limit_watts", "");
     let limit =
-        r#"carbon_node_power_limit_watts{domain="package",device="package-0",constraint="long_term"} 95"#;
+        r#"carbon_node_power_limit_watts{domain="package",device="package-0",constraint="long_term"} 95.0"#;
     assert!(within_seconds(60, || limits() == [limit]), "{:?}", limits());
     let text = ask(&agent.address, "/metrics").unwrap();
     let sum = |family: &str| -> f64 {
