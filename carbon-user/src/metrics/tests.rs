@@ -185,7 +185,11 @@ fn what_meters_showed_and_what_is_lost_is_what_the_node_has() {
     published.domains.push(DomainTotals { device: "gpu-1".to_owned(), watts: None, ..domain("gpu", 0) });
     let view = Series::new(2).observe(Arc::new(published), &NamesByIdentity::new());
     let of = |labels: &[(&'static str, String)], names: &[&str]| -> String {
-        labels.iter().filter(|(name, _)| names.contains(name)).map(|(_, text)| format!("{text} ")).collect()
+        labels
+            .iter()
+            .filter(|(name, _)| names.contains(name))
+            .flat_map(|(_, text)| [text.as_str(), " "])
+            .collect()
     };
     let place = |labels: &[(&'static str, String)]| of(labels, &["domain", "device"]);
     let (node, meters) =
