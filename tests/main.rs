@@ -44,6 +44,7 @@ mod postgres;
 mod privileges;
 mod rapl;
 mod recorded_runs;
+mod run_members;
 mod run_process;
 mod runs_again;
 mod serve;

@@ -149,6 +149,25 @@ fn another_address_than_loopback_needs_a_token() {
 }
 
 #[test]
+fn a_name_that_was_made_to_point_here_reads_nothing_without_a_token() {
+    let named = Published { node: "node-7".to_owned(), ..published(1, 10) };
+    let feed = feed(named);
+    let refused = Arc::clone(&feed.refused);
+    let server = Server::start(any_port(), feed, Limits::default()).unwrap();
+    let address = server.address();
+    wait_ready(address);
+    let of = |host: &str| send(address, format!("GET /metrics HTTP/1.1\r\n{host}\r\n").as_bytes());
+    for own in ["Host: 127.0.0.1:9488\r\n", "Host: localhost\r\n", "Host: Node-7:9488\r\n"] {
+        assert!(of(own).starts_with("HTTP/1.1 200"), "{own}");
+    }
+    assert!(send(address, b"GET /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200"), "no browser");
+    let answer = of("Host: rebound.example:9488\r\n");
+    assert!(answer.starts_with("HTTP/1.1 421") && !answer.contains("joules"), "{answer}");
+    assert!(answer.contains("token"), "what to do: {answer}");
+    assert_eq!(refused.counts().of(Cause::Host), 1);
+}
+
+#[test]
 fn readers_that_never_finish_do_not_keep_others_out() {
     // No limit of time ends them: who has asked nothing makes room for who comes.
     let hour = Duration::from_hours(1);
@@ -170,7 +189,7 @@ fn readers_that_never_finish_do_not_keep_others_out() {
     first.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert!(matches!(first.read(&mut [0; 8]), Ok(0) | Err(_)), "it is closed");
     let last = slow.last_mut().unwrap();
-    last.write_all(b"x\r\nHost: x\r\n\r\n").unwrap();
+    last.write_all(b"x\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     last.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     last.read_to_string(&mut answer).unwrap();
@@ -228,11 +247,11 @@ fn who_is_refused_or_cut_off_is_counted() {
     let address = server.address();
     wait_ready(address);
     let counts = || Cause::ALL.map(|cause| feed.refused.counts().of(cause));
-    assert_eq!(counts(), [0; 6], "who is answered, and who goes by itself, is not counted");
+    assert_eq!(counts(), [0; Cause::ALL.len()], "who is answered, and who goes by itself, is not counted");
     drop(TcpStream::connect(address).unwrap());
     get(address, "/healthz", "");
-    // In the order of `Cause::ALL`: token, malformed, too large, slow, no room, rate.
-    let mut expected = [0; 6];
+    // In the order of `Cause::ALL`: token, malformed, too large, slow, no room, rate, host.
+    let mut expected = [0; Cause::ALL.len()];
     let mut counted = |place: usize, times: u64| {
         expected[place] += times;
         let begun = Instant::now();

@@ -15,7 +15,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// Starts a shell command line as the first process of a run.
-fn start_in(enrolment: Enrolment, script: &str) -> Child {
+pub(crate) fn start_in(enrolment: Enrolment, script: &str) -> Child {
     let mut command = Command::new("sh");
     command.arg("-c").arg(script);
     #[expect(unsafe_code, reason = "between fork and exec")]

@@ -1,7 +1,10 @@
-//! The C library's heap in a program that runs for weeks: how much of what was freed it may keep.
+//! The heap of a program that runs for weeks: how much of what was freed the C library may keep, and a table after a burst.
 //!
 //! Small and large blocks live side by side in glibc's heap, and one of them in use keeps all below it resident; each thread may
 //! have a heap of its own besides (`mallopt(3)`, `malloc_trim(3)`). Other C libraries give back by themselves, and are left alone.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
 
 /// Blocks of this size and more have pages of their own, which go back to the kernel when the block is freed; by itself glibc
 /// raises the size to that of the largest block that was freed, up to 32 MiB.
@@ -36,5 +39,36 @@ pub fn trim() {
     // SAFETY: takes no pointer, and is safe to call from any thread.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Rooms that a table may keep whatever is in it.
+const ROOMS_MIN: usize = 1024;
+
+/// Gives back what a table has room for since a burst: by itself it keeps room for the most that it ever held. Seldom, as it is
+/// copied: where three quarters and more are free.
+pub fn fit<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, V, S>) {
+    if table.capacity() > ROOMS_MIN.max(table.len().saturating_mul(4)) {
+        table.shrink_to(table.len().saturating_mul(2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_burst_took_is_given_back_and_a_table_in_use_is_left_alone() {
+        let mut table: HashMap<u32, u32> = (0..100_000).map(|key| (key, key)).collect();
+        table.retain(|key, _| *key < 50_000);
+        let rooms = table.capacity();
+        fit(&mut table);
+        assert_eq!(table.capacity(), rooms);
+        table.retain(|key, _| *key < 2_000);
+        fit(&mut table);
+        let fitting = table.capacity();
+        assert!(fitting < rooms / 10, "{fitting}");
+        fit(&mut table);
+        assert_eq!((table.capacity(), table.len(), table.get(&1_999)), (fitting, 2_000, Some(&1_999)));
     }
 }

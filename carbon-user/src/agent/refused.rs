@@ -17,12 +17,14 @@ pub enum Cause {
     NoRoom,
     /// More requests a second than a user may make.
     Rate,
+    /// By a name that is not its own.
+    Host,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Token, Self::Malformed, Self::TooLarge, Self::Slow, Self::NoRoom, Self::Rate];
+    pub const ALL: [Self; 7] =
+        [Self::Token, Self::Malformed, Self::TooLarge, Self::Slow, Self::NoRoom, Self::Rate, Self::Host];
 
     /// The word in metrics.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Cause {
             Self::Slow => "slow",
             Self::NoRoom => "no_room",
             Self::Rate => "rate",
+            Self::Host => "host",
         }
     }
 }
@@ -91,7 +94,7 @@ mod tests {
             (0..times).for_each(|_| refused.add(cause));
         }
         let counts = refused.counts();
-        assert_eq!(Cause::ALL.map(|cause| counts.of(cause)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(Cause::ALL.map(|cause| counts.of(cause)), [1, 2, 3, 4, 5, 6, 7]);
         let words: std::collections::HashSet<_> = Cause::ALL.map(Cause::as_str).into();
         assert_eq!(words.len(), Cause::ALL.len());
     }

@@ -77,12 +77,17 @@ impl SumsCache {
                 let kept = Kept { mark: *mark, sums: Arc::clone(sums), used: AtomicU64::new(turn) };
                 blocks.insert(*block, Arc::new(kept));
             }
-            if rows(&blocks) > self.rows_max {
+            if room(&blocks) > self.rows_max {
                 make_room(&mut blocks, self.rows_max / 2);
             }
             blocks
         });
     }
+}
+
+/// What blocks take: one without any sum takes room too.
+fn room(blocks: &Blocks) -> usize {
+    rows(blocks).saturating_add(blocks.len())
 }
 
 fn rows(blocks: &Blocks) -> usize {
@@ -94,13 +99,13 @@ fn make_room(blocks: &mut Blocks, rows_max: usize) {
     let mut order: Vec<(u64, Segment)> =
         blocks.iter().map(|(block, kept)| (kept.used.load(Ordering::Relaxed), *block)).collect();
     order.sort_by_key(|(used, block)| (*used, block.start_s));
-    let mut left = rows(blocks);
+    let mut left = room(blocks);
     for (_, block) in order {
         if left <= rows_max {
             return;
         }
         if let Some(gone) = blocks.remove(&block) {
-            left = left.saturating_sub(gone.sums.len());
+            left = left.saturating_sub(gone.sums.len()).saturating_sub(1);
         }
     }
 }
@@ -201,5 +206,15 @@ mod tests {
         assert!(cache.get(block(HOUR), mark).is_none(), "it was not asked for longest");
         cache.put(&[(block(3 * HOUR), mark, sums(1000))]);
         assert!(cache.rows() <= 100, "what is too large is not kept");
+    }
+
+    #[test]
+    fn blocks_in_which_nothing_was_recorded_are_bounded_too() {
+        let cache = SumsCache::new(100);
+        for hour in 0..1_000 {
+            cache.put(&[(block(hour * HOUR), Mark::default(), sums(0))]);
+        }
+        assert!(cache.blocks.load().len() <= 100, "{}", cache.blocks.load().len());
+        assert!(cache.get(block(999 * HOUR), Mark::default()).is_some());
     }
 }

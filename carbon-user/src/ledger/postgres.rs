@@ -19,6 +19,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// No statement of the ledger takes longer, unless the server hangs.
 const STATEMENT_MAX_MS: u32 = 300_000;
 
+/// Statements that are kept: the ledger has a few dozen, but the bounds of a page are in the text.
+const PREPARED_MAX: usize = 128;
+
 /// What the thread is asked for.
 enum Request {
     Batch(String),
@@ -127,9 +130,24 @@ fn serve(
     }
 }
 
-/// Statements by their text; the ledger has a few dozen.
-#[derive(Default)]
-struct Prepared(std::collections::HashMap<String, Statement>);
+/// Statements by their text, all of which the server keeps too.
+struct Prepared<T = Statement>(std::collections::HashMap<String, T>);
+
+impl<T> Default for Prepared<T> {
+    fn default() -> Self {
+        Self(std::collections::HashMap::new())
+    }
+}
+
+impl<T> Prepared<T> {
+    /// The server is told to forget those that are dropped.
+    fn keep(&mut self, sql: &str, statement: T) {
+        if self.0.len() >= PREPARED_MAX {
+            self.0.clear();
+        }
+        self.0.insert(sql.to_owned(), statement);
+    }
+}
 
 impl Prepared {
     async fn of(&mut self, client: &Client, sql: &str) -> Result<Statement, String> {
@@ -137,7 +155,7 @@ impl Prepared {
             return Ok(statement.clone());
         }
         let statement = client.prepare(sql).await.map_err(|error| in_words(&error))?;
-        self.0.insert(sql.to_owned(), statement.clone());
+        self.keep(sql, statement.clone());
         Ok(statement)
     }
 }
@@ -284,6 +302,16 @@ impl Database for Postgres {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statements_whose_text_comes_once_are_bounded() {
+        let mut prepared = Prepared::default();
+        for page in 0..10 * PREPARED_MAX {
+            prepared.keep(&format!("SELECT 1 LIMIT 20 OFFSET {page}"), page);
+        }
+        assert!(prepared.0.len() <= PREPARED_MAX, "{}", prepared.0.len());
+        assert_eq!(prepared.0.values().max(), Some(&(10 * PREPARED_MAX - 1)));
+    }
 
     #[test]
     fn a_password_is_not_told() {

@@ -151,6 +151,7 @@ fn refusal(status: StatusCode) -> Option<Cause> {
     match status {
         StatusCode::UNAUTHORIZED => Some(Cause::Token),
         StatusCode::PAYLOAD_TOO_LARGE => Some(Cause::TooLarge),
+        StatusCode::MISDIRECTED_REQUEST => Some(Cause::Host),
         _ => None,
     }
 }

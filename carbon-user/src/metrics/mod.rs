@@ -8,6 +8,7 @@
 pub mod aliases;
 mod connections;
 pub mod emissions;
+pub(crate) mod host;
 pub mod listen;
 pub mod namespaces;
 pub mod otlp;

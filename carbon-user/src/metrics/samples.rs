@@ -278,12 +278,14 @@ fn refusals(of: &Counts) -> Vec<Sample> {
     of.errors.iter().map(|(source, errors)| labelled(&[("source", source)], float(*errors))).collect()
 }
 
-/// Nobody shows a token on the socket, and readers of the metrics have no rate.
+/// Nobody shows a token or a host's name on the socket, and readers of the metrics have no rate.
 fn refused(of: &Published) -> Vec<Sample> {
-    let listeners =
-        [("metrics", of.refused_readers, Cause::Rate), ("socket", of.refused_clients, Cause::Token)];
-    let samples = |(listener, counts, never): (&'static str, RefusedCounts, Cause)| {
-        let causes = counts.each().filter(move |(cause, _)| *cause != never);
+    let listeners: [(&'static str, RefusedCounts, &'static [Cause]); 2] = [
+        ("metrics", of.refused_readers, &[Cause::Rate]),
+        ("socket", of.refused_clients, &[Cause::Token, Cause::Host]),
+    ];
+    let samples = |(listener, counts, never): (&'static str, RefusedCounts, &'static [Cause])| {
+        let causes = counts.each().filter(move |(cause, _)| !never.contains(cause));
         causes.map(move |(cause, times)| {
             labelled(&[("listener", listener), ("cause", cause.as_str())], float(times))
         })

@@ -10,6 +10,7 @@ pub(crate) use super::connections::accept;
 #[cfg(any(test, fuzzing))]
 use super::connections::one_request;
 pub use super::connections::{Lease, Limits};
+use super::host::{host, is_own};
 use super::listen::{Listen, ListenError, Token};
 use super::series::{Series, View};
 use super::text::{self, Format};
@@ -229,8 +230,16 @@ fn router(shown: Arc<Shown>, pages: Router) -> Router {
 }
 
 async fn authorize(State(shown): State<Arc<Shown>>, request: Request, next: Next) -> Response {
+    let Some(token) = &shown.token else {
+        let own = [shown.latest.load().node.clone()];
+        if host(request.headers()).is_none_or(|host| is_own(host, &own)) {
+            return next.run(request).await;
+        }
+        let advice = "this name is not the agent's: call it by its address, as localhost or by the node's name, or give it a token\n";
+        return (StatusCode::MISDIRECTED_REQUEST, advice).into_response();
+    };
     let sent = request.headers().get(header::AUTHORIZATION).map(|text| text.as_bytes().to_vec());
-    if shown.token.as_ref().is_none_or(|token| token.is_shown(sent.as_deref())) {
+    if token.is_shown(sent.as_deref()) {
         return next.run(request).await;
     }
     let ask = [(header::WWW_AUTHENTICATE, "Bearer")];

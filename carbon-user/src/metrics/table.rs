@@ -140,7 +140,7 @@ families! {
     PUSHES_REFUSED = counter("carbon_otlp_refused", "values", &[],
         "Values of pushes that the receiver took without these.");
     CLIENTS_REFUSED = counter("carbon_clients_refused", "", &["listener", "cause"],
-        "Requests and connections that were refused or cut off, of the listener of these metrics and of the local API's socket: without the right token, malformed, too_large, slow, no_room (too many at once), or more than the rate of a user.");
+        "Requests and connections that were refused or cut off, of the listener of these metrics and of the local API's socket: without the right token, malformed, too_large, slow, no_room (too many at once), more than the rate of a user, or asked for by another host's name.");
     RECOVERED = counter("carbon_energy_recovered", "joules", &[],
         "Energy of the time in which the agent did not run, given to workloads after a restart.");
     NODE_CPUS = gauge("carbon_node_cpus", "", &[], "CPUs that the agent sees.");

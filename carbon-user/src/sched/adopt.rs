@@ -7,7 +7,7 @@ use super::whereabouts::sees_kernel_numbers;
 use crate::sysroot::SysRoot;
 use crate::units::RunId;
 use carbon_ebpf::{RunMember, TaskRecord, control};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -18,7 +18,7 @@ const ROUNDS: usize = 4;
 const TREE_MAX: usize = 16_384;
 
 /// Tasks that an adopted process has more in the kernel's count than it has, so that a thread that began meanwhile, and was
-/// not counted, does not have the entry removed too early: [`close`](Tracer::close_run) removes it.
+/// not counted, does not have the entry removed too early: [`take_out_gone`](Tracer::take_out_gone) removes it.
 const TASKS_KEPT: u64 = 1 << 32;
 
 /// Processes that are looked at one by one: each takes four system calls, where a pass over all costs a row for each task of
@@ -164,19 +164,27 @@ impl Tracer {
         Ok(found)
     }
 
-    /// Ends a run: its processes belong to none any more.
-    pub(super) fn close_run(&mut self, run: RunId) -> Result<(), SchedError> {
-        for pid in self.runs.close(run) {
-            if self.object.member(pid)?.is_some_and(|member| member.run == run.0) {
+    /// Takes adopted processes out of the map of members that a look at all tasks has not seen any more.
+    pub(super) fn take_out_gone(&mut self, seen: &HashSet<u32>) -> Result<(), SchedError> {
+        for (run, pid, start_ns) in self.runs.passed(seen) {
+            let same = |member: RunMember| (member.run, member.start_ns) == (run.0, start_ns);
+            if self.object.member(pid)?.is_some_and(same) {
                 self.object.remove_member(pid)?;
             }
         }
+        Ok(())
+    }
+
+    /// Ends a run: its processes belong to none any more.
+    pub(super) fn close_run(&mut self, run: RunId) -> Result<(), SchedError> {
+        self.runs.close(run);
+        if !self.runs.has_open() {
+            self.object.set_control(control::RUNS, 0)?;
+        }
+        self.object.forget_members(run)?;
         self.object.forget_run(run)?;
         let Self { runs, names, .. } = self;
         runs.forget_closed(|cgroup| names.path(cgroup).is_some());
-        if self.runs.ids().is_empty() {
-            self.object.set_control(control::RUNS, 0)?;
-        }
         Ok(())
     }
 }

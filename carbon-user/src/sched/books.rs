@@ -135,7 +135,7 @@ impl Accounting for Books {
         self.look()?;
         let accounts = self.accounts()?;
         let usage = self.apart.separate(self.totals.usage(), self.tracer.runs.usage());
-        self.totals.retire();
+        self.tracer.runs.forget_gone(&self.totals.retire());
         Ok(SchedSnapshot { usage, accounts, awake: self.tracer.awake()? })
     }
 

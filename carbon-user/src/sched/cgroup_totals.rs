@@ -4,11 +4,12 @@
 
 use super::records::CgroupTime;
 use super::tracer::Ended;
+use crate::heap;
 use crate::units::{CgroupId, CpuNanos};
 use crate::window::{Class, Usage, WorkloadKey};
 use carbon_ebpf::PACKAGES_MAX;
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 /// Removed cgroups kept until their last reference goes.
 const UNRELEASED_MAX: usize = 16_384;
@@ -225,8 +226,9 @@ impl CgroupTotals {
         usage
     }
 
-    /// Drops what was reported for the last time.
-    pub(super) fn retire(&mut self) {
+    /// Drops what was reported for the last time, and gives those that it dropped.
+    pub(super) fn retire(&mut self) -> HashSet<CgroupId> {
+        let mut gone = HashSet::new();
         let Self { entries, inside, unreleased, .. } = self;
         let mut surplus = unreleased.len().saturating_sub(UNRELEASED_MAX);
         unreleased.retain(|cgroup| {
@@ -235,9 +237,16 @@ impl CgroupTotals {
                 surplus = surplus.saturating_sub(1);
                 entries.remove(cgroup);
                 inside.remove(cgroup);
+                gone.insert(*cgroup);
             }
             !drop
         });
+        heap::fit(entries);
+        heap::fit(inside);
+        if unreleased.is_empty() {
+            unreleased.shrink_to(UNRELEASED_MAX / 16);
+        }
+        gone
     }
 }
 
@@ -317,5 +326,17 @@ mod tests {
         assert_eq!(torn.since(&start).1, 0);
         let end = look(&mut totals, &[time(7, 1, 200), time(8, 7, 190)], 1_200, &[]);
         assert_eq!((of(&end.since(&start).0, 7), of(&end.since(&start).0, 8)), (Some(10), Some(90)));
+    }
+
+    #[test]
+    fn a_burst_leaves_no_room_behind() {
+        let mut totals = CgroupTotals::new(1);
+        let burst: Vec<CgroupTime> = (10..100_010).map(|id| time(id, 0, 1)).collect();
+        look(&mut totals, &burst, 1_000_000, &[]);
+        let ended: Vec<Ended> = burst.iter().map(|time| Ended { time: *time, released: true }).collect();
+        look(&mut totals, &[], 1_000_000, &ended);
+        assert!(totals.entries.is_empty() && totals.unreleased.is_empty());
+        let rooms = (totals.entries.capacity(), totals.unreleased.capacity());
+        assert!(rooms.0 < 4_000 && rooms.1 < 4_000, "{rooms:?}");
     }
 }

@@ -54,9 +54,10 @@ impl CgroupTree {
         Self { root: root.clone(), mount, names: CgroupNames::default(), runs: Vec::new() }
     }
 
-    /// Learns the names of all cgroups that are there.
+    /// Learns the names of all cgroups that are there, and which of those that were have gone.
     pub(super) fn walk(&mut self) {
-        self.names.walk(&self.mount);
+        let there = self.names.walk(&self.mount);
+        self.names.keep_only(|cgroup| there.contains(&cgroup));
     }
 
     /// Takes note of a cgroup's time. Gives the run that it belongs to: its own, or one below that its processes made.

@@ -5,8 +5,8 @@
 //! split as the machine's was. A run gets a cgroup of its own, the only rung on which a process is moved.
 
 use super::cgroup_tree::CgroupTree;
-use super::hierarchy::Hierarchy;
 use super::procstat::{Outside, ProcStat};
+use super::usage_files::{FileUsage, UsageFiles};
 use super::{Accounting, Limits, Rung, Runs, SchedError};
 use crate::clock;
 use crate::sysroot::SysRoot;
@@ -14,17 +14,6 @@ use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos};
 use crate::window::{Accounts, SchedSnapshot, Usage, WorkloadKey};
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
-/// A cgroup as its file has it.
-#[derive(Clone, Copy, Debug)]
-struct FileUsage {
-    usec: u64,
-    parent: Option<CgroupId>,
-}
 
 /// What is kept of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +30,7 @@ struct Seen {
 #[derive(Debug)]
 pub struct CpuStat {
     root: SysRoot,
+    files: UsageFiles,
     tree: CgroupTree,
     package_of: Vec<usize>,
     packages: usize,
@@ -53,15 +43,12 @@ pub struct CpuStat {
 impl CpuStat {
     /// Finds the hierarchy and takes the first look.
     pub fn open(root: &SysRoot, topology: &Topology, limits: Limits) -> Result<Self, SchedError> {
-        let mount = Hierarchy::choose(root, limits.hierarchy)?.mount;
-        usage_usec(&mount.path).map_err(|source| SchedError::Read {
-            path: mount.path.join("cpu.stat").display().to_string(),
-            source,
-        })?;
+        let files = UsageFiles::find(root, limits.hierarchy)?;
         let begin = ProcStat::read(root)?;
         let mut this = Self {
             root: root.clone(),
-            tree: CgroupTree::new(root, mount),
+            tree: CgroupTree::new(root, files.mount().clone()),
+            files,
             package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
             packages: topology.packages,
             last: begin.clone(),
@@ -92,52 +79,17 @@ impl CpuStat {
         Ok(this)
     }
 
-    /// Every cgroup's time with that of those below it, in microseconds since it was made, for [`since`](Self::since).
-    pub fn totals(&mut self) -> Result<Vec<(CgroupId, u64)>, SchedError> {
-        Ok(self.read()?.into_iter().map(|(cgroup, file)| (cgroup, file.usec)).collect())
-    }
-
     /// Every cgroup's time with that of those below it.
     fn read(&mut self) -> Result<HashMap<CgroupId, FileUsage>, SchedError> {
-        let mut files = HashMap::new();
-        let top = self.tree.mount.path.clone();
-        let prefix = self.tree.mount.root.trim_end_matches('/').to_owned();
-        self.read_below(&top, &prefix, None, &mut files);
-        if files.is_empty() {
-            let source = io::Error::from(io::ErrorKind::NotFound);
-            return Err(SchedError::Read { path: top.join("cpu.stat").display().to_string(), source });
-        }
-        Ok(files)
-    }
-
-    /// Reads a directory and those below it. One that vanishes meanwhile is no error: its time is in its parent.
-    fn read_below(
-        &mut self,
-        directory: &Path,
-        path: &str,
-        parent: Option<CgroupId>,
-        files: &mut HashMap<CgroupId, FileUsage>,
-    ) {
-        let Ok(metadata) = fs::metadata(directory) else { return };
-        let cgroup = CgroupId(metadata.ino());
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let child = format!("{path}/{}", entry.file_name().to_string_lossy());
-                self.read_below(&entry.path(), &child, Some(cgroup), files);
-            }
-        }
-        if let Ok(usec) = usage_usec(directory) {
-            self.tree.names.made(cgroup, if path.is_empty() { "/" } else { path });
-            files.insert(cgroup, FileUsage { usec, parent });
-        }
+        let Self { files, tree, .. } = self;
+        let found = files.read(|cgroup, path| tree.names.made(cgroup, path))?;
+        tree.names.keep_only(|cgroup| found.contains_key(&cgroup));
+        Ok(found)
     }
 
     /// What each cgroup gained itself since the last look, in microseconds: what a removed one did since then is its
     /// parent's.
     fn gains(&mut self, files: &HashMap<CgroupId, FileUsage>) -> Vec<(CgroupId, u64)> {
-        for gone in self.seen.keys().filter(|cgroup| !files.contains_key(cgroup)) {
-            self.tree.names.gone(*gone);
-        }
         self.seen.retain(|cgroup, _| files.contains_key(cgroup));
         let mut gained: HashMap<CgroupId, i64> = HashMap::new();
         for (cgroup, file) in files {
@@ -228,15 +180,4 @@ impl Accounting for CpuStat {
     fn runs(&mut self) -> &mut dyn Runs {
         &mut self.tree
     }
-}
-
-/// Time of the cgroup and its descendants: first line of `cpu.stat`, or `cpuacct.usage` in version 1, in nanoseconds.
-fn usage_usec(directory: &Path) -> io::Result<u64> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no usage in it");
-    if let Ok(text) = fs::read_to_string(directory.join("cpuacct.usage")) {
-        return text.trim().parse::<u64>().map(|nanos| nanos / 1000).map_err(|_| invalid());
-    }
-    let text = fs::read_to_string(directory.join("cpu.stat"))?;
-    let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-    usage.and_then(|number| number.trim().parse().ok()).ok_or_else(invalid)
 }

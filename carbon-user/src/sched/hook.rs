@@ -141,10 +141,10 @@ impl Hook {
 
 impl Hook {
     /// Gives the places of released cgroups to others. What they had is in `usage`, told for the last time. Where a CPU
-    /// that is not to be disturbed has a cell of one, it stays.
-    fn forget(&mut self, usage: &Usage) -> Result<(), SchedError> {
+    /// that is not to be disturbed has a cell of one, it stays. Gives those that nothing is left of.
+    fn forget(&mut self, usage: &Usage) -> Result<HashSet<CgroupId>, SchedError> {
         if self.released.is_empty() {
-            return Ok(());
+            return Ok(HashSet::new());
         }
         // By name: the CPUs that have time of it, and the key of its cells there.
         let mut on: HashMap<u64, HashMap<usize, u64>> = HashMap::new();
@@ -179,8 +179,9 @@ impl Hook {
         }
         let gone: HashSet<WorkloadKey> = on.keys().map(|name| workload(*name)).collect();
         self.forgotten += gone.iter().filter_map(|key| told.get(key)).copied().sum();
-        self.released = kept;
-        Ok(())
+        let mut released = std::mem::replace(&mut self.released, kept);
+        released.retain(|cgroup| !self.released.contains(cgroup));
+        Ok(released)
     }
 }
 
@@ -209,8 +210,9 @@ impl Accounting for Hook {
             usage.total() + self.forgotten,
             self.tracer.lost_events()?,
         );
-        self.forget(&usage)?;
+        let gone = self.forget(&usage)?;
         let usage = self.apart.separate(usage, self.tracer.runs.usage());
+        self.tracer.runs.forget_gone(&gone);
         Ok(SchedSnapshot { usage, accounts, awake: self.tracer.awake()? })
     }
 

@@ -30,6 +30,7 @@ mod refusal;
 mod runs;
 mod slots;
 mod tracer;
+mod usage_files;
 mod whereabouts;
 
 pub use adopt::Adopted;
@@ -46,6 +47,7 @@ pub use proc::Proc;
 pub use programs::{ProgramTime, Timing, time_programs};
 pub use raw::Raw;
 pub use runs::{ProcessTime, Processes};
+pub use usage_files::UsageFiles;
 pub use whereabouts::Whereabouts;
 
 use crate::sysroot::SysRoot;

@@ -1,5 +1,6 @@
 //! Which path a cgroup id stands for, also after the cgroup has gone.
 
+use crate::heap;
 use crate::sysroot::CgroupMount;
 use crate::units::CgroupId;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -26,30 +27,32 @@ pub struct CgroupNames {
 
 impl CgroupNames {
     /// Walks a mounted hierarchy: the inode number of a directory is its id. A directory that vanishes meanwhile
-    /// is no error. Returns how many cgroups it found.
-    pub fn walk(&mut self, mount: &CgroupMount) -> usize {
+    /// is no error. Returns the cgroups that it found.
+    pub fn walk(&mut self, mount: &CgroupMount) -> HashSet<CgroupId> {
+        let mut found = HashSet::new();
         let prefix = mount.root.trim_end_matches('/').to_owned();
         if let Ok(top) = fs::metadata(&mount.path) {
             let path = if prefix.is_empty() { "/" } else { prefix.as_str() };
             self.made(CgroupId(top.ino()), path);
+            found.insert(CgroupId(top.ino()));
         }
-        self.walk_below(&mount.path, &prefix, 0) + 1
+        self.walk_below(&mount.path, &prefix, 0, &mut found);
+        found
     }
 
-    fn walk_below(&mut self, directory: &Path, path: &str, depth: usize) -> usize {
-        let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    fn walk_below(&mut self, directory: &Path, path: &str, depth: usize, found: &mut HashSet<CgroupId>) {
+        let Ok(entries) = fs::read_dir(directory) else { return };
         if depth > DEPTH_MAX {
-            return 0;
+            return;
         }
-        let mut found = 0;
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
             let below = format!("{path}/{}", entry.file_name().to_string_lossy());
             if let Ok(metadata) = entry.metadata() {
                 self.made(CgroupId(metadata.ino()), &below);
-                found += 1 + self.walk_below(&entry.path(), &below, depth + 1);
+                found.insert(CgroupId(metadata.ino()));
+                self.walk_below(&entry.path(), &below, depth + 1, found);
             }
         }
-        found
     }
 
     /// Notes a cgroup's path.
@@ -79,6 +82,16 @@ impl CgroupNames {
             && self.absent.remove(&oldest)
         {
             self.paths.remove(&oldest);
+            heap::fit(&mut self.paths);
+        }
+    }
+
+    /// Notes as gone all that are not there any more, for those who hear of no end.
+    pub fn keep_only(&mut self, is_there: impl Fn(CgroupId) -> bool) {
+        let Self { paths, absent, .. } = self;
+        let gone = paths.keys().filter(|cgroup| !is_there(**cgroup) && !absent.contains(cgroup));
+        for cgroup in gone.copied().collect::<Vec<_>>() {
+            self.gone(cgroup);
         }
     }
 
@@ -103,7 +116,7 @@ mod tests {
         fs::create_dir_all(top.path().join("a/b")).unwrap();
         let mount = CgroupMount { path: top.path().to_owned(), v1: None, root: "/".into(), above: false };
         let mut names = CgroupNames::default();
-        assert_eq!(names.walk(&mount), 3);
+        assert_eq!(names.walk(&mount).len(), 3);
         let b = CgroupId(fs::metadata(top.path().join("a/b")).unwrap().ino());
         assert_eq!(names.path(b), Some("/a/b"));
         assert!(!names.is_removed(b));
@@ -119,5 +132,24 @@ mod tests {
         assert_eq!((names.path(b), names.is_removed(b)), (None, false));
         assert_eq!((names.path(again), names.is_removed(again)), (Some("/again"), false), "it is there");
         assert!(names.absent.len() <= REMOVED_MAX);
+    }
+
+    #[test]
+    fn who_hears_of_no_end_keeps_no_more_names_of_those_that_have_gone() {
+        let top = tempfile::tempdir().unwrap();
+        let mount = CgroupMount { path: top.path().to_owned(), v1: None, root: "/".into(), above: false };
+        let mut names = CgroupNames::default();
+        let stays = CgroupId(fs::metadata(top.path()).unwrap().ino());
+        for round in 0..3 * REMOVED_MAX as u64 / 500 {
+            let there: HashSet<_> = (0..500).map(|id| CgroupId(u64::MAX - 500 * round - id)).collect();
+            for cgroup in &there {
+                names.made(*cgroup, "/x");
+            }
+            names.walk(&mount);
+            names.keep_only(|cgroup| cgroup == stays || there.contains(&cgroup));
+            assert!(there.iter().all(|cgroup| !names.is_removed(*cgroup)), "they are there");
+        }
+        assert_eq!(names.paths.len(), REMOVED_MAX + 500 + 1);
+        assert!(!names.is_removed(stays));
     }
 }

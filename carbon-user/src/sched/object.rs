@@ -32,6 +32,8 @@ const EVENT_BYTES: u32 = 1 << 20;
 const ROW_BYTES: u32 = 512 << 10;
 /// Processes of all runs at one time: 6 MB.
 const MEMBERS_MAX: u32 = 65_536;
+/// Looks at the members of a run that ends: who forks faster than it is looked at keeps some.
+const MEMBER_LOOKS: usize = 8;
 /// Workloads whose events are counted; the rest is summed. 24 bytes for each on every CPU.
 pub(super) const COUNTED_MAX: u32 = 4_096;
 /// Arguments of a raw tracepoint at most.
@@ -327,6 +329,24 @@ impl Object {
     pub(super) fn remove_member(&mut self, pid: u32) -> Result<(), SchedError> {
         let mut members: HashMap<_, u32, [u64; 3]> = self.map_mut("MEMBERS")?;
         removed("MEMBERS", members.remove(&pid))
+    }
+
+    /// Takes all processes out of a run, those too that no record has told of: nothing else would, where no run is open or their
+    /// run is none any more. What they fork meanwhile is found by the next look.
+    pub(super) fn forget_members(&mut self, run: RunId) -> Result<(), SchedError> {
+        let mut members: HashMap<_, u32, [u64; 3]> = self.map_mut("MEMBERS")?;
+        for _ in 0..MEMBER_LOOKS {
+            let entries = members.iter().flatten();
+            let of_run = entries.filter(|(_, words)| bytemuck::cast::<_, RunMember>(*words).run == run.0);
+            let pids: Vec<u32> = of_run.map(|(pid, _)| pid).collect();
+            if pids.is_empty() {
+                break;
+            }
+            for pid in &pids {
+                removed("MEMBERS", members.remove(pid))?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops what the maps hold of a run, but for its members.

@@ -34,6 +34,8 @@ pub struct Proc {
     mount: Option<CgroupMount>,
     names: CgroupNames,
     ids: HashMap<String, CgroupId>,
+    /// The last id that was given to a cgroup without a directory.
+    invented: u64,
     package_of: Vec<usize>,
     packages: usize,
     outside: Outside,
@@ -120,6 +122,7 @@ impl Proc {
             mount: hierarchy.map(|hierarchy| hierarchy.mount),
             names: CgroupNames::default(),
             ids: HashMap::new(),
+            invented: INVENTED,
             package_of: topology.package_of.iter().map(|package| usize::from(package.0)).collect(),
             packages: topology.packages,
             outside: Outside::new(ProcStat::read(root)?, clock::monotonic_ns()),
@@ -148,10 +151,15 @@ impl Proc {
             return *id;
         }
         let directory = self.mount.as_ref().map(|mount| mount.path.join(path.trim_start_matches('/')));
-        let invented = CgroupId(INVENTED.saturating_add(self.ids.len() as u64));
-        let id = directory
-            .and_then(|path| fs::metadata(path).ok())
-            .map_or(invented, |found| CgroupId(found.ino()));
+        let found = directory.and_then(|path| fs::metadata(path).ok());
+        let id = found.map_or_else(
+            || {
+                self.invented += 1;
+                self.invented
+            },
+            |found| found.ino(),
+        );
+        let id = CgroupId(id);
         self.names.made(id, &path);
         self.ids.insert(path, id);
         id
@@ -165,6 +173,7 @@ impl Proc {
         let used: HashSet<CgroupId> = groups.iter().map(|(pid, _)| self.cgroup_of(*pid)).collect();
         self.totals.retain(|(cgroup, _), _| used.contains(cgroup));
         self.ids.retain(|_, cgroup| used.contains(cgroup));
+        self.names.keep_only(|cgroup| used.contains(&cgroup));
     }
 
     fn book(&mut self, pid: u32, group: &ThreadGroup) {

@@ -84,7 +84,9 @@ impl Accounting for Raw {
             .collect();
         if !unknown.is_empty() {
             self.tree.walk();
-            // One that has gone is not looked for again.
+            // One that has gone is not looked for again, for as long as it has a row.
+            let rows: HashSet<CgroupId> = rows.rows().map(|(key, _)| key.cgroup).collect();
+            self.nameless.retain(|cgroup| rows.contains(cgroup));
             self.nameless
                 .extend(unknown.into_iter().filter(|cgroup| self.tree.names.path(*cgroup).is_none()));
         }

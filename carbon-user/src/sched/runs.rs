@@ -4,11 +4,12 @@
 //! to the package of the CPU that it ran on last.
 
 use super::records::{Record, comm};
+use crate::heap;
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
 use carbon_ebpf::{SumKey, TaskRecord, TaskSum};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Ended processes of a run that are kept one by one: at least this many of the largest by CPU time, at most twice
 /// as many. The rest is summed.
@@ -46,6 +47,8 @@ struct Process {
     start_ns: u64,
     /// Its first thread has ended. Others may still follow: threads end and are freed in any order.
     ended: bool,
+    /// It became part of the run while it ran: its entry in the map of members stays until it is taken out.
+    adopted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +71,6 @@ struct Run {
     /// What its tasks had used before they became part of it, and those that left it when they did.
     before: CpuNanos,
     left_with: CpuNanos,
-    /// Processes that became part of it while they ran.
-    adopted: Vec<u32>,
     /// Tasks that the last look at all of them saw; `None` before there was one.
     alive: Option<u64>,
 }
@@ -231,12 +232,10 @@ impl RunTracker {
         let process = open.process(task);
         if leader {
             process.start_ns = task.start_ns;
+            process.adopted = true;
         }
         if leader || process.comm.is_empty() {
             process.comm = comm(&task.comm);
-        }
-        if leader {
-            open.adopted.push(task.tgid);
         }
     }
 
@@ -260,10 +259,27 @@ impl RunTracker {
         alive.map(|(pid, process)| (*pid, process.start_ns)).collect()
     }
 
-    /// Ends a run; gives its processes that may still be members.
-    pub(super) fn close(&mut self, run: RunId) -> Vec<u32> {
-        let Some(closed) = self.runs.remove(&run) else { return Vec::new() };
+    /// After a look at all tasks, which saw those of these processes: the others have ended, and where no record told it, nothing
+    /// else will. Gives number, start and run of those that had been adopted.
+    pub(super) fn passed(&mut self, seen: &HashSet<u32>) -> Vec<(RunId, u32, u64)> {
+        let mut left = Vec::new();
+        for (id, run) in &mut self.runs {
+            for (pid, process) in run.processes.iter_mut().filter(|(pid, _)| !seen.contains(pid)) {
+                run.ended += usize::from(!std::mem::replace(&mut process.ended, true));
+                if std::mem::take(&mut process.adopted) {
+                    left.push((*id, *pid, process.start_ns));
+                }
+            }
+            run.bound();
+        }
+        left
+    }
+
+    /// Ends a run.
+    pub(super) fn close(&mut self, run: RunId) {
+        self.runs.remove(&run);
         self.seen.retain(|_, seen| seen.run != run);
+        heap::fit(&mut self.seen);
         let rows: Vec<CgroupId> =
             self.usage.keys().filter(|(_, of)| *of == run).map(|(cgroup, _)| *cgroup).collect();
         for cgroup in rows {
@@ -273,11 +289,14 @@ impl RunTracker {
                 *sum += nanos;
             }
         }
-        let live = closed.processes.iter().filter(|(_, process)| !process.ended).map(|(pid, _)| *pid);
-        let mut members: Vec<u32> = live.chain(closed.adopted).collect();
-        members.sort_unstable();
-        members.dedup();
-        members
+    }
+
+    /// Forgets the time in cgroups that have gone, once it was told: a run of months sees many of them.
+    pub(super) fn forget_gone(&mut self, gone: &HashSet<CgroupId>) {
+        if !gone.is_empty() {
+            self.usage.retain(|(cgroup, _), _| !gone.contains(cgroup));
+            self.closed.retain(|cgroup, _| !gone.contains(cgroup));
+        }
     }
 
     /// Forgets the time of closed runs in cgroups that nobody knows any more.
@@ -488,7 +507,7 @@ mod tests {
         tracker.observe(&Record::Freed(task(6, 6, 40, 1, "b")));
         tracker.seen_alive(&HashMap::from([(RunId(1), 1)]));
         assert_eq!((tracker.alive(RunId(1)), tracker.alive(RunId(2))), (Some(1), None));
-        assert_eq!(tracker.close(RunId(1)), [5]);
+        tracker.close(RunId(1));
         let usage: Vec<_> = tracker.usage().collect();
         assert_eq!(usage, [(CgroupId(9), None, &[CpuNanos(100), CpuNanos(40)][..])]);
         assert!(tracker.seen.is_empty() && !tracker.is_open(RunId(1)));
@@ -538,5 +557,44 @@ mod tests {
         let largest =
             processes.listed.iter().filter(|process| u64::from(process.pid) > all - PROCESSES_MAX as u64);
         assert_eq!(largest.count(), PROCESSES_MAX);
+    }
+
+    #[test]
+    fn processes_whose_end_was_lost_make_room_too() {
+        let mut tracker = tracker();
+        let batch = u32::try_from(PROCESSES_MAX).unwrap();
+        for tids in [1..=batch, batch + 1..=2 * batch, 2 * batch + 1..=3 * batch] {
+            for tid in tids {
+                tracker.observe(&Record::Task(task(tid, tid, 1, 0, "x")));
+            }
+            tracker.passed(&HashSet::from([1]));
+        }
+        let processes = tracker.processes(RunId(1));
+        assert!(processes.listed.len() < 2 * PROCESSES_MAX, "{}", processes.listed.len());
+        let sum: CpuNanos = processes.listed.iter().map(|process| process.cpu).sum();
+        assert_eq!((sum + processes.other_cpu).0, 3 * u64::from(batch));
+        assert_eq!(tracker.members(RunId(1)), [(1, 1)], "the one that is there");
+    }
+
+    #[test]
+    fn a_process_that_was_adopted_and_has_gone_is_told_once() {
+        let mut tracker = tracker();
+        tracker.adopt(RunId(1), &TaskRecord { run: 0, ..task(5, 5, 10, 0, "worker") });
+        tracker.observe(&Record::Task(task(6, 6, 10, 0, "forked")));
+        assert!(tracker.passed(&HashSet::from([5, 6])).is_empty());
+        tracker.observe(&Record::Exit(task(5, 5, 20, 0, "worker")));
+        assert_eq!(tracker.passed(&HashSet::new()), [(RunId(1), 5, 5)]);
+        assert!(tracker.passed(&HashSet::new()).is_empty());
+    }
+
+    #[test]
+    fn a_long_run_keeps_no_rows_of_cgroups_that_have_gone() {
+        let mut tracker = tracker();
+        for cgroup in 1..=1_000 {
+            tracker.observe(&Record::Task(TaskRecord { cgroup, ..task(5, 5, cgroup, 0, "runner") }));
+            tracker.forget_gone(&HashSet::from([CgroupId(cgroup - 1)]));
+        }
+        let usage: Vec<_> = tracker.usage().collect();
+        assert_eq!(usage, [(CgroupId(1_000), Some(RunId(1)), &[CpuNanos(1), CpuNanos(0)][..])]);
     }
 }

@@ -14,13 +14,16 @@ use crate::sysroot::{CgroupMount, SysRoot};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, RunId};
 use carbon_ebpf::{PACKAGES_MAX, PATH_LEN, PF_EXITING, TaskRecord, Wake, control, counter};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Tasks up to which all are visited at every snapshot without runs: 0.3 us each where none is reported.
 const TASKS_CHEAP: u64 = 4_000;
 /// How often they are visited beyond that.
 const TASKS_PERIOD_NS: u64 = 10_000_000_000;
+
+/// How often names are looked through where events were lost: a walk of all cgroups takes some 30 us for each.
+const NAMES_PERIOD_NS: u64 = 60_000_000_000;
 
 /// A cgroup that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(super) struct Tracer {
     pub(super) runs: RunTracker,
     /// Since the last call of [`take_ended`](Self::take_ended).
     ended: Vec<Ended>,
+    /// Lost events when names were looked through last, and when.
+    names_looked: (u64, u64),
     tasks: KernelIterator,
     tasks_seen: u64,
     tasks_visited_ns: u64,
@@ -94,6 +99,7 @@ impl Tracer {
             names,
             runs: RunTracker::new(topology),
             ended: Vec::new(),
+            names_looked: (0, 0),
             tasks,
             tasks_seen: 0,
             tasks_visited_ns: 0,
@@ -147,6 +153,7 @@ impl Tracer {
     /// seen is still its cgroup's, and would be counted twice when it is.
     pub(super) fn visit_tasks(&mut self) -> Result<(), SchedError> {
         let now_ns = clock::monotonic_ns();
+        self.forget_lost_names(now_ns)?;
         let due = now_ns.saturating_sub(self.tasks_visited_ns) >= TASKS_PERIOD_NS;
         let wanted = std::mem::take(&mut self.edge_of_run) || self.runs.has_open();
         if !due && !wanted && self.tasks_seen > TASKS_CHEAP {
@@ -156,13 +163,18 @@ impl Tracer {
         let freed = self.freed()?;
         self.object.clear_counter(counter::KERNEL_THREADS_NS)?;
         self.object.clear_counter(counter::TASKS_SEEN)?;
-        let mut live = HashMap::new();
+        let rows_lost = self.object.counter(counter::ROWS_LOST)?;
+        let (mut live, mut processes) = (HashMap::new(), HashSet::new());
         let mut alive: HashMap<RunId, u64> = HashMap::new();
         self.pass_over_tasks(|task| {
             *live.entry(RunId(task.run)).or_insert(0) += task.exec_ns;
             *alive.entry(RunId(task.run)).or_default() += u64::from(task.flags & PF_EXITING == 0);
+            processes.insert(task.tgid);
         })?;
         self.runs.seen_alive(&alive);
+        if self.object.counter(counter::ROWS_LOST)? == rows_lost {
+            self.take_out_gone(&processes)?;
+        }
         self.object.set_control(control::TASKS_PASSED_NS, clock::monotonic_ns())?;
         self.drain();
         self.make_good(&freed, &live)?;
@@ -170,6 +182,21 @@ impl Tracer {
         let live = self.object.counter(counter::KERNEL_THREADS_NS)?;
         let ended = self.object.counter(counter::KERNEL_THREADS_ENDED_NS)?;
         self.kernel_threads = self.kernel_threads.max(CpuNanos(live.saturating_add(ended)));
+        Ok(())
+    }
+
+    /// Where events were lost, ends of cgroups may be among them, whose names would stay for ever. What is outside of the mount
+    /// cannot be looked for.
+    fn forget_lost_names(&mut self, now_ns: u64) -> Result<(), SchedError> {
+        let lost = self.object.counter(counter::EVENTS_LOST)?;
+        let (known, looked_ns) = self.names_looked;
+        let early = looked_ns > 0 && now_ns.saturating_sub(looked_ns) < NAMES_PERIOD_NS;
+        if lost == known || early || !self.mount.is_whole() {
+            return Ok(());
+        }
+        self.names_looked = (lost, now_ns);
+        let found = self.names.walk(&self.mount);
+        self.names.keep_only(|cgroup| found.contains(&cgroup));
         Ok(())
     }
 
@@ -236,10 +263,12 @@ impl Runs for Tracer {
             self.object.attach("carbon_exit")?;
             self.follows_runs = true;
         }
+        // First, as it can fail: nobody would close the run.
+        let enrolment = self.object.enrolment(run)?;
         self.object.set_control(control::RUNS, 1)?;
         self.runs.open(run);
         self.edge_of_run = true;
-        self.object.enrolment(run)
+        Ok(enrolment)
     }
 
     /// Tasks of a run that are there and have not begun to exit. The kernel's counter alone is not believed: one exit

@@ -2,6 +2,7 @@
 //!
 //! Bounded: a workload that used nothing in any of the windows that are kept is forgotten, unless somebody looks at it.
 
+use crate::heap;
 use crate::report::top::{Top, WorkloadRow};
 use std::collections::{HashMap, VecDeque};
 
@@ -63,6 +64,8 @@ pub struct Series {
     pub sum_quality: &'static str,
     /// Whether it has a row in the last window.
     pub runs: bool,
+    /// Windows since it had one.
+    pub rests: usize,
     /// Watts, the oldest first; `None` where energy was not known. The last is of the last window.
     pub watts: VecDeque<Option<f64>>,
 }
@@ -92,6 +95,7 @@ impl History {
         let watts = |uj: u64| (known && seconds > 0.0).then(|| joules(uj) / seconds);
         for series in self.series.values_mut() {
             series.runs = false;
+            series.rests += 1;
             push(&mut series.watts, watts(0));
         }
         self.cpu_ns = rows.iter().map(|row| row.cpu_ns).sum();
@@ -102,17 +106,19 @@ impl History {
                     *last = now;
                 }
                 series.sum_quality = worse(series.sum_quality, row.quality);
-                (series.row, series.sum, series.runs) = (row, sum, true);
+                (series.row, series.sum, series.runs, series.rests) = (row, sum, true, 0);
             } else {
                 let (watts, sum_quality) = (VecDeque::from([now]), row.quality);
-                self.series.insert(Key::of(&row), Series { row, sum, sum_quality, runs: true, watts });
+                let series = Series { row, sum, sum_quality, runs: true, rests: 0, watts };
+                self.series.insert(Key::of(&series.row), series);
             }
         }
         self.series.retain(|key, series| {
-            series.runs
-                || self.keep.contains(key)
-                || series.watts.iter().any(|watts| watts.is_none_or(|watts| watts > 0.0))
+            // Where no energy is known, what has not run for long used nothing all the same.
+            let used = || series.watts.iter().any(|watts| watts.is_none_or(|watts| watts > 0.0));
+            series.runs || self.keep.contains(key) || (series.rests < WINDOWS && used())
         });
+        heap::fit(&mut self.series);
         push(&mut self.watts, watts(update.top.domains.iter().map(|domain| domain.metered_uj).sum()));
         self.last = Some(update);
     }
@@ -209,6 +215,28 @@ mod tests {
         history.add(update(vec![workload(2, "/b", 1)]));
         assert_eq!(history.series.keys().collect::<Vec<_>>(), [&Key::Cgroup(2)]);
         assert_eq!(history.series[&Key::Cgroup(2)].watts.len(), WINDOWS);
+    }
+
+    #[test]
+    fn what_has_not_run_for_long_is_forgotten_where_no_energy_is_known() {
+        let mut history = History::default();
+        for id in 1..=2 * WINDOWS as u64 {
+            let mut blind = update(vec![workload(id, "/a", 0)]);
+            blind.top.domains.iter_mut().for_each(|domain| domain.metered_uj = 0);
+            history.add(blind);
+        }
+        assert_eq!(history.series.len(), WINDOWS);
+    }
+
+    #[test]
+    fn a_burst_leaves_no_room_behind() {
+        let mut history = History::default();
+        history.add(update((1..=20_000).map(|id| workload(id, "/a", 1)).collect()));
+        for _ in 0..WINDOWS {
+            history.add(update(vec![workload(1, "/a", 1)]));
+        }
+        assert_eq!(history.series.len(), 1);
+        assert!(history.series.capacity() < 4_000, "{}", history.series.capacity());
     }
 
     #[test]

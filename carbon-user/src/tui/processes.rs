@@ -84,6 +84,7 @@ mod tests {
             sum: Sum::default(),
             sum_quality: "measured",
             runs: true,
+            rests: 0,
             watts: [Some(1.0)].into(),
         };
         let before =

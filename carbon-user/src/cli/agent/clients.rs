@@ -1,7 +1,7 @@
 //! What clients of the local API ask of the window loop. Nothing here waits for a client: answers go to a place of their own,
 //! and who is not there any more gets none.
 
-use super::records::{EndedRun, RunRecord};
+use super::records::{EndedRun, Records, RunRecord};
 use crate::agent::runs::{Begin, Bound};
 use crate::api::request::{Start, Status, Stop};
 use crate::api::server::{Listen, Server};
@@ -75,7 +75,7 @@ pub(super) struct Clients {
     ready: usize,
     due: Option<Instant>,
     edge: Instant,
-    records: Vec<RunRecord>,
+    records: Records,
 }
 
 impl Clients {
@@ -89,7 +89,7 @@ impl Clients {
             ready: 0,
             due: None,
             edge: now(),
-            records: Vec::new(),
+            records: Records::default(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Clients {
 
     /// What is to be written of runs.
     pub(super) fn take_records(&mut self) -> Vec<RunRecord> {
-        std::mem::take(&mut self.records)
+        self.records.take()
     }
 
     pub(super) fn has_records(&self) -> bool {
@@ -246,7 +246,7 @@ impl Clients {
         let recorded = begun.recorded;
         node.begin_run(begun, &client.peer)?;
         if recorded {
-            self.records.push(RunRecord::Begin(Box::new(record)));
+            self.records.add([RunRecord::Begin(Box::new(record))]);
         }
         Ok(Reply::Started { run: id, start_us: at.wall_us })
     }
@@ -328,14 +328,14 @@ impl Clients {
         let finished = node.finish_run(run, finish)?;
         let begun = &finished.state.begun;
         if begun.recorded {
-            self.records.push(RunRecord::End(Box::new(EndedRun {
+            self.records.add([RunRecord::End(Box::new(EndedRun {
                 start: begun.start.clone(),
                 report: finished.report.clone(),
                 own: finished.state.own,
                 factor: begun.factor.clone(),
                 outlived_by: finished.outlived_by,
                 outcome,
-            })));
+            }))]);
         }
         Some(Stopped {
             status: match outcome {
@@ -416,4 +416,24 @@ fn ended_trees(node: &mut NodeMeter) -> Vec<Uuid> {
         ended.extend(gone.then_some(id));
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::agent::records::WAITING_MAX;
+
+    #[test]
+    fn records_that_a_hanging_ledger_does_not_take_are_bounded() {
+        let mut clients = Clients::none(Duration::from_secs(1));
+        for number in 0..WAITING_MAX + 10 {
+            let start = RunStart { id: number.to_string(), ..RunStart::default() };
+            clients.records.add([RunRecord::Begin(Box::new(start))]);
+        }
+        let records = clients.take_records();
+        assert_eq!(records.len(), WAITING_MAX);
+        let newest = (WAITING_MAX + 9).to_string();
+        assert!(matches!(records.last(), Some(RunRecord::Begin(start)) if start.id == newest));
+        assert!(!clients.has_records());
+    }
 }

@@ -12,7 +12,7 @@ use crate::units::{Microjoules, Quality};
 use std::collections::VecDeque;
 
 /// Records that wait for a ledger that cannot be written; above it the oldest are lost, and that is said.
-const WAITING_MAX: usize = 4_096;
+pub(super) const WAITING_MAX: usize = 4_096;
 
 /// What is to be written of a run.
 #[derive(Debug)]
@@ -70,13 +70,18 @@ pub(super) struct Records {
 
 impl Records {
     /// Takes more.
-    pub(super) fn add(&mut self, records: Vec<RunRecord>) {
+    pub(super) fn add(&mut self, records: impl IntoIterator<Item = RunRecord>) {
         self.waiting.extend(records);
         let lost = self.waiting.len().saturating_sub(WAITING_MAX);
         if lost > 0 {
             log::error!("{lost} records of runs are lost: the ledger could not be written for too long");
             self.waiting.drain(..lost);
         }
+    }
+
+    /// Gives them to another to wait there.
+    pub(super) fn take(&mut self) -> Vec<RunRecord> {
+        std::mem::take(&mut self.waiting).into()
     }
 
     /// Whether there is nothing to write.

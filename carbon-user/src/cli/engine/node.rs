@@ -14,7 +14,7 @@ use crate::clock;
 use crate::ledger::Factor;
 use crate::ledger::rows::Flush;
 use crate::sampler::governor::Action;
-use crate::sched::{self, CpuStat, Limits, SchedError, Whereabouts};
+use crate::sched::{self, CpuStat, Limits, SchedError, UsageFiles, Whereabouts};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, Microjoules, Quality};
 use crate::window::{Accounts, Class, Domain, DomainWindow, Usage, Window, WorkloadKey};
@@ -82,7 +82,7 @@ pub(in crate::cli) struct NodeMeter {
     /// How many groups of processes were made for them.
     pub(super) groups: u64,
     /// For what a restart needs to know; nothing where there are no such files.
-    files: Option<CpuStat>,
+    files: Option<UsageFiles>,
     /// This process's own cgroup, in the tree that is followed.
     own_cgroup: Option<CgroupId>,
     /// What that is called in the books, and its dynamic energy and CPU time before the start.
@@ -110,7 +110,6 @@ impl NodeMeter {
         let root = &measuring.root;
         let topology = Topology::read(root).map_err(CliError::cannot_measure)?;
         engine.keep(&topology, measuring)?;
-        let limits = Limits { hierarchy: measuring.hierarchy, ..Limits::default() };
         let factor = Factor::new(engine.intensity.clone(), engine.pue);
         let mut books = Books::new(&engine.node, factor, options.series_max);
         if let Some(Sums { domains, workloads }) = sums {
@@ -126,7 +125,7 @@ impl NodeMeter {
             books,
             runs: RunBooks::default(),
             groups: 0,
-            files: CpuStat::open(root, &topology, limits).ok(),
+            files: UsageFiles::find(root, measuring.hierarchy).ok(),
             governing: Governing::new(options.max_overhead_ratio, measuring, topology, engine_limits),
             measuring: measuring.clone(),
             own_cgroup,
@@ -333,7 +332,7 @@ impl NodeMeter {
             at_ns,
             wall_us: self.engine.end.as_microsecond(),
             counters,
-            cgroups: self.files.as_mut().and_then(|files| files.totals().ok()).unwrap_or_default(),
+            cgroups: self.files.as_ref().and_then(|files| files.totals().ok()).unwrap_or_default(),
         };
         (self.books.take_minute(name, start_s, names), edge)
     }
