@@ -132,6 +132,7 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
             "api/server.rs",
             "dashboard/server.rs",
             "metrics/connections.rs",
+            "metrics/host.rs",
             "metrics/listen.rs",
             "metrics/server.rs",
             "metrics/tls.rs",

@@ -251,6 +251,33 @@ fn a_counter_that_is_reset_meanwhile_loses_that_window_and_no_other() {
     );
 }
 
+#[test]
+fn limits_of_power_are_told_and_what_the_meter_showed_is_what_the_node_has() {
+    let machine = Machine::new();
+    let zone = machine.path("sys/class/powercap/intel-rapl:0");
+    fs::write(zone.join("constraint_0_name"), "long_term\n").unwrap();
+    fs::write(zone.join("constraint_0_power_limit_uw"), "95000000\n").unwrap();
+    let agent = Watched::start(&machine, "cpustat", &["--interval", "200ms"]);
+    let limits = || agent.lines("carbon_node_power_limit_watts", "");
+    let limit =
+        r#"carbon_node_power_limit_watts{domain="package",device="package-0",constraint="long_term"} 95.0"#;
+    assert!(within_seconds(60, || limits() == [limit]), "{:?}", limits());
+    let text = ask(&agent.address, "/metrics").unwrap();
+    let sum = |family: &str| -> f64 {
+        let own =
+            text.lines().filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with('{')));
+        own.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    let (node, meter) = (sum("carbon_node_energy_joules_total"), sum("carbon_meter_energy_joules_total"));
+    assert!(meter > 0.0 && (node - meter).abs() < 5e-7, "{node} is not {meter}");
+    assert!(sum("carbon_intensity_age_seconds") > 0.0, "{text}");
+    // What cannot be read is not told as it was.
+    machine.show(Shown::Nothing);
+    assert!(within_seconds(60, || limits().is_empty()), "{:?}", limits());
+    let (said, status) = end(agent.child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+}
+
 /// The flush that a file of a restart names last, and how many edges it has.
 fn last_flush(machine: &Machine) -> (String, usize) {
     let text = fs::read_to_string(machine.path("agent.json")).unwrap_or_default();

@@ -44,6 +44,7 @@ pub(crate) fn published(windows: u64, joules: u64) -> Published {
             unread: 0,
             faults: 0,
             watts: Some(Watts(10.0)),
+            limits: None,
         }],
         workloads: (0..10).map(workload).collect(),
         windows,
@@ -427,7 +428,7 @@ fn the_rules_pass_their_cases() {
 fn boards_ask_for_what_there_is() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let board = fs::read_to_string(top.join("deploy/grafana/carbon.json")).unwrap();
-    let _json: serde_json::Value = serde_json::from_str(&board).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&board).unwrap();
     let page = fs::read_to_string(top.join("docs/metrics.md")).unwrap();
     let rules = fs::read_to_string(top.join("deploy/prometheus/carbon_rules.yml")).unwrap();
     let mut names = 0;
@@ -443,4 +444,23 @@ fn boards_ask_for_what_there_is() {
         }
     }
     assert!(names > 10, "{names}");
+    // Labels that are summed by are of some family, or of the target.
+    let of_target = ["instance", "node", "cluster"];
+    for sum in board.split("by (").skip(1) {
+        for label in sum.split(')').next().unwrap().split(", ") {
+            assert!(
+                of_target.contains(&label) || page.contains(&format!("`{label}`")),
+                "{label} is no label"
+            );
+        }
+    }
+    let panels = json["panels"].as_array().unwrap();
+    for (place, panel) in panels.iter().enumerate() {
+        let same = |other: &&serde_json::Value| {
+            other["id"] == panel["id"]
+                || (&other["gridPos"]["x"], &other["gridPos"]["y"])
+                    == (&panel["gridPos"]["x"], &panel["gridPos"]["y"])
+        };
+        assert!(panels[..place].iter().find(same).is_none(), "{} is where another is", panel["title"]);
+    }
 }

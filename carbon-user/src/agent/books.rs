@@ -228,6 +228,7 @@ impl Books {
                 unread: 0,
                 faults: 0,
                 watts: None,
+                limits: None,
             });
             domains.len() - 1
         })

@@ -3,6 +3,7 @@
 use super::RefusedCounts;
 use crate::ledger::Factor;
 use crate::metadata::Counts;
+use crate::meters::PowerLimits;
 use crate::units::{CgroupId, CpuNanos, Microjoules, Quality, Watts};
 use crate::workload::Identity;
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub struct DomainTotals {
     pub faults: u64,
     /// Power in the last window that it could be read in; `None` before there was one.
     pub watts: Option<Watts>,
+    /// Limits of its power that are set now, where any is known.
+    pub limits: Option<PowerLimits>,
 }
 
 /// What the agent itself costs, since it was started.
@@ -100,6 +103,8 @@ pub struct OwnCost {
     /// Time in its programs on the context switch, which is in others' time: switches times the measured cost of each, so
     /// modelled; zero where nothing runs there.
     pub in_kernel: CpuNanos,
+    /// When it began to measure, in microseconds of Unix time: a label.
+    pub started_us: i64,
     /// Memory that is resident; `None` where /proc does not say.
     pub resident_bytes: Option<u64>,
     /// Dynamic energy by its share of the CPU time of its own cgroup; `None` where that is not known.

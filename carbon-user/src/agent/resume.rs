@@ -261,6 +261,7 @@ impl SumsForm {
                 unread: form.unread,
                 faults: 0,
                 watts: None,
+                limits: None,
             })
         };
         let domains: Option<Vec<DomainTotals>> = self.domains.into_iter().map(domain).collect();

@@ -173,6 +173,7 @@ mod tests {
             unread: 0,
             faults: 0,
             watts: None,
+            limits: None,
         }
     }
 

@@ -38,7 +38,7 @@ impl Integral {
             }
         }
         let gap = at_edge && std::mem::take(&mut self.gap);
-        Raw { uj: Microjoules::from_joules(self.joules).0, gap, device_use: None }
+        Raw { uj: Microjoules::from_joules(self.joules).0, gap, ..Raw::default() }
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! A round trip costs two wake-ups, about 20 us of CPU time; a lane that nobody asks costs nothing.
 
-use super::{DeviceUse, ErrorKind, MeterError};
+use super::{DeviceUse, ErrorKind, MeterError, PowerLimits};
 use crate::clock::{self, Moment};
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
@@ -37,6 +37,8 @@ pub struct Raw {
     pub gap: bool,
     /// Who used the device since the last edge, where it can tell.
     pub device_use: Option<Box<DeviceUse>>,
+    /// Limits of its power, where any is known.
+    pub limits: Option<PowerLimits>,
 }
 
 impl From<u64> for Raw {

@@ -3,7 +3,7 @@
 
 use super::counter::Counter;
 use super::lane::{Answer, Lane, Raws};
-use super::{DeviceUse, Edge, ErrorKind, Gap, Mark, Meter, MeterError, Reading};
+use super::{DeviceUse, Edge, ErrorKind, Gap, Mark, Meter, MeterError, PowerLimits, Reading};
 use crate::clock::Moment;
 use crate::window::Domain;
 use std::rc::Rc;
@@ -28,6 +28,7 @@ struct Group {
     lane: Lane,
     tracks: Vec<Track>,
     uses: Vec<Option<DeviceUse>>,
+    limits: Vec<Option<PowerLimits>>,
     /// Energy was lost at a reading between two edges, which is not told yet.
     gaps: Vec<Option<Gap>>,
     /// After all of it has gone: not asked before, and the pause after that.
@@ -53,8 +54,8 @@ impl LaneMeter {
             .into_iter()
             .map(|(lane, tracks)| {
                 let uses = tracks.iter().map(|_| None).collect();
-                let gaps = vec![None; tracks.len()];
-                Group { lane, tracks, uses, gaps, rest: None, errors: Vec::new(), asked: false }
+                let (limits, gaps) = (vec![None; tracks.len()], vec![None; tracks.len()]);
+                Group { lane, tracks, uses, limits, gaps, rest: None, errors: Vec::new(), asked: false }
             })
             .collect();
         let domains =
@@ -95,6 +96,10 @@ impl Meter for LaneMeter {
         tracks.nth(domain).is_some_and(|track| track.counter.resume(mark))
     }
 
+    fn limits(&self) -> Vec<Option<PowerLimits>> {
+        self.groups.iter().flat_map(|group| &group.limits).cloned().collect()
+    }
+
     fn take_use(&mut self, domain: usize) -> Option<DeviceUse> {
         self.groups.iter_mut().flat_map(|group| group.uses.iter_mut()).nth(domain)?.take()
     }
@@ -109,7 +114,10 @@ impl Group {
         let until_ns = if self.lane.owes_since_before(edge.monotonic_ns) { 0 } else { until_ns };
         let results = match self.lane.answer(until_ns) {
             Ok(answer) => self.settle(answer, edge),
-            Err(error) => self.tracks.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => {
+                self.limits.fill(None);
+                self.tracks.iter().map(|_| Err(error.clone())).collect()
+            }
         };
         self.rest(edge, &results);
         results
@@ -140,13 +148,15 @@ impl Group {
     /// What the counters make of a reading.
     fn take(&mut self, raws: Raws, at: Moment) -> Vec<Result<Reading, MeterError>> {
         let mut raws = raws.into_iter();
-        let tracks = self.tracks.iter_mut().zip(&mut self.uses);
+        let tracks = self.tracks.iter_mut().zip(&mut self.uses).zip(&mut self.limits);
         tracks
-            .map(|(track, used)| {
+            .map(|((track, used), limits)| {
+                *limits = None;
                 let mut raw = raws.next().unwrap_or_else(|| Err(MeterError::missing()))?;
                 if let Some(more) = raw.device_use.take() {
                     used.get_or_insert_default().add(*more);
                 }
+                *limits = raw.limits.take();
                 track.counter.take(raw.uj, raw.gap, at).map_err(|fault| MeterError {
                     kind: ErrorKind::Retry,
                     message: format!("{fault}; it is tried again at the next window"),
@@ -196,6 +206,7 @@ mod tests {
             lane: Lane::start("test", Silent).unwrap(),
             tracks: vec![Track { domain, counter: Counter::new(0, Watts(600.0)) }],
             uses: vec![None],
+            limits: vec![None],
             gaps: vec![None],
             rest: None,
             errors: Vec::new(),

@@ -33,10 +33,11 @@ pub(crate) use lane::{ease, hurry};
 pub use registry::{MeterChoice, Meters, NoMeter};
 
 use crate::clock::Moment;
-use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::units::{CpuNanos, Microjoules, Quality, Watts};
 use crate::window::Domain;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The instant of a reading, and what a model needs to know of it. Meters that read hardware ignore the CPU time.
@@ -132,6 +133,21 @@ impl Gap {
     }
 }
 
+/// A limit of power that is set for a domain, and may be set anew at any time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PowerLimit {
+    /// Which of several, in the driver's word, such as `long_term`.
+    pub constraint: String,
+    /// What the mean over the limit's own time window may be.
+    pub watts: Watts,
+}
+
+/// Those of one domain.
+pub type PowerLimits = Arc<[PowerLimit]>;
+
+/// How often it is looked which limits are set.
+const LIMITS_PERIOD: Duration = Duration::from_mins(1);
+
 /// A source of energy readings.
 pub trait Meter: fmt::Debug {
     /// Short name, such as `powercap`.
@@ -155,6 +171,11 @@ pub trait Meter: fmt::Debug {
     /// Has a domain go on from where another program stopped, before it is first read. Whether it can.
     fn resume(&mut self, _domain: usize, _mark: Mark) -> bool {
         false
+    }
+
+    /// Limits of power by domain as of the last reading: nothing where none is known.
+    fn limits(&self) -> Vec<Option<PowerLimits>> {
+        vec![None; self.domains().len()]
     }
 
     /// Who used the device of a domain, by its place in [`domains`](Self::domains), since this was last taken: for

@@ -10,7 +10,7 @@ use super::faults::DomainFaults;
 use super::hwmon::NamedSensor;
 use super::lane::{PATIENCE, deadline_ns};
 use super::sumcheck::SumCheck;
-use super::{DeviceUse, Edge, Mark, Meter, MeterError, MeterFinding, Reading};
+use super::{DeviceUse, Edge, Mark, Meter, MeterError, MeterFinding, PowerLimits, Reading};
 use crate::clock;
 use crate::sysroot::SysRoot;
 use crate::topology::Topology;
@@ -309,6 +309,11 @@ impl Meters {
     /// Where another program could go on, by domain.
     pub fn marks(&self) -> Vec<Option<Mark>> {
         self.opened.iter().flat_map(|meter| meter.marks()).collect()
+    }
+
+    /// Limits of power by domain as of the last reading.
+    pub fn limits(&self) -> Vec<Option<PowerLimits>> {
+        self.opened.iter().flat_map(|meter| meter.limits()).collect()
     }
 
     /// Has a domain go on from where another program stopped, before the first reading. Whether it can.

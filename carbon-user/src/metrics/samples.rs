@@ -5,12 +5,19 @@ use super::series::{Row, View};
 use super::sums::Sums;
 use super::table::{self, Family};
 use crate::agent::{Cause, DomainTotals, Published, Pushes, RefusedCounts};
+use crate::carbon::Intensity;
 use crate::carbon::kind::Span;
 use crate::ledger::Factor;
 use crate::metadata::Counts;
+use crate::meters::PowerLimit;
 use crate::sched::Rung;
 use crate::units::{CpuNanos, Microjoules, Quality};
+use crate::window::DomainKind;
 use crate::workload::Kind;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Labels with their values; those without a value are left out.
 pub(super) type Labels = Vec<(&'static str, String)>;
@@ -92,6 +99,28 @@ fn node(view: &View) -> Vec<Sample> {
     domains(view).flat_map(of).collect()
 }
 
+/// Only an accelerator has a use of its own; energy of all else follows CPU time.
+fn lost(view: &View) -> Vec<Sample> {
+    let mut reasons: BTreeMap<&str, Microjoules> = BTreeMap::new();
+    for domain in domains(view) {
+        let is_accelerator = domain.domain == DomainKind::Gpu.as_str();
+        *reasons.entry(if is_accelerator { "no_process" } else { "nothing_ran" }).or_default() += domain.lost;
+    }
+    reasons.into_iter().map(|(reason, energy)| labelled(&[("reason", reason)], energy.joules())).collect()
+}
+
+fn limits(view: &View) -> Vec<Sample> {
+    let of = |domain: &DomainTotals| -> Vec<Sample> {
+        let sample = |limit: &PowerLimit| {
+            let constraint = limit.constraint.as_str();
+            let labels = [("domain", domain.domain), ("device", &domain.device), ("constraint", constraint)];
+            labelled(&labels, limit.watts.0)
+        };
+        domain.limits.iter().flat_map(|limits| limits.iter()).map(sample).collect()
+    };
+    domains(view).flat_map(of).collect()
+}
+
 fn workloads(view: &View) -> Vec<Sample> {
     let mut samples = Vec::new();
     for row in &view.rows {
@@ -150,20 +179,38 @@ fn namespace_emissions(view: &View) -> Vec<Sample> {
     })
 }
 
+fn quality_of(it: &Intensity) -> &'static str {
+    match (it.assumed, it.kind.span) {
+        (true, _) => "assumed",
+        (false, Span::Year) => "yearly",
+        (false, Span::Hour) => "hourly",
+    }
+}
+
 fn intensity(view: &View) -> Vec<Sample> {
     let of = |factor: &Factor| {
         let it = &factor.intensity;
-        let quality = match (it.assumed, it.kind.span) {
-            (true, _) => "assumed",
-            (false, Span::Year) => "yearly",
-            (false, Span::Hour) => "hourly",
-        };
         let mut labels = vec![("zone", it.zone.clone()), ("year", it.year.to_string())];
         labels.extend(basis(factor));
-        labels.extend([("source", it.source.clone()), ("quality", quality.to_owned())]);
+        labels.extend([("source", it.source.clone()), ("quality", quality_of(it).to_owned())]);
         Sample { labels, value: it.g_per_kwh.0 }
     };
     view.published.factor.iter().map(of).collect()
+}
+
+/// Nothing before the year is over, and nothing of an hourly figure, which does not say of which hour it is.
+fn intensity_age(view: &View) -> Vec<Sample> {
+    let of = |factor: &Factor| {
+        let it = Some(&factor.intensity).filter(|it| it.kind.span == Span::Year)?;
+        let next = i16::try_from(it.year).ok()?.checked_add(1)?;
+        let end = TimeZone::UTC.to_timestamp(DateTime::new(next, 1, 1, 0, 0, 0, 0).ok()?).ok()?;
+        let now_us = u64::try_from(view.published.window_end_us).ok()?;
+        let end_us = u64::try_from(end.as_microsecond()).ok()?;
+        let age = Duration::from_micros(now_us.checked_sub(end_us)?);
+        let labels = [("zone", &*it.zone), ("year", &*it.year.to_string()), ("quality", quality_of(it))];
+        Some(labelled(&labels, age.as_secs_f64()))
+    };
+    view.published.factor.as_ref().and_then(of).into_iter().collect()
 }
 
 fn governor(view: &View) -> Vec<Sample> {
@@ -213,6 +260,12 @@ fn meters(view: &View, value: impl Fn(&DomainTotals) -> f64) -> Vec<Sample> {
     domains(view).map(of).collect()
 }
 
+/// One that was never read has no series: it is not known to be zero.
+fn metered(view: &View) -> Vec<Sample> {
+    let samples = meters(view, |it| it.metered.joules());
+    samples.into_iter().filter(|sample| sample.value > 0.0).collect()
+}
+
 fn states(view: &View) -> Vec<Sample> {
     let count = |count: usize| float(u64::try_from(count).unwrap_or(u64::MAX));
     let states = [
@@ -247,6 +300,11 @@ fn refused(of: &Published) -> Vec<Sample> {
     listeners.into_iter().flat_map(samples).collect()
 }
 
+fn started(of: &Published) -> Vec<Sample> {
+    let since = u64::try_from(of.own.started_us).ok().filter(|us| *us > 0).map(Duration::from_micros);
+    since.map(|since| one(since.as_secs_f64())).unwrap_or_default()
+}
+
 fn build(view: &View) -> Vec<Sample> {
     let of = &view.published;
     let labels = [
@@ -265,21 +323,25 @@ pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
     if of.windows == 0 {
         return vec![build];
     }
-    let lost = [("missed", of.missed), ("overflow", of.overflow)];
-    let lost = lost.map(|(reason, time)| labelled(&[("reason", reason)], time.seconds()));
+    let unseen = [("missed", of.missed), ("overflow", of.overflow)];
+    let unseen = unseen.map(|(reason, time)| labelled(&[("reason", reason)], time.seconds()));
     let bool = |is: bool| f64::from(u8::from(is));
     vec![
         (table::NODE_ENERGY, node(view)),
+        (table::METER_ENERGY, metered(view)),
+        (table::ENERGY_LOST, lost(view)),
+        (table::POWER_LIMIT, limits(view)),
         (table::WORKLOAD_ENERGY, workloads(view)),
         (table::WORKLOAD_CPU, cpu(view)),
         (table::NAMESPACE_ENERGY, namespaces(view)),
         (table::WORKLOAD_EMISSIONS, workload_emissions(view)),
         (table::NAMESPACE_EMISSIONS, namespace_emissions(view)),
         (table::GRID_INTENSITY, intensity(view)),
+        (table::INTENSITY_AGE, intensity_age(view)),
         (table::PUE, of.factor.as_ref().map(|factor| one(factor.pue.0)).unwrap_or_default()),
         (table::WORKLOAD_INFO, info(view)),
         (table::WORKLOADS, states(view)),
-        (table::CPU_LOST, lost.into()),
+        (table::CPU_LOST, unseen.into()),
         (table::EVENTS_LOST, one(float(of.lost_events))),
         (table::METER_UP, meters(view, |it| bool(it.watts.is_some()))),
         (table::METER_ERRORS, meters(view, |it| float(it.faults))),
@@ -305,6 +367,7 @@ pub(super) fn all(view: &View) -> Vec<(Family, Vec<Sample>)> {
         (table::AGENT_ENERGY, of.own.energy.map(|it| one(it.joules())).unwrap_or_default()),
         (table::AGENT_KERNEL, one(of.own.in_kernel.seconds())),
         (table::PROCESS_CPU, one(of.own.cpu.seconds())),
+        (table::PROCESS_START, started(of)),
         (table::PROCESS_MEMORY, of.own.resident_bytes.map(|it| one(float(it))).unwrap_or_default()),
         build,
     ]

@@ -77,6 +77,12 @@ macro_rules! families {
 families! {
     NODE_ENERGY = counter("carbon_node_energy", "joules", &["domain", "device", "kind", "quality"],
         "Energy by domain of the node: dynamic (given to workloads), static (by idle power) and lost (given to nobody); their sum is what the meter showed.");
+    METER_ENERGY = counter("carbon_meter_energy", "joules", &["meter", "domain", "device"],
+        "Energy by domain as its meter or model showed it: dynamic, static and lost of carbon_node_energy_joules_total together, to the microjoule. The same joules once more, so the two are not to be added.");
+    ENERGY_LOST = counter("carbon_energy_lost", "joules", &["reason"],
+        "Energy that was metered and given to nobody, of all domains: kind=lost of carbon_node_energy_joules_total. Nothing ran, or no process was seen to use the accelerator. What a fault hid nobody knows: carbon_meter_gaps_total counts how often.");
+    POWER_LIMIT = gauge("carbon_node_power_limit", "watts", &["domain", "device", "constraint"],
+        "Limits of power that are set for a domain and on, as of the last minute: long_term, short_term and peak_power of a processor, enforced of an accelerator. Means over their own time windows; absent where none is known.");
     WORKLOAD_ENERGY = counter("carbon_workload_energy", "joules", WORKLOAD,
         "Energy by workload and domain; kind_of=other are workloads without a series, kind_of=ended what series showed that are no more.");
     WORKLOAD_CPU = counter("carbon_workload_cpu", "seconds",
@@ -92,6 +98,8 @@ families! {
     GRID_INTENSITY = gauge("carbon_grid_intensity", "grams_per_kwh",
         &["zone", "year", "boundary", "basis", "source", "quality"],
         "Carbon intensity of electricity in use now; quality is yearly or hourly, or assumed where nobody said the place.");
+    INTENSITY_AGE = gauge("carbon_intensity_age", "seconds", &["zone", "year", "quality"],
+        "Time since the end of the year (UTC) that the carbon intensity in use is the mean of.");
     PUE = gauge("carbon_pue", "ratio", &[], "Energy of the site over energy of its machines, as it was given.");
     WORKLOAD_INFO = Family { stem: "carbon_workload", kind: Type::Info, unit: "",
         help: "What is known of a workload beside its sums, and the lowest quality of its energies; join by the label workload. Labels that --labels names are label_NAME.",
@@ -140,6 +148,8 @@ families! {
     AGENT_KERNEL = counter("carbon_agent_kernel", "seconds", &[],
         "CPU time of its kernel programs, in the time of the tasks that they ran in; modelled.");
     PROCESS_CPU = counter("process_cpu", "seconds", &[], "CPU time of the agent's process.");
+    PROCESS_START = gauge("process_start_time", "seconds", &[],
+        "When the agent was started, in seconds of Unix time by the clock of then.");
     PROCESS_MEMORY = gauge("process_resident_memory", "bytes", &[], "Resident memory of the agent's process.");
     BUILD_INFO = Family { stem: "carbon_build", kind: Type::Info, unit: "",
         help: "The program, and how it accounts.",

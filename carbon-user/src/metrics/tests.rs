@@ -1,8 +1,12 @@
 use super::text::{Format, render};
 use super::{Listen, Names, NamesByIdentity, Series, Sums, Token, View, table};
 use crate::agent::{DomainSums, DomainTotals, OwnCost, Published, Who, WorkloadTotals};
+use crate::carbon::Intensity;
+use crate::carbon::kind::{Kind, Span};
+use crate::ledger::Factor;
 use crate::metadata::{Counts, Job};
-use crate::units::{CpuNanos, Microjoules, Quality, Watts};
+use crate::meters::PowerLimit;
+use crate::units::{CpuNanos, GramsPerKwh, Microjoules, Pue, Quality, Watts};
 use crate::workload::identify;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -23,6 +27,7 @@ pub(super) fn domain(name: &'static str, metered: u64) -> DomainTotals {
         unread: 0,
         faults: 1,
         watts: Some(Watts(42.0)),
+        limits: None,
     }
 }
 
@@ -57,6 +62,7 @@ pub(super) fn published(windows: u64, workloads: Vec<WorkloadTotals>) -> Publish
         workloads,
         own: OwnCost {
             cpu: CpuNanos(20_000_000),
+            started_us: 1_767_225_600_500_000,
             resident_bytes: Some(20_000_000),
             energy: Some(Microjoules(1500)),
             ..OwnCost::default()
@@ -65,6 +71,14 @@ pub(super) fn published(windows: u64, workloads: Vec<WorkloadTotals>) -> Publish
         window_ns: 1_000_000_000,
         ..Published::default()
     }
+}
+
+fn factor(year: u16, span: Span) -> Factor {
+    let known = Intensity::of("FR").unwrap();
+    let kind = Kind { span, ..known.kind };
+    let (zone, source) = ("FR".to_owned(), "a table".to_owned());
+    let intensity = Intensity { g_per_kwh: GramsPerKwh(40.0), year, kind, zone, source, ..known };
+    Factor::new(intensity, Pue(1.5))
 }
 
 pub(super) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
@@ -78,6 +92,12 @@ pub(super) fn made_up() -> (Published, NamesByIdentity) {
     let mut published = published(7, workloads);
     published.other = workload("other", &[(700_000, 5)], 9);
     published.ended = workload("ended", &[(90_000, 0)], 8);
+    published.factor = Some(factor(2024, Span::Year));
+    // A day into 2026.
+    published.window_end_us = 1_767_312_000_000_000;
+    let limit = |constraint: &str, watts| PowerLimit { constraint: constraint.to_owned(), watts };
+    let limits = [limit("long_term", Watts(72.0)), limit("short_term", Watts(90.0))];
+    published.domains[0].limits = Some(limits.into());
     let names = Names {
         namespace: "shop".to_owned(),
         pod: "cart-0".to_owned(),
@@ -139,6 +159,74 @@ fn every_series_has_only_labels_of_the_table() {
             assert!(seen.insert(format!("{:?}", sample.labels)), "{}: {:?}", family.name(), sample.labels);
         }
     }
+}
+
+/// What a family shows, by what `key` makes of the labels.
+fn sums_of(
+    view: &View,
+    family: table::Family,
+    key: impl Fn(&[(&'static str, String)]) -> String,
+) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    let all = super::samples::all(view);
+    for (_, samples) in all.iter().filter(|(of, _)| of.name() == family.name()) {
+        for sample in samples {
+            *sums.entry(key(&sample.labels)).or_default() += sample.value;
+        }
+    }
+    sums
+}
+
+/// Dynamic, static and lost of each domain are what its meter showed, and what is lost has a reason.
+#[test]
+fn what_meters_showed_and_what_is_lost_is_what_the_node_has() {
+    let mut published = published(1, Vec::new());
+    published.domains.extend([domain("gpu", 7_000_000), domain("package", 3_000_000)]);
+    published.domains[3].device = "package-1".to_owned();
+    published.domains.push(DomainTotals { device: "gpu-1".to_owned(), watts: None, ..domain("gpu", 0) });
+    let view = Series::new(2).observe(Arc::new(published), &NamesByIdentity::new());
+    let of = |labels: &[(&'static str, String)], names: &[&str]| -> String {
+        labels
+            .iter()
+            .filter(|(name, _)| names.contains(name))
+            .flat_map(|(_, text)| [text.as_str(), " "])
+            .collect()
+    };
+    let place = |labels: &[(&'static str, String)]| of(labels, &["domain", "device"]);
+    let (node, meters) =
+        (sums_of(&view, table::NODE_ENERGY, place), sums_of(&view, table::METER_ENERGY, place));
+    assert_eq!(node.keys().collect::<Vec<_>>(), meters.keys().collect::<Vec<_>>());
+    assert_eq!(meters.len(), 4, "one that was never read has none: {meters:?}");
+    for (place, energy) in &meters {
+        assert!((energy - node[place]).abs() < 5e-7, "{place}: {energy} is not {}", node[place]);
+    }
+    let lost = sums_of(&view, table::ENERGY_LOST, |labels| of(labels, &["reason"]));
+    let kinds = sums_of(&view, table::NODE_ENERGY, |labels| of(labels, &["domain", "kind"]));
+    let near = |reason: &str, domains: &[&str]| {
+        let sum: f64 = domains.iter().map(|domain| kinds[&format!("{domain} lost ")]).sum();
+        assert!(sum > 0.0 && (lost[reason] - sum).abs() < 5e-7, "{reason}: {lost:?}, {kinds:?}");
+    };
+    near("nothing_ran ", &["package", "dram"]);
+    near("no_process ", &["gpu"]);
+    assert_eq!(lost.len(), 2);
+}
+
+#[test]
+fn an_intensity_is_as_old_as_the_end_of_its_year() {
+    let age = |factor, window_end_us| {
+        let published = Published { factor, window_end_us, ..published(1, Vec::new()) };
+        let view = Series::new(2).observe(Arc::new(published), &NamesByIdentity::new());
+        sums_of(&view, table::INTENSITY_AGE, |_| String::new()).into_values().next()
+    };
+    // 2026-01-02T00:00:00Z
+    let now_us = 1_767_312_000_000_000;
+    assert_eq!(age(Some(factor(2025, Span::Year)), now_us), Some(86_400.0));
+    assert_eq!(age(Some(factor(2024, Span::Year)), now_us), Some(366.0 * 86_400.0));
+    assert_eq!(age(Some(factor(2026, Span::Year)), now_us), None, "its year is not over");
+    assert_eq!(age(Some(factor(2024, Span::Hour)), now_us), None, "of which hour is not known");
+    assert_eq!(age(None, now_us), None);
+    assert_eq!(age(Some(factor(2024, Span::Year)), -1), None, "a clock that was never set");
+    assert_eq!(age(Some(factor(u16::MAX, Span::Year)), now_us), None);
 }
 
 /// `cargo xtask docs` sets the variable; without it the page must be the one of the table.

@@ -6,7 +6,7 @@
 
 use crate::claims::Claims;
 use crate::clock::{Reading, suspension};
-use crate::meters::{self, Edge, ErrorKind, Gap, Mark, MeterError, Meters};
+use crate::meters::{self, Edge, ErrorKind, Gap, Mark, MeterError, Meters, PowerLimits};
 use crate::sched::{Accounting, Rung, SchedError};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, Microjoules, RunId};
@@ -157,6 +157,11 @@ impl Sampler {
     /// Where another program could go on, by domain.
     pub fn marks(&self) -> Vec<(Rc<Domain>, Option<Mark>)> {
         self.meters.domains().iter().cloned().zip(self.meters.marks()).collect()
+    }
+
+    /// Limits of power that are set, by domain.
+    pub fn power_limits(&self) -> Vec<(Rc<Domain>, Option<PowerLimits>)> {
+        self.meters.domains().iter().cloned().zip(self.meters.limits()).collect()
     }
 
     /// Times that each domain's meter failed.

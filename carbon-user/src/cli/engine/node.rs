@@ -17,7 +17,7 @@ use crate::sampler::governor::Action;
 use crate::sched::{self, CpuStat, Limits, SchedError, UsageFiles, Whereabouts};
 use crate::topology::Topology;
 use crate::units::{CgroupId, CpuNanos, Microjoules, Quality};
-use crate::window::{Accounts, Class, DomainWindow, Usage, Window, WorkloadKey};
+use crate::window::{Accounts, Class, Domain, DomainWindow, Usage, Window, WorkloadKey};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -90,6 +90,7 @@ pub(in crate::cli) struct NodeMeter {
     /// Context switches when it was last looked, and what they cost since the start.
     switches: (u64, u64),
     losses: Losses,
+    started_us: i64,
     governing: Governing,
     measuring: Measuring,
 }
@@ -131,6 +132,7 @@ impl NodeMeter {
             own: None,
             switches: (sched::context_switches(root), 0),
             losses: Losses::default(),
+            started_us: clock::wall().as_microsecond(),
         };
         node.find_own();
         if let Some(past) = past {
@@ -276,6 +278,7 @@ impl NodeMeter {
         let own = OwnCost {
             cpu,
             in_kernel: CpuNanos(self.switches.1),
+            started_us: self.started_us,
             resident_bytes: resident_bytes(),
             energy: of_cgroup.map(|((energy, all), (energy_before, all_before))| {
                 let energy = energy.saturating_sub(energy_before);
@@ -285,6 +288,7 @@ impl NodeMeter {
             }),
         };
         let faults = self.engine.sampler.meter_faults();
+        let limits = self.engine.sampler.power_limits();
         let also = self.books.also();
         // A share of what grows may fall a little: what was told stays.
         let told = also.own.energy;
@@ -294,9 +298,9 @@ impl NodeMeter {
         also.attribution = self.engine.state.method().as_str();
         also.window_end_us = self.engine.end.as_microsecond();
         for domain in &mut also.domains {
-            let of = faults
-                .iter()
-                .find(|(known, _)| known.source == domain.source && known.device == domain.device);
+            let is_it = |known: &Domain| known.source == domain.source && known.device == domain.device;
+            let of = faults.iter().find(|(known, _)| is_it(known));
+            domain.limits = limits.iter().find(|(known, _)| is_it(known)).and_then(|(_, set)| set.clone());
             domain.faults = of.map_or(domain.faults, |(_, faults)| *faults);
         }
     }

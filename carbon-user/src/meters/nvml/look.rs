@@ -1,7 +1,7 @@
 //! One device: its energy, and a look at who uses it.
 
 use super::super::integral::Integral;
-use super::super::{DeviceUse, Holder, Instance, Raw};
+use super::super::{DeviceUse, Holder, Instance, LIMITS_PERIOD, PowerLimit, PowerLimits, Raw};
 use super::POWER_PERIOD;
 use crate::sched::Whereabouts;
 use crate::units::{CgroupId, Quality, Watts};
@@ -17,6 +17,8 @@ pub(super) struct Gpu {
     uuid: String,
     name: String,
     limit: Option<Watts>,
+    /// When `limit` was last asked for.
+    limit_ns: Option<u64>,
     /// In place of a counter.
     integral: Option<Integral>,
     last_ns: Option<u64>,
@@ -53,11 +55,11 @@ impl Gpu {
             }
             Err(error) => return Err(error),
         };
-        let limit_mw = device.enforced_power_limit().ok().filter(|limit_mw| *limit_mw > 0);
         Ok(Self {
             uuid,
             name: device.name().unwrap_or_else(|_| "GPU".to_owned()),
-            limit: limit_mw.map(|limit_mw| Watts(f64::from(limit_mw) / 1e3)),
+            limit: enforced(device),
+            limit_ns: None,
             integral,
             last_ns: None,
             seen_us: 0,
@@ -105,7 +107,13 @@ impl Gpu {
         }
         if at_edge {
             raw.device_use = Some(Box::new(std::mem::take(&mut self.used)));
+            let since = self.limit_ns.map(|last_ns| Duration::from_nanos(now_ns.saturating_sub(last_ns)));
+            if since.is_none_or(|since| since >= LIMITS_PERIOD) {
+                self.limit_ns = Some(now_ns);
+                self.limit = enforced(&device);
+            }
         }
+        raw.limits = self.limit.map(limits);
         Ok(raw)
     }
 
@@ -179,6 +187,16 @@ fn modelled_share(
         Some(id) => f64::from(slices(id)) / f64::from(whole.max(1)) / together,
         None => f64::from(whole_percent.unwrap_or(100).min(100)) / 100.0 / together,
     }
+}
+
+/// The least of all limits that are set (`nvmlDeviceGetEnforcedPowerLimit`).
+fn enforced(device: &Device<'_>) -> Option<Watts> {
+    let limit_mw = device.enforced_power_limit().ok().filter(|limit_mw| *limit_mw > 0)?;
+    Some(Watts(f64::from(limit_mw) / 1e3))
+}
+
+fn limits(watts: Watts) -> PowerLimits {
+    [PowerLimit { constraint: "enforced".to_owned(), watts }].into()
 }
 
 /// The driver or the device lacks the function.

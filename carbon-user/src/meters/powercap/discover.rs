@@ -5,6 +5,7 @@
 //! a reason. Layout and names: kernel 6.12, `drivers/powercap/{powercap_sys,intel_rapl_common}.c`; AMD's is the
 //! same.
 
+use super::limits::CONSTRAINTS;
 use super::share::Share;
 use crate::sysroot::SysRoot;
 use crate::units::Watts;
@@ -206,7 +207,7 @@ fn package_number(name: &str) -> Option<u32> {
 /// control"). Limits can be raised while this runs, and are no limits where they are not enabled. A wrong step of a
 /// counter is greater by orders of magnitude: of a range of 262 kJ, 400 W twice over in a second are 0.3 %.
 fn plausible_max(root: &SysRoot, zone: &Path) -> Watts {
-    let limits_uw = (0..4).flat_map(|index| {
+    let limits_uw = CONSTRAINTS.flat_map(|index| {
         ["max_power_uw", "power_limit_uw"]
             .into_iter()
             .filter_map(move |limit| number(root, zone, &format!("constraint_{index}_{limit}")))

@@ -1,11 +1,12 @@
 //! RAPL counters of Intel and AMD processors through the kernel's powercap class.
 //!
-//! Costs one open, read and close per domain and window, in a lane for each domain. The file is opened anew each time, so
+//! Costs one open, read and close per domain and window, in a lane for each domain, and a few more once a minute for its limits. The file is opened anew each time, so
 //! that a right that was withdrawn or a driver that was unloaded is noticed and named.
 
 mod discover;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
+mod limits;
 mod share;
 
 use super::counter::Counter;
@@ -19,6 +20,7 @@ use crate::topology::Topology;
 use crate::units::{PackageId, Quality};
 use crate::window::{Domain, DomainKind};
 use discover::{CLASS, Zone, discover};
+use limits::ZoneProbe;
 use share::ShareProbe;
 use std::io;
 use std::rc::Rc;
@@ -169,7 +171,7 @@ fn check(
     let cannot = |error: MeterError| (format!("cannot read {}: {}", file.display(), error.message), None);
     let tried = match zone.share {
         Some(share) => Lane::tried(NAME, ShareProbe::new(&folder, share)),
-        None => Lane::tried(NAME, FileProbe::new(file.clone(), counter(zone).period())),
+        None => Lane::tried(NAME, ZoneProbe::new(folder.clone(), counter(zone).period())),
     };
     let (lane, raws) = tried.map_err(cannot)?;
     let read = match raws.map(|raws| raws.into_iter().find_map(Result::err)) {

@@ -21,7 +21,7 @@ fn read_at(meter: &mut Box<dyn Meter>, second: u64) -> Vec<Result<Reading, Meter
 #[test]
 fn a_client_has_a_package_and_its_memory() {
     let (meter, findings) = open(&fixture("intel-client"));
-    let meter = meter.unwrap();
+    let mut meter = meter.unwrap();
     let [package, dram] = meter.domains() else { panic!("{:?}", meter.domains()) };
     assert_eq!((package.kind, &*package.device), (DomainKind::Package, "package-0"));
     assert_eq!((&*package.source, package.quality), ("powercap intel-rapl:0", Quality::Measured));
@@ -30,6 +30,10 @@ fn a_client_has_a_package_and_its_memory() {
     assert_eq!((findings[0].chosen, &*findings[0].reason), (true, "reads intel-rapl:0, intel-rapl:0:2"));
     assert_eq!(findings.iter().filter(|finding| finding.chosen).count(), 3);
     assert_eq!(findings.len(), 1 + 6);
+    assert_eq!(meter.limits(), [None, None]);
+    read_at(&mut meter, 0);
+    let limits: Vec<_> = meter.limits().into_iter().map(|set| set.map(|set| set[0].watts)).collect();
+    assert_eq!(limits, [Some(Watts(72.0)), None], "that of memory is off");
 }
 
 #[test]

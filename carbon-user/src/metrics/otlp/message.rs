@@ -128,6 +128,7 @@ fn sum(data_points: Vec<NumberDataPoint>) -> metric::Data {
 /// The words of the names as UCUM has them; `kwh` is not in it, and is what stays in a name of Prometheus.
 fn unit(word: &str) -> &str {
     match word {
+        "watts" => "W",
         "joules" => "J",
         "seconds" => "s",
         "grams" => "g",
