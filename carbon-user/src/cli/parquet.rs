@@ -175,7 +175,7 @@ mod tests {
         // Unknown is null, in whatever type.
         let unknown: Vec<bool> =
             rows[1].get_column_iter().map(|(_, it)| *it == parquet::record::Field::Null).collect();
-        let nulls = [2, 4, 5, 6, 7, 8, 9, 10, 11];
+        let nulls = [2, 4, 5, 6, 7, 8, 9, 10, 11, 14];
         assert_eq!(unknown, (0..COLUMNS.len()).map(|column| nulls.contains(&column)).collect::<Vec<_>>());
     }
 
