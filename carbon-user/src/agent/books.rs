@@ -104,6 +104,7 @@ impl Books {
     /// Goes on from the sums of before a restart.
     pub fn resume(&mut self, domains: Vec<DomainTotals>, workloads: Vec<WorkloadTotals>, now_ns: u64) {
         self.totals.domains = domains;
+        self.totals.begun = workloads.as_slice().into();
         for totals in workloads {
             match totals.who.kind {
                 "other" => self.totals.other = totals,

@@ -164,6 +164,8 @@ pub struct Published {
     /// Workloads that had a series and have ended: it grows by whole sums, each of which was published before. All of
     /// `workloads`, `other` and `ended` is each joule exactly once; a rate leaves `ended` out.
     pub ended: WorkloadTotals,
+    /// What all of these had when this agent began, where it goes on from one before it: sums that begin with an agent are without it.
+    pub begun: Arc<[WorkloadTotals]>,
     /// The agent itself.
     pub own: OwnCost,
     /// CPU time seen to have passed that could not be given to a workload.

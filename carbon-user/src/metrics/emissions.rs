@@ -1,14 +1,15 @@
 //! Grams by series: what each energy grew by, times the factor that was in use then.
 //!
-//! They begin at zero with each start of the agent, and never fall while the intensity is of one kind: grams of different
+//! They begin at zero with each start of the agent, what was recovered of the time before included, and never fall while the intensity is of one kind: grams of different
 //! kinds are not added, so that a change of the kind begins all of them anew, under other labels. What the ledger rates
 //! again later, when the intensity of an hour has become known, stays here as it was.
 
+use super::Sums;
 use super::series::View;
 use crate::carbon::Kind;
 use crate::ledger::Factor;
 use crate::units::Microjoules;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Grams of CO2 equivalent, and the energy up to which they are counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,13 +54,16 @@ impl Emissions {
     pub fn observe(&mut self, view: &View) -> Option<Emitted> {
         let factor = view.published.factor.as_ref()?;
         let kind = factor.intensity.kind;
-        let same = self.kind.is_some_and(|before| before.addable(kind).is_ok());
-        if !same {
-            *self = Self { kind: Some(kind), ..Self::default() };
+        let changed = self.kind.is_some_and(|before| before.addable(kind).is_err());
+        if changed {
+            *self = Self::default();
+        } else if self.kind.is_none() {
+            self.begin(view);
         }
-        // What was used before the first look, or by another kind of factor, is in none of them.
+        self.kind = Some(kind);
+        // What was used by another kind of factor is in none of them.
         let begin = |energy: Microjoules| Account {
-            energy: if same { Microjoules::ZERO } else { energy },
+            energy: if changed { energy } else { Microjoules::ZERO },
             grams: 0.0,
         };
         let mut before = std::mem::take(&mut self.rows);
@@ -73,7 +77,7 @@ impl Emissions {
         }
         self.ended += before.into_values().map(|account| account.grams).sum::<f64>();
         let other = view.other.energy();
-        if !same {
+        if changed {
             self.other = begin(other);
         }
         self.other.grow(other, factor);
@@ -86,12 +90,25 @@ impl Emissions {
         }
         Some(Emitted { rows: grams, other: self.other.grams, ended: self.ended, namespaces })
     }
+
+    /// What there was before the start is in none of them.
+    fn begin(&mut self, view: &View) {
+        let shown: HashSet<&str> = view.rows.iter().map(|row| row.who.identity.as_str()).collect();
+        for workload in view.published.begun.iter().filter(|workload| workload.who.kind != "ended") {
+            let (identity, energy) = (&workload.who.identity, Sums::from(workload).energy());
+            if shown.contains(identity.as_str()) {
+                self.rows.insert(identity.clone(), Account { energy, grams: 0.0 });
+            } else {
+                self.other.energy += energy;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::{Published, Who};
+    use crate::agent::{DomainSums, Published, Who, WorkloadTotals};
     use crate::carbon::Intensity;
     use crate::metrics::series::Row;
     use crate::metrics::sums::{Energy, Sums};
@@ -126,9 +143,20 @@ mod tests {
     fn grams_grow_by_the_factor_of_their_time() {
         let (of_fr, of_de) =
             (Intensity::of("FR").unwrap().g_per_kwh.0, Intensity::of("DE").unwrap().g_per_kwh.0);
+        // An agent that goes on from these, of which `gone` has no series of its own any more.
+        let of = |identity: &str, kind, uj| WorkloadTotals {
+            who: Arc::new(Who { identity: identity.to_owned(), kind, ..Who::default() }),
+            domains: vec![DomainSums { dynamic_energy: Microjoules(uj), ..DomainSums::default() }],
+            ..WorkloadTotals::default()
+        };
+        let begun = [("a", "unit", 5 * KWH), ("gone", "unit", 4 * KWH), ("other", "other", 3 * KWH)];
+        let begun = begun.into_iter().chain([("ended", "ended", 9 * KWH)]);
+        let mut start = view("FR", &[("a", 5 * KWH)], 7 * KWH, 0);
+        let begun = begun.map(|(identity, kind, uj)| of(identity, kind, uj)).collect();
+        start.published = Arc::new(Published { begun, ..(*start.published).clone() });
         let mut emissions = Emissions::default();
-        let first = emissions.observe(&view("FR", &[("a", 5 * KWH)], 7 * KWH, 0)).unwrap();
-        assert_eq!((first.rows, first.other), (vec![0.0], 0.0), "what was before the first look");
+        let first = emissions.observe(&start).unwrap();
+        assert_eq!((first.rows, first.other), (vec![0.0], 0.0), "what was before the start");
         let second = emissions.observe(&view("FR", &[("a", 6 * KWH), ("b", KWH)], 7 * KWH, 2 * KWH)).unwrap();
         let near =
             |one: f64, other: f64| assert!((one - other).abs() < 1e-9 * other.max(1.0), "{one}, not {other}");
@@ -141,6 +169,13 @@ mod tests {
         near(third.ended, 1.5 * of_fr);
         near(third.other, 1.5 * of_de);
         near(third.rows.iter().sum::<f64>() + third.other + third.ended, third.namespaces[0]);
+    }
+
+    #[test]
+    fn the_first_window_and_what_was_recovered_before_it_have_grams_too() {
+        let first = Emissions::default().observe(&view("FR", &[("a", KWH)], KWH, 2 * KWH)).unwrap();
+        assert!(first.rows[0] > 0.0);
+        assert_eq!((first.rows[0], first.namespaces[0]), (first.other, 2.0 * first.other));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Energy by namespace: exact for billing, whichever workloads have a series of their own, and not ended by the end of a pod.
 //!
-//! It counts from the start of the agent: the first publication is where it begins. What comes from workloads without a
+//! It counts from the start of the agent, with what was recovered of the time before. What comes from workloads without a
 //! namespace, and from those that were never seen by name, is in the namespace without a name, so that the
 //! sum over namespaces is what all workloads used since then. What a container used before its name came is held back until
 //! it comes, for half a minute at most, since a counter that has it cannot give it to another: a pod of 300 ms is its namespace's.
@@ -43,9 +43,8 @@ fn may_be_named(workload: &WorkloadTotals, published: &Published, since: u64) ->
 impl Namespaces {
     /// Takes in a publication.
     pub fn observe(&mut self, published: &Published, names: &NamesByIdentity) {
-        let first = self.begin.is_none();
-        if first {
-            self.begin = Some(super::series::total(published));
+        if self.begin.is_none() {
+            self.begin(published);
         }
         let mut before = std::mem::take(&mut self.last);
         self.held = Sums::default();
@@ -54,9 +53,9 @@ impl Namespaces {
             let now = Sums::from(workload);
             let seen = before.remove(identity);
             let mut seen = seen.unwrap_or_else(|| Seen { since: published.windows, ..Seen::default() });
-            let more = if first { Sums::default() } else { now.less(&seen.given) };
+            let more = now.less(&seen.given);
             match names.get(identity) {
-                None if !first && may_be_named(workload, published, seen.since) => self.held.add(&more),
+                None if may_be_named(workload, published, seen.since) => self.held.add(&more),
                 known => {
                     let namespace = known.map_or("", |known| known.namespace.as_str());
                     if !namespace.is_empty() {
@@ -67,6 +66,18 @@ impl Namespaces {
             }
             self.last.insert(identity.clone(), seen);
         }
+    }
+
+    /// What there was before the start is in nobody's sum.
+    fn begin(&mut self, published: &Published) {
+        let mut begin = Sums::default();
+        for workload in published.begun.iter() {
+            let given = Sums::from(workload);
+            begin.add(&given);
+            let seen = Seen { given, since: published.windows };
+            self.last.insert(workload.who.identity.clone(), seen);
+        }
+        self.begin = Some(begin);
     }
 
     fn give(&mut self, namespace: &str, more: &Sums) {

@@ -300,7 +300,7 @@ proptest! {
     /// For any number of workloads, any N and any churn, and whenever names come: all series sum to what was published, namespaces
     /// and what waits for a name to what was added since the start, and no series falls while it lives.
     #[test]
-    fn series_sum_to_the_totals_and_never_fall(steps in steps(), max in 0_usize..8) {
+    fn series_sum_to_the_totals_and_never_fall(steps in steps(), max in 0_usize..8, resumed: bool) {
         let mut alive: BTreeMap<usize, WorkloadTotals> = BTreeMap::new();
         let mut state = published(0, Vec::new());
         let mut series = Series::new(max);
@@ -309,7 +309,7 @@ proptest! {
         let named = |i: usize| (path(i), Names { namespace: ["", "a", "b"][i % 3].to_owned(), ..Names::default() });
         let mut before: BTreeMap<String, Sums> = BTreeMap::new();
         let mut spaces: BTreeMap<String, Sums> = BTreeMap::new();
-        let mut begin = None;
+        let mut begin = Sums::default();
         for (number, step) in steps.into_iter().enumerate() {
             let names: NamesByIdentity = (0..12).filter(|i| number > i % 5).map(named).collect();
             for &end in &step.ends {
@@ -333,6 +333,12 @@ proptest! {
             state.other = workload("other", &[(other, 0)], other);
             state.windows += 1;
             state.workloads = alive.values().cloned().collect();
+            if resumed && number == 0 {
+                // All of this was of an agent before.
+                begin = super::series::total(&state);
+                state.begun = state.workloads.iter().chain([&state.other, &state.ended]).cloned().collect();
+                continue;
+            }
             let view = series.observe(Arc::new(state.clone()), &names);
 
             prop_assert!(view.rows.len() <= max);
@@ -353,7 +359,6 @@ proptest! {
                     prop_assert!(!falls(old, new), "{identity} fell: {old:?} {new:?}");
                 }
             }
-            let begin = begin.get_or_insert_with(|| total.clone()).clone();
             let mut sum = view.held.clone();
             for (name, sums) in &view.namespaces {
                 sum.add(sums);
