@@ -1,9 +1,10 @@
 //! Where a restart goes on: the last readings of meters and of CPU time, and the sums that were published.
 //!
-//! JSON with a schema of its own (`carbon.agent/1`), written whole or not at all before each flush. It holds the edge of the
-//! last flush that is known to be in the ledger, and that of the flush that is written next, with its name: who finds the
-//! name in the ledger goes on from the second, else from the first. So a kill at any instant counts no energy twice, and
-//! leaves none out that a meter still knows.
+//! JSON with a schema of its own (`carbon.agent/1`), written whole or not at all, before each flush and after it. It holds the
+//! edge of the last flush that is known to be in the ledger, and while another is written the edge of that one too, with its name:
+//! who finds the name in the ledger goes on from the second, else from the first. So a kill at any instant counts no energy twice,
+//! and leaves none out that a meter still knows; and but for an instant no ledger needs to be asked, which may be away, damaged or
+//! another one by then.
 
 use super::private;
 use super::published::{DomainSums, DomainTotals, Who, WorkloadTotals};
@@ -27,7 +28,7 @@ const BYTES_MAX: u64 = 64 << 20;
 /// Readings at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EdgeMarks {
-    /// The flush that ends here; empty where there was nothing to write, so that all before is settled.
+    /// The flush that ends here; empty where all before is settled: it is in the ledger, or there was nothing to write.
     pub flush: String,
     /// By the monotonic clock.
     pub at_ns: u64,
@@ -37,6 +38,14 @@ pub struct EdgeMarks {
     pub counters: Vec<(DomainKind, String, Mark)>,
     /// CPU time of each cgroup with those below it, in microseconds.
     pub cgroups: Vec<(CgroupId, u64)>,
+}
+
+impl EdgeMarks {
+    /// With all before it written.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        Self { flush: String::new(), ..self }
+    }
 }
 
 /// Sums that are published from the start on.
