@@ -278,6 +278,47 @@ fn limits_of_power_are_told_and_what_the_meter_showed_is_what_the_node_has() {
     assert_eq!(status, Some(0), "{said}");
 }
 
+/// Pipes in the place of all its files: who opens one waits for who writes to it.
+#[test]
+fn pipes_in_the_place_of_its_files_are_told_and_not_waited_for() {
+    let machine = Machine::new();
+    for (name, says) in [
+        ("agent.json", "cannot go on from"),
+        ("state.json", "cannot read what was learned before from"),
+        ("agent.json.runs", "runs that were open do not go on"),
+        ("ledger.db", "minutes wait to be written: cannot open the ledger"),
+        ("ledger.db-wal", "minutes wait to be written: cannot open the ledger"),
+    ] {
+        let folder = machine.path(&format!("of-{name}"));
+        fs::create_dir(&folder).unwrap();
+        let pipe = folder.join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_carbon"));
+        command.args(["agent", "--meter", "powercap", "--accounting", "cpustat", "--zone", "FR"]);
+        command.args(["--socket", "none", "--listen", "none", "--interval", "200ms", "--flush", "500ms"]);
+        command.arg("--sysfs-root").arg(machine.path("sys"));
+        for (file, of) in [("agent.json", "--resume"), ("state.json", "--state"), ("ledger.db", "--store")] {
+            command.arg(of).arg(folder.join(file));
+        }
+        let mut child = machine.spawn(command.stderr(Stdio::piped()));
+        sleep(Duration::from_secs(2));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+        let ended = within_seconds(30, || child.try_wait().unwrap().is_some());
+        let (said, status) = end_of(child, ended);
+        assert!(ended && status == Some(0), "{name}: {said}");
+        assert!(said.contains(says) && said.contains("it is no regular file"), "{name}: {said}");
+    }
+}
+
+/// What it said; one that did not end is killed.
+fn end_of(mut child: Child, ended: bool) -> (String, Option<i32>) {
+    if !ended {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code())
+}
+
 /// The flush that a file of a restart says to be in doubt; none where all is settled.
 fn in_doubt(machine: &Machine) -> Option<String> {
     let text = fs::read_to_string(machine.path("agent.json")).unwrap_or_default();

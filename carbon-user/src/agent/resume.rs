@@ -8,6 +8,7 @@
 
 use super::private;
 use super::published::{DomainSums, DomainTotals, Who, WorkloadTotals};
+use crate::checkpoint::read_regular;
 use crate::clock::Moment;
 use crate::ledger::rows::parse_quality;
 use crate::meters::Mark;
@@ -15,8 +16,7 @@ use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::DomainKind;
 use crate::workload::locate;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,14 +164,11 @@ pub fn save(path: &Path, resume: &Resume) -> Result<(), ResumeError> {
 /// Reads it; nothing where there is none.
 pub fn load(path: &Path) -> Result<Option<Resume>, ResumeError> {
     let unusable = |reason: String| ResumeError::Unusable { path: path.into(), reason };
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unusable(error.to_string())),
+    match read_regular(path, BYTES_MAX) {
+        Ok(bytes) => parse(&bytes).map(Some).map_err(unusable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(error.to_string())),
     }
-    parse(&bytes).map(Some).map_err(unusable)
 }
 
 /// What a file holds, or why it cannot be used.
