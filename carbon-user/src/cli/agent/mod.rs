@@ -64,8 +64,8 @@ async fn run(options: AgentOptions) -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (interrupt?, terminate?);
     let mut hang_up = handle(SignalKind::hangup())?;
     privileges::reduce(options.capabilities);
-    let _alone = alone(&options)?;
-    let mut agent = Agent::open(options)?;
+    let alone = alone(&options)?;
+    let mut agent = Agent::open(options, alone)?;
     agent.serve();
     agent.pusher = agent.push();
     tell(&[NotifyState::Ready, NotifyState::Status("measuring")]);
@@ -143,7 +143,7 @@ struct Agent {
 }
 
 impl Agent {
-    fn open(options: AgentOptions) -> Result<Self, CliError> {
+    fn open(options: AgentOptions, alone: Option<Alone>) -> Result<Self, CliError> {
         let boot_id = options.measuring.root.read_proc("sys/kernel/random/boot_id").unwrap_or_default();
         let before = Before::read(&options, &boot_id, &options.node);
         let start =
@@ -155,7 +155,7 @@ impl Agent {
         }
         let written = before.past.map(|past| past.edge);
         let location = options.chosen.location.clone();
-        let writer = Writer::start(location, options.resume.clone(), boot_id.clone(), written)?;
+        let writer = Writer::start(location, (options.resume.clone(), alone), boot_id.clone(), written)?;
         let naming = Naming::start(options.metadata.clone(), &options.measuring.root);
         let window = options.measuring.interval;
         let mut agent = Self {
@@ -357,14 +357,14 @@ impl Before {
             Err(error) => return lost(error.to_string()),
         };
         let Some(Resume { boot_id: of_boot, mut edges, sums }) = resume else { return Self::default() };
-        let Some(last) = edges.pop() else { return Self::default() };
-        let is_written = written(options, node, &last);
+        let Some(newest) = edges.pop() else { return Self::default() };
+        let is_written = written(options, node, &newest);
         let (edge, settled) = match (is_written, edges.pop()) {
             (Some(false), Some(before)) => (before, false),
             (Some(false), None) => {
                 return lost("the first minute of the agent before was not written".to_owned());
             }
-            (Some(true) | None, _) => (last, true),
+            (Some(true) | None, _) => (newest, true),
         };
         // Once again in the ledger would be worse than once too few, as nobody would see it.
         let doubt = is_written.is_none().then(|| {

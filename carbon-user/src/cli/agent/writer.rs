@@ -1,6 +1,7 @@
 //! Minutes on their way to the ledger, on a thread that may wait for a disk or a server.
 
 use super::records::{Records, RunRecord};
+use crate::agent::Alone;
 use crate::agent::backlog::Backlog;
 use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
 use crate::agent::runs::kept::{self, KeptRuns};
@@ -45,6 +46,9 @@ pub(super) struct Progress {
 struct Work {
     location: Option<Location>,
     resume: Option<PathBuf>,
+    alone: Option<Alone>,
+    /// Whether another may measure too: said once.
+    doubled: bool,
     boot_id: String,
     backlog: Backlog,
     runs: Records,
@@ -70,7 +74,7 @@ impl Writer {
     /// Starts the thread. `written` is where it goes on from.
     pub(super) fn start(
         location: Option<Location>,
-        resume: Option<PathBuf>,
+        (resume, alone): (Option<PathBuf>, Option<Alone>),
         boot_id: String,
         written: Option<EdgeMarks>,
     ) -> Result<Self, CliError> {
@@ -78,6 +82,8 @@ impl Writer {
         let mut work = Work {
             location,
             resume,
+            alone,
+            doubled: false,
             boot_id,
             backlog: Backlog::default(),
             runs: Records::default(),
@@ -167,7 +173,39 @@ impl Work {
         self.runs_unkept = failed.is_some();
     }
 
+    /// Locks again what was removed under it, so that the next agent with the same files is refused.
+    fn stay_alone(&mut self) {
+        let (Some(alone), Some(path)) = (&self.alone, &self.resume) else { return };
+        if alone.holds() {
+            return;
+        }
+        let name = path.display();
+        let doubled = match Alone::with(path) {
+            Ok(Some(alone)) => {
+                log::warn!("{name}.lock was removed while this agent measures: it is made and locked again");
+                self.alone = Some(alone);
+                false
+            }
+            Ok(None) => {
+                if !self.doubled {
+                    log::error!(
+                        "{name}.lock was removed, and another agent has a new one: both book each joule; end one of them"
+                    );
+                }
+                true
+            }
+            Err(error) => {
+                if !self.doubled {
+                    log::warn!("{name}.lock was removed, and a second agent would not be noticed: {error}");
+                }
+                true
+            }
+        };
+        self.doubled = doubled;
+    }
+
     fn minute(&mut self, flush: Option<Flush>, edge: EdgeMarks, sums: Option<Sums>) {
+        self.stay_alone();
         if let Some(flush) = flush.filter(|_| self.location.is_some()) {
             self.backlog.push(flush);
         }
