@@ -203,6 +203,32 @@ fn a_second_agent_books_no_joule_again() {
 }
 
 #[test]
+fn a_lock_that_was_removed_is_locked_again_and_a_second_agent_is_told() {
+    let machine = Machine::new();
+    let (resume, lock) = (machine.path("agent.json"), machine.path("agent.json.lock"));
+    let child = machine.start(&["--interval", "200ms", "--flush", "500ms", "--listen", "none"]);
+    assert!(within_seconds(60, || resume.exists()), "nothing is written");
+    fs::remove_file(&lock).unwrap();
+    let locked_again = within_seconds(60, || lock.exists());
+    let said = refused(&machine, &[], &["--socket", "none", "--listen", "none"]);
+    assert!(locked_again && said.contains("another agent measures this machine with it already"), "{said}");
+
+    // Another one is quicker.
+    let second = || {
+        fs::remove_file(&lock).unwrap();
+        carbon_user::agent::Alone::with(&resume).unwrap()
+    };
+    let second = std::iter::repeat_with(second).flatten().next().unwrap();
+    sleep(Duration::from_secs(3));
+    assert!(second.holds());
+    drop(second);
+    let (said, status) = end(child, Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(said.matches("both book each joule; end one of them").count(), 1, "{said}");
+    assert!(said.matches("it is made and locked again").count() >= 1, "{said}");
+}
+
+#[test]
 fn an_address_that_is_taken_is_served_once_it_is_free() {
     let machine = Machine::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -15,6 +15,7 @@ mod accounting;
 mod advise;
 mod agent;
 mod agent_full;
+mod agent_ledger;
 mod agent_notify;
 mod agent_operation;
 mod api;

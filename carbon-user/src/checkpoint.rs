@@ -14,11 +14,13 @@ pub use machine::Machine;
 use crate::attribution::Kept;
 use crate::units::CgroupId;
 use crate::window::WorkloadKey;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Name and version of the file's schema.
@@ -133,12 +135,7 @@ pub fn save(path: &Path, machine: &Machine, checkpoint: &Checkpoint) -> Result<(
 /// Where there is a file and it cannot be used. It is set aside then, so that the next start does not fail likewise;
 /// where `look_only`, it is left alone.
 pub fn load(path: &Path, machine: &Machine, look_only: bool) -> Result<Option<Checkpoint>, CheckpointError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = match read() {
+    let bytes = match read_regular(path, BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(CheckpointError::Read { path: path.into(), source }),
@@ -150,6 +147,17 @@ pub fn load(path: &Path, machine: &Machine, look_only: bool) -> Result<Option<Ch
         }
         CheckpointError::Unusable { path: path.into(), reason, aside }
     })
+}
+
+/// What a file of our own holds, up to `bytes_max`. A pipe, or anything else that one would wait for, is refused at once.
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

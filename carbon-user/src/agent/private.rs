@@ -3,8 +3,8 @@
 use crate::ledger::{beside, make_private};
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 fn make_folder_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -29,7 +29,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Held while an agent runs; the kernel lets go of it however the agent ends.
 #[derive(Debug)]
 pub struct Alone {
-    _file: fs::File,
+    file: fs::File,
+    path: PathBuf,
 }
 
 impl Alone {
@@ -40,11 +41,20 @@ impl Alone {
         let lock = beside(path, ".lock");
         // Written by nobody, so that a disk without room is no matter.
         let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(lock)?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file, path: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Whether the file that is locked is still the one of that name: once it is removed, another agent can lock a new one.
+    pub fn holds(&self) -> bool {
+        match (fs::metadata(&self.path), self.file.metadata()) {
+            (Ok(named), Ok(locked)) => (named.dev(), named.ino()) == (locked.dev(), locked.ino()),
+            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => true,
         }
     }
 }
@@ -74,6 +84,11 @@ mod tests {
         assert!(one.is_some() && Alone::with(&path).unwrap().is_none());
         assert!(Alone::with(&folder.path().join("other.json")).unwrap().is_some());
         drop(one);
-        assert!(Alone::with(&path).unwrap().is_some());
+        let one = Alone::with(&path).unwrap().unwrap();
+        assert!(one.holds());
+        fs::remove_file(folder.path().join("agent.json.lock")).unwrap();
+        assert!(!one.holds(), "a second can begin");
+        let _second = Alone::with(&path).unwrap().unwrap();
+        assert!(!one.holds(), "a second has begun");
     }
 }

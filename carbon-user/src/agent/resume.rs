@@ -1,12 +1,14 @@
 //! Where a restart goes on: the last readings of meters and of CPU time, and the sums that were published.
 //!
-//! JSON with a schema of its own (`carbon.agent/1`), written whole or not at all before each flush. It holds the edge of the
-//! last flush that is known to be in the ledger, and that of the flush that is written next, with its name: who finds the
-//! name in the ledger goes on from the second, else from the first. So a kill at any instant counts no energy twice, and
-//! leaves none out that a meter still knows.
+//! JSON with a schema of its own (`carbon.agent/1`), written whole or not at all, before each flush and after it. It holds the
+//! edge of the last flush that is known to be in the ledger, and while another is written the edge of that one too, with its name:
+//! who finds the name in the ledger goes on from the second, else from the first. So a kill at any instant counts no energy twice,
+//! and leaves none out that a meter still knows; and but for an instant no ledger needs to be asked, which may be away, damaged or
+//! another one by then.
 
 use super::private;
 use super::published::{DomainSums, DomainTotals, Who, WorkloadTotals};
+use crate::checkpoint::read_regular;
 use crate::clock::Moment;
 use crate::ledger::rows::parse_quality;
 use crate::meters::Mark;
@@ -14,8 +16,7 @@ use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::DomainKind;
 use crate::workload::locate;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ const BYTES_MAX: u64 = 64 << 20;
 /// Readings at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EdgeMarks {
-    /// The flush that ends here; empty where there was nothing to write, so that all before is settled.
+    /// The flush that ends here; empty where all before is settled: it is in the ledger, or there was nothing to write.
     pub flush: String,
     /// By the monotonic clock.
     pub at_ns: u64,
@@ -37,6 +38,14 @@ pub struct EdgeMarks {
     pub counters: Vec<(DomainKind, String, Mark)>,
     /// CPU time of each cgroup with those below it, in microseconds.
     pub cgroups: Vec<(CgroupId, u64)>,
+}
+
+impl EdgeMarks {
+    /// With all before it written.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        Self { flush: String::new(), ..self }
+    }
 }
 
 /// Sums that are published from the start on.
@@ -155,14 +164,11 @@ pub fn save(path: &Path, resume: &Resume) -> Result<(), ResumeError> {
 /// Reads it; nothing where there is none.
 pub fn load(path: &Path) -> Result<Option<Resume>, ResumeError> {
     let unusable = |reason: String| ResumeError::Unusable { path: path.into(), reason };
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unusable(error.to_string())),
+    match read_regular(path, BYTES_MAX) {
+        Ok(bytes) => parse(&bytes).map(Some).map_err(unusable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(error.to_string())),
     }
-    parse(&bytes).map(Some).map_err(unusable)
 }
 
 /// What a file holds, or why it cannot be used.

@@ -83,6 +83,16 @@ impl Sqlite {
     }
 
     fn with_flags(path: &Path, flags: OpenFlags) -> Result<Self, LedgerError> {
+        // What SQLite opens, and would wait for without end where it is a pipe.
+        for opened in [path.to_owned(), beside(path, "-wal"), beside(path, "-journal")] {
+            if opened.metadata().is_ok_and(|found| !found.is_file()) {
+                return Err(LedgerError::Open {
+                    place: opened.display().to_string(),
+                    reason: "it is no regular file".to_owned(),
+                    advice: "remove it, or give another --store",
+                });
+            }
+        }
         let connection = Connection::open_with_flags(path, flags).map_err(|error| LedgerError::Open {
             place: path.display().to_string(),
             reason: error.to_string(),

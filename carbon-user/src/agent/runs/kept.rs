@@ -8,12 +8,13 @@ use super::{DomainPart, Energy};
 use crate::agent::private;
 use crate::attribution::totals::WorkloadTotal;
 use crate::attribution::uncertainty::Uncertainty;
+use crate::checkpoint::read_regular;
 use crate::ledger::rows::{DomainId, RunStart, parse_quality};
 use crate::units::{CpuNanos, Microjoules, Quality};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Name and version of the file's schema.
@@ -275,13 +276,11 @@ pub fn save(path: &Path, kept: &KeptRuns) -> io::Result<()> {
 
 /// Reads it; nothing where there is none. In words, why it cannot be used.
 pub fn load(path: &Path) -> Result<KeptRuns, String> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KeptRuns::default()),
-        Err(error) => return Err(error.to_string()),
+    match read_regular(path, BYTES_MAX) {
+        Ok(bytes) => parse(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(KeptRuns::default()),
+        Err(error) => Err(error.to_string()),
     }
-    parse(&bytes)
 }
 
 /// The runs in the bytes of such a file.

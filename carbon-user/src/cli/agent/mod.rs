@@ -25,7 +25,7 @@ use crate::agent::{Alone, Published, Who};
 use crate::api;
 use crate::clock;
 use crate::heap;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Location};
 use crate::metrics::otlp::Pusher;
 use arc_swap::ArcSwap;
 use clients::Clients;
@@ -64,8 +64,8 @@ async fn run(options: AgentOptions) -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (interrupt?, terminate?);
     let mut hang_up = handle(SignalKind::hangup())?;
     privileges::reduce(options.capabilities);
-    let _alone = alone(&options)?;
-    let mut agent = Agent::open(options)?;
+    let alone = alone(&options)?;
+    let mut agent = Agent::open(options, alone)?;
     agent.serve();
     agent.pusher = agent.push();
     tell(&[NotifyState::Ready, NotifyState::Status("measuring")]);
@@ -143,7 +143,7 @@ struct Agent {
 }
 
 impl Agent {
-    fn open(options: AgentOptions) -> Result<Self, CliError> {
+    fn open(options: AgentOptions, alone: Option<Alone>) -> Result<Self, CliError> {
         let boot_id = options.measuring.root.read_proc("sys/kernel/random/boot_id").unwrap_or_default();
         let before = Before::read(&options, &boot_id, &options.node);
         let start =
@@ -155,7 +155,7 @@ impl Agent {
         }
         let written = before.past.map(|past| past.edge);
         let location = options.chosen.location.clone();
-        let writer = Writer::start(location, options.resume.clone(), boot_id.clone(), written)?;
+        let writer = Writer::start(location, (options.resume.clone(), alone), boot_id.clone(), written)?;
         let naming = Naming::start(options.metadata.clone(), &options.measuring.root);
         let window = options.measuring.interval;
         let mut agent = Self {
@@ -174,7 +174,9 @@ impl Agent {
         };
         if let Some(lost) = before.lost {
             log::warn!("{lost}");
-            agent.node.also().unrecovered = Some(lost);
+            let unrecovered = &mut agent.node.also().unrecovered;
+            let also = unrecovered.take().into_iter().chain([lost]).collect::<Vec<_>>();
+            *unrecovered = Some(also.join("; "));
         }
         agent.resume_runs();
         // What was recovered is written at once, and a kill from here on is recovered from here.
@@ -324,9 +326,11 @@ impl Agent {
         }
         if let Some(error) = &progress.error {
             let waiting = progress.waiting;
-            log::error!(
-                "{waiting} minutes are not written: {error}; the next start recovers their energy as sampled"
-            );
+            let then = match &self.options.resume {
+                Some(_) => "the next start recovers their energy as sampled",
+                None => "their energy is lost, as there is no file for a restart (--resume)",
+            };
+            log::error!("{waiting} minutes are not written: {error}; {then}");
         }
         self.publish();
         if let Some(sharing) = &mut self.sharing {
@@ -353,29 +357,28 @@ impl Before {
             Err(error) => return lost(error.to_string()),
         };
         let Some(Resume { boot_id: of_boot, mut edges, sums }) = resume else { return Self::default() };
-        let (edge, settled) = match edges.pop() {
-            None => return Self::default(),
-            Some(edge) => match written(options, node, &edge) {
-                Some(false) if !edges.is_empty() => (edges.pop().unwrap_or(edge), false),
-                Some(false) => {
-                    return lost("the first minute of the agent before was not written".to_owned());
-                }
-                Some(true) => (edge, true),
-                None => {
-                    log::warn!(
-                        "the ledger does not say whether the last minute was written: it is taken to be"
-                    );
-                    (edge, true)
-                }
-            },
+        let Some(newest) = edges.pop() else { return Self::default() };
+        let is_written = written(options, node, &newest);
+        let (edge, settled) = match (is_written, edges.pop()) {
+            (Some(false), Some(before)) => (before, false),
+            (Some(false), None) => {
+                return lost("the first minute of the agent before was not written".to_owned());
+            }
+            (Some(true) | None, _) => (newest, true),
         };
+        // Once again in the ledger would be worse than once too few, as nobody would see it.
+        let doubt = is_written.is_none().then(|| {
+            "the agent before was killed while it wrote, and the ledger cannot be asked whether it has that: it is taken to, and \
+             is lost if not"
+                .to_owned()
+        });
         let sums = sums.filter(|_| settled);
         if of_boot != boot_id {
             let lost = "the machine was booted since: energy used in between is not known".to_owned();
             return Self { past: None, sums, lost: Some(lost) };
         }
         match Past::new(edge, &options.measuring) {
-            Ok(past) => Self { past: Some(past), sums, lost: None },
+            Ok(past) => Self { past: Some(past), sums, lost: doubt },
             Err(error) => Self {
                 past: None,
                 sums,
@@ -391,6 +394,11 @@ fn written(options: &AgentOptions, node: &str, edge: &EdgeMarks) -> Option<bool>
         return Some(true);
     }
     let Some(location) = &options.chosen.location else { return Some(true) };
+    if let Location::File(path) = location
+        && path.try_exists().is_ok_and(|exists| !exists)
+    {
+        return Some(false);
+    }
     let mut ledger = Ledger::open_to_read(location).ok()?;
     ledger.has_flush(node, &edge.flush).ok()
 }

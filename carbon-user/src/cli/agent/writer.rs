@@ -1,6 +1,7 @@
 //! Minutes on their way to the ledger, on a thread that may wait for a disk or a server.
 
 use super::records::{Records, RunRecord};
+use crate::agent::Alone;
 use crate::agent::backlog::Backlog;
 use crate::agent::resume::{self, EdgeMarks, Resume, Sums};
 use crate::agent::runs::kept::{self, KeptRuns};
@@ -45,6 +46,9 @@ pub(super) struct Progress {
 struct Work {
     location: Option<Location>,
     resume: Option<PathBuf>,
+    alone: Option<Alone>,
+    /// Whether another may measure too: said once.
+    doubled: bool,
     boot_id: String,
     backlog: Backlog,
     runs: Records,
@@ -70,7 +74,7 @@ impl Writer {
     /// Starts the thread. `written` is where it goes on from.
     pub(super) fn start(
         location: Option<Location>,
-        resume: Option<PathBuf>,
+        (resume, alone): (Option<PathBuf>, Option<Alone>),
         boot_id: String,
         written: Option<EdgeMarks>,
     ) -> Result<Self, CliError> {
@@ -78,12 +82,14 @@ impl Writer {
         let mut work = Work {
             location,
             resume,
+            alone,
+            doubled: false,
             boot_id,
             backlog: Backlog::default(),
             runs: Records::default(),
             runs_unkept: false,
             unkept: None,
-            written,
+            written: written.map(EdgeMarks::settled),
             progress: Progress::default(),
             shown: Arc::clone(&shown),
         };
@@ -167,24 +173,49 @@ impl Work {
         self.runs_unkept = failed.is_some();
     }
 
-    fn minute(&mut self, flush: Option<Flush>, mut edge: EdgeMarks, sums: Option<Sums>) {
+    /// Locks again what was removed under it, so that the next agent with the same files is refused.
+    fn stay_alone(&mut self) {
+        let (Some(alone), Some(path)) = (&self.alone, &self.resume) else { return };
+        if alone.holds() {
+            return;
+        }
+        let name = path.display();
+        let doubled = match Alone::with(path) {
+            Ok(Some(alone)) => {
+                log::warn!("{name}.lock was removed while this agent measures: it is made and locked again");
+                self.alone = Some(alone);
+                false
+            }
+            Ok(None) => {
+                if !self.doubled {
+                    log::error!(
+                        "{name}.lock was removed, and another agent has a new one: both book each joule; end one of them"
+                    );
+                }
+                true
+            }
+            Err(error) => {
+                if !self.doubled {
+                    log::warn!("{name}.lock was removed, and a second agent would not be noticed: {error}");
+                }
+                true
+            }
+        };
+        self.doubled = doubled;
+    }
+
+    fn minute(&mut self, flush: Option<Flush>, edge: EdgeMarks, sums: Option<Sums>) {
+        self.stay_alone();
         if let Some(flush) = flush.filter(|_| self.location.is_some()) {
             self.backlog.push(flush);
         }
-        let nothing = self.backlog.is_empty();
-        if nothing {
-            // No flush that a restart would look for.
-            edge.flush.clear();
-        }
-        // With nothing to write, the time up to here is settled.
-        let edges =
-            if nothing { vec![edge.clone()] } else { self.written.iter().chain([&edge]).cloned().collect() };
-        self.keep(edges, sums);
-        match self.write() {
+        match self.write(&edge, sums.as_ref()) {
             Ok(()) => {
                 if self.progress.error.take().is_some() {
                     log::info!("the ledger is written again: all minutes that waited are in it");
                 }
+                let edge = edge.settled();
+                self.keep(vec![edge.clone()], sums);
                 self.written = Some(edge);
             }
             Err(error) => {
@@ -211,12 +242,25 @@ impl Work {
         self.unkept = error;
     }
 
-    /// Opened anew each time: a minute is long, and a file that was replaced or a server that was restarted is found.
-    fn write(&mut self) -> Result<(), LedgerError> {
-        let Some(location) = self.location.as_ref().filter(|_| !self.backlog.is_empty()) else {
+    /// Opened anew each time: a minute is long, and a file that was replaced or a server that was restarted is found. The file
+    /// of a restart says that a flush is in doubt only while it is: where the ledger cannot be opened it says what it said.
+    fn write(&mut self, edge: &EdgeMarks, sums: Option<&Sums>) -> Result<(), LedgerError> {
+        let Some(location) = self.location.clone().filter(|_| !self.backlog.is_empty()) else {
             return Ok(());
         };
-        Ledger::open(location)?.flush(self.backlog.waiting())?;
+        let mut ledger = Ledger::open(&location)?;
+        let edges = self.written.iter().chain([edge]).cloned().collect();
+        self.keep(edges, sums.cloned());
+        if let Err(error) = ledger.flush(self.backlog.waiting()) {
+            let node = self.backlog.waiting().last().map(|flush| flush.node.clone()).unwrap_or_default();
+            // A file's transaction is undone; a server that does not answer any more may have done it.
+            let undone = matches!(location, Location::File(_))
+                || ledger.has_flush(&node, &edge.flush).is_ok_and(|written| !written);
+            if let Some(written) = self.written.clone().filter(|_| undone) {
+                self.keep(vec![written], None);
+            }
+            return Err(error);
+        }
         self.progress.flushes += self.backlog.written() as u64;
         Ok(())
     }

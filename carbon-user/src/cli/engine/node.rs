@@ -206,7 +206,7 @@ impl NodeMeter {
         let also = self.books.also();
         also.recovered += recovered;
         also.unrecovered = (!lost.is_empty()).then(|| lost.join("; "));
-        log::info!("{recovered} of the {duration:.1?} in which no agent ran are recovered");
+        log::info!("{recovered} of the {duration:.1?} since the last minute that was written are recovered");
     }
 
     /// Closes a window; its energy is in the books. Gives how long the next one is to be.
