@@ -416,6 +416,21 @@ fn what_clients_send_costs_an_answer_and_nothing_else() {
     assert!(metered > 0, "it measured on");
 }
 
+#[test]
+fn who_asks_too_much_is_read_once_a_second() {
+    let mut agent = Agent::start("cpustat");
+    let mut client = agent.client();
+    client.0.get_mut().write_all(&b"{\"version\":1,\"request\":\"hello\"}\n".repeat(1_000)).unwrap();
+    let refused = |client: &mut Client| while client.read()["ok"] == true {};
+    refused(&mut client);
+    let begun = Instant::now();
+    refused(&mut client);
+    let between = begun.elapsed();
+    assert!(between >= Duration::from_millis(900), "refused again after {between:?}");
+    drop(client);
+    agent.end();
+}
+
 /// On a hybrid host a process has a path in each hierarchy, and one of them is measured.
 #[test]
 fn a_client_is_told_of_the_cgroup_that_is_measured() {

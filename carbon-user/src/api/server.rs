@@ -6,7 +6,7 @@ use super::request::{self, Asked, ReportForm, ReportFormat};
 use super::throttle::Throttle;
 use super::{Client, Event, Limits, Peer, Refusal, Reply};
 use crate::agent::{Cause, Published, Refused};
-use crate::clock;
+use crate::clock::{self, ThreadClock};
 use crate::report::table::{self, Style};
 use crate::sched::Whereabouts;
 use crate::units::CgroupId;
@@ -36,6 +36,9 @@ const CHUNK: usize = 4_096;
 
 /// After an error of the listener, such as too few descriptors.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// How long a connection over its user's rate is not read: as long as the message says to wait.
+const OVER_RATE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Codes of what is not the protocol.
 const MALFORMED: [&str; 2] = ["bad_request", "version"];
@@ -75,6 +78,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    clock: ThreadClock,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -93,7 +97,10 @@ impl Server {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
         let (end, ended) = oneshot::channel();
         let (events, receiver) = channel(ROOM);
+        let clock = ThreadClock::default();
+        let own = clock.clone();
         let serve = move || {
+            own.begin();
             crate::meters::ease();
             let shared = Rc::new(Shared {
                 events,
@@ -115,7 +122,12 @@ impl Server {
         };
         let thread =
             thread::Builder::new().name("api".to_owned()).spawn(serve).map_err(ServeError::Thread)?;
-        Ok((Self { path: listen.path.clone(), end: Some(end), thread: Some(thread) }, receiver))
+        Ok((Self { path: listen.path.clone(), clock, end: Some(end), thread: Some(thread) }, receiver))
+    }
+
+    /// CPU time that serving took so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.clock.cpu_ns()
     }
 }
 
@@ -362,23 +374,30 @@ impl Talk {
                     return send(&self.stream, &answer::refusal(None, &refused), limits).await;
                 }
             };
-            let text = self.answer(&line).await;
+            let uid = self.client.peer.uid;
+            let within = shared.throttle.borrow_mut().take(uid, clock::monotonic_ns());
+            let text = if within { self.answer(&line).await } else { self.over_rate(&line) };
             let sent = send(&self.stream, &text, limits).await;
             shared.count_late(&sent);
             sent?;
+            if !within {
+                // With its place: to refuse must cost who is refused more than this thread.
+                sleep(OVER_RATE).await;
+            }
         }
+    }
+
+    fn over_rate(&self, line: &[u8]) -> String {
+        self.shared.refused.add(Cause::Rate);
+        let per_s = self.shared.limits.requests_per_s;
+        let message = format!("more than {per_s} requests a second: wait");
+        let id = request::parse(line).id;
+        answer::refusal(id.as_ref(), &Refusal::new("too_many_requests", message))
     }
 
     async fn answer(&mut self, line: &[u8]) -> String {
         let parsed = request::parse(line);
         let id = parsed.id.as_ref();
-        let uid = self.client.peer.uid;
-        if !self.shared.throttle.borrow_mut().take(uid, clock::monotonic_ns()) {
-            self.shared.refused.add(Cause::Rate);
-            let per_s = self.shared.limits.requests_per_s;
-            let message = format!("more than {per_s} requests a second: wait");
-            return answer::refusal(id, &Refusal::new("too_many_requests", message));
-        }
         let asked = match parsed.asked {
             Ok(asked) => asked,
             Err(refused) => {

@@ -112,6 +112,11 @@ impl Clients {
         self.server.is_some()
     }
 
+    /// CPU time that serving them took so far, in nanoseconds, but for what the window loop does.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        self.server.as_ref().map_or(0, |(server, _)| server.cpu_ns())
+    }
+
     /// The next event; never, without a socket.
     pub(super) async fn next(&mut self) -> Event {
         match &mut self.server {

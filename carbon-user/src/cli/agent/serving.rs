@@ -45,6 +45,12 @@ impl Agent {
         }
     }
 
+    /// CPU time that both took so far, in nanoseconds.
+    pub(super) fn serving_cpu_ns(&self) -> u64 {
+        let metrics = self.serving.metrics.as_ref().map_or(0, Server::cpu_ns);
+        metrics.saturating_add(self.clients.cpu_ns())
+    }
+
     /// What is shown of this agent.
     pub(super) fn feed(&self) -> Feed {
         Feed {
