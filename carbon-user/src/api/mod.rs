@@ -9,7 +9,7 @@ pub mod client;
 pub mod peer;
 pub mod request;
 pub mod server;
-mod throttle;
+pub(crate) mod throttle;
 mod unique;
 
 pub use peer::Peer;

@@ -1,8 +1,10 @@
 //! What clients of the local API ask of the window loop. Nothing here waits for a client: answers go to a place of their own,
 //! and who is not there any more gets none.
 
+use super::allowance::{Allowance, OVER};
 use super::records::{EndedRun, Records, RunRecord};
 use crate::agent::runs::{Begin, Bound};
+use crate::agent::{Cause, Refused};
 use crate::api::request::{Start, Status, Stop};
 use crate::api::server::{Listen, Server};
 use crate::api::{Asked, Client, Event, Limits, Refusal, Reply, Stopped};
@@ -10,6 +12,7 @@ use crate::cli::engine::{Finish, NodeMeter, moment};
 use crate::cli::process::Outcome;
 use crate::ledger::Factor;
 use crate::ledger::rows::RunStart;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
@@ -76,6 +79,9 @@ pub(super) struct Clients {
     due: Option<Instant>,
     edge: Instant,
     records: Records,
+    allowance: Allowance,
+    /// Where those who are over it are counted.
+    refused: Arc<Refused>,
 }
 
 impl Clients {
@@ -90,12 +96,21 @@ impl Clients {
             due: None,
             edge: now(),
             records: Records::default(),
+            allowance: Allowance::default(),
+            refused: Arc::default(),
         }
     }
 
     /// Listens. Without it the agent measures on: that is said.
-    pub(super) fn listen(&mut self, listen: &Listen, again: bool, start: impl FnOnce(Limits) -> Started) {
-        match start(self.limits) {
+    pub(super) fn listen(
+        &mut self,
+        listen: &Listen,
+        again: bool,
+        refused: Arc<Refused>,
+        start: impl FnOnce(Limits, Arc<Refused>) -> Started,
+    ) {
+        self.refused = Arc::clone(&refused);
+        match start(self.limits, refused) {
             Ok(server) => {
                 log::info!("the local API is served on {}", listen.path.display());
                 self.server = Some(server);
@@ -237,21 +252,25 @@ impl Clients {
             command: start.command,
             start_us: at.wall_us,
         };
+        let wanted = !start.unrecorded;
+        let recorded = wanted && self.allowance.has(uid, at.at_ns);
         let begun = Begin {
             start: record.clone(),
             id,
             uid,
             factor: Factor::new(start.intensity.unwrap_or(usual.intensity), start.pue.unwrap_or(usual.pue)),
-            recorded: !start.unrecorded,
+            recorded,
             bound: if start.connection { Bound::Connection(client.connection) } else { Bound::Tree },
             empty: start.empty,
             at,
-            notes: Vec::new(),
+            notes: (wanted && !recorded).then(|| OVER.to_owned()).into_iter().collect(),
         };
-        let recorded = begun.recorded;
         node.begin_run(begun, &client.peer)?;
         if recorded {
+            self.allowance.begin(uid, &record, at.at_ns);
             self.records.add([RunRecord::Begin(Box::new(record))]);
+        } else if wanted {
+            self.refused.add(Cause::Rate);
         }
         Ok(Reply::Started { run: id, start_us: at.wall_us })
     }
@@ -333,6 +352,8 @@ impl Clients {
         let finished = node.finish_run(run, finish)?;
         let begun = &finished.state.begun;
         if begun.recorded {
+            let (notes, segments) = (&finished.report.notes, &finished.state.segments);
+            self.allowance.end(begun.uid, notes, segments, moment().at_ns);
             self.records.add([RunRecord::End(Box::new(EndedRun {
                 start: begun.start.clone(),
                 report: finished.report.clone(),

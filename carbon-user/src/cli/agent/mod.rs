@@ -3,6 +3,7 @@
 //! One thread closes windows and waits for nothing but the next; what it publishes is replaced in one step, and minutes are
 //! handed to a thread that writes them.
 
+mod allowance;
 mod clients;
 mod names;
 mod pages;

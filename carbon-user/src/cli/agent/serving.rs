@@ -87,7 +87,7 @@ impl Agent {
         let Some(listen) = self.options.socket.clone() else { return };
         let (published, whereabouts) = (Arc::clone(&self.published), self.node.whereabouts());
         let refused = Arc::clone(&self.serving.clients);
-        self.clients.listen(&listen, again, |limits| {
+        self.clients.listen(&listen, again, refused, |limits, refused| {
             api::server::Server::start(&listen, published, whereabouts, limits, refused)
         });
     }
