@@ -2,6 +2,7 @@
 //! answers. Whoever is slow, or asks without end, costs himself.
 
 use super::answer::{self, Asker};
+use super::places::Places;
 use super::request::{self, Asked, ReportForm, ReportFormat};
 use super::throttle::Throttle;
 use super::{Client, Event, Limits, Peer, Refusal, Reply};
@@ -13,7 +14,7 @@ use crate::units::CgroupId;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ impl Server {
                 limits,
                 refused,
                 throttle: RefCell::new(Throttle::new(limits.requests_per_s, limits.requests_burst)),
-                clients: RefCell::default(),
+                places: RefCell::new(Places::new(limits)),
             });
             let local = LocalSet::new();
             let accept = local.run_until(accept(listener, shared));
@@ -183,8 +184,7 @@ struct Shared {
     /// Where clients that are refused or cut off are counted.
     refused: Arc<Refused>,
     throttle: RefCell<Throttle>,
-    /// Connections by user.
-    clients: RefCell<HashMap<u32, usize>>,
+    places: RefCell<Places>,
 }
 
 impl Shared {
@@ -221,31 +221,13 @@ async fn accept(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) 
 
 /// A place among the connections; free again when it is dropped.
 struct Place {
-    uid: u32,
+    number: u64,
     shared: Rc<Shared>,
-}
-
-impl Place {
-    fn take(uid: u32, shared: &Rc<Shared>) -> Option<Self> {
-        let limits = &shared.limits;
-        let mut clients = shared.clients.borrow_mut();
-        let all: usize = clients.values().sum();
-        let own = clients.entry(uid).or_default();
-        if all >= limits.clients || (uid != 0 && *own >= limits.clients_of_user) {
-            return None;
-        }
-        *own += 1;
-        Some(Self { uid, shared: Rc::clone(shared) })
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut clients = self.shared.clients.borrow_mut();
-        if let Some(own) = clients.get_mut(&self.uid) {
-            *own = own.saturating_sub(1);
-        }
-        clients.retain(|_, own| *own > 0);
+        self.shared.places.borrow_mut().leave(self.number);
     }
 }
 
@@ -254,12 +236,14 @@ async fn connection(stream: UnixStream, number: u64, shared: Rc<Shared>) {
         Ok(peer) => peer,
         Err(error) => return log::debug!("who connected is not known: {error}"),
     };
-    let Some(_place) = Place::take(peer.uid, &shared) else {
+    let taken = shared.places.borrow_mut().take(number, peer.uid, clock::monotonic_ns());
+    let Some(end) = taken else {
         shared.refused.add(Cause::NoRoom);
         let refused = Refusal::new("too_many_clients", "more connections than there may be: connect later");
         send(&stream, &answer::refusal(None, &refused), &shared.limits).await.ok();
         return;
     };
+    let _place = Place { number, shared: Rc::clone(&shared) };
     let peer = Arc::new(peer);
     let client = Client { connection: number, peer: Arc::clone(&peer) };
     let mut talk = Talk { lines: Lines::default(), bound: HashSet::new(), stream, client, shared };
@@ -267,6 +251,10 @@ async fn connection(stream: UnixStream, number: u64, shared: Rc<Shared>) {
         biased;
         ended = talk.on() => ended,
         () = peer.ended() => Ok(()),
+        () = end.notified() => {
+            talk.shared.refused.add(Cause::NoRoom);
+            Ok(())
+        }
     };
     if let Err(error) = ended {
         log::debug!("a client: {error}");
@@ -380,7 +368,10 @@ impl Talk {
             let sent = send(&self.stream, &text, limits).await;
             shared.count_late(&sent);
             sent?;
-            if !within {
+            if within {
+                let (number, bound) = (self.client.connection, !self.bound.is_empty());
+                shared.places.borrow_mut().spoke(number, bound, clock::monotonic_ns());
+            } else {
                 // With its place: to refuse must cost who is refused more than this thread.
                 sleep(OVER_RATE).await;
             }

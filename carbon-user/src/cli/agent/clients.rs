@@ -233,8 +233,10 @@ impl Clients {
 
     fn start(&mut self, client: &Client, start: Start, node: &mut NodeMeter) -> Result<Reply, Refusal> {
         let uid = client.peer.uid;
-        let of_user = if uid == 0 { self.limits.runs } else { self.limits.runs_of_user };
-        if node.runs.count(None) >= self.limits.runs || node.runs.count(Some(uid)) >= of_user {
+        let Limits { runs, runs_of_user, for_root, .. } = self.limits;
+        let (of_user, most) =
+            if uid == 0 { (runs, runs) } else { (runs_of_user, runs.saturating_sub(for_root)) };
+        if node.runs.count(None) >= most || node.runs.count(Some(uid)) >= of_user {
             return Err(Refusal::new("too_many_runs", format!("{of_user} runs may be open: stop some")));
         }
         let at = moment();
