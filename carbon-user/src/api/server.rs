@@ -16,7 +16,8 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +44,9 @@ const OVER_RATE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Codes of what is not the protocol.
 const MALFORMED: [&str; 2] = ["bad_request", "version"];
+
+/// Device and number of a file.
+type Inode = (u64, u64);
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +82,11 @@ pub enum ServeError {
 /// A running server; it ends, and its socket goes, when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    path: PathBuf,
+    listen: Listen,
+    /// The socket that it made.
+    at: Inode,
+    /// For those that are made anew.
+    listeners: Sender<StdListener>,
     clock: ThreadClock,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -93,7 +101,8 @@ impl Server {
         limits: Limits,
         refused: Arc<Refused>,
     ) -> Result<(Self, Receiver<Event>), ServeError> {
-        let listener = bind(listen)?;
+        let (listener, at) = bind(listen)?;
+        let (listeners, anew) = channel(1);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
         let (end, ended) = oneshot::channel();
@@ -113,7 +122,7 @@ impl Server {
                 places: RefCell::new(Places::new(limits)),
             });
             let local = LocalSet::new();
-            let accept = local.run_until(accept(listener, shared));
+            let accept = local.run_until(accept(listener, anew, shared));
             runtime.block_on(async move {
                 tokio::select! {
                     () = accept => {}
@@ -123,7 +132,22 @@ impl Server {
         };
         let thread =
             thread::Builder::new().name("api".to_owned()).spawn(serve).map_err(ServeError::Thread)?;
-        Ok((Self { path: listen.path.clone(), clock, end: Some(end), thread: Some(thread) }, receiver))
+        let listen = listen.clone();
+        Ok((Self { listen, at, listeners, clock, end: Some(end), thread: Some(thread) }, receiver))
+    }
+
+    /// Listens anew where its socket was removed; whether that was so. Connections stay.
+    pub fn look(&mut self) -> Result<bool, ServeError> {
+        if inode(&self.listen.path) == Some(self.at) {
+            return Ok(false);
+        }
+        let (listener, at) = bind(&self.listen)?;
+        // One that the thread does not take is not its socket, and is tried again.
+        let taken = self.listeners.try_send(listener).is_ok();
+        if taken {
+            self.at = at;
+        }
+        Ok(taken)
     }
 
     /// CPU time that serving took so far, in nanoseconds.
@@ -138,12 +162,19 @@ impl Drop for Server {
         if let Some(Err(_panicked)) = self.thread.take().map(thread::JoinHandle::join) {
             log::error!("the thread of the local API ended by a panic");
         }
-        // Another one's, or gone already: nothing is left to do.
-        std::fs::remove_file(&self.path).ok();
+        // Another agent may have made one there.
+        if inode(&self.listen.path) == Some(self.at) {
+            std::fs::remove_file(&self.listen.path).ok();
+        }
     }
 }
 
-fn bind(listen: &Listen) -> Result<std::os::unix::net::UnixListener, ServeError> {
+fn inode(path: &Path) -> Option<Inode> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+fn bind(listen: &Listen) -> Result<(StdListener, Inode), ServeError> {
     let Listen { path, mode } = listen;
     let failed = |source| ServeError::Bind { path: path.clone(), source };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
@@ -161,11 +192,12 @@ fn bind(listen: &Listen) -> Result<std::os::unix::net::UnixListener, ServeError>
     // Under another name until it has its mode: nobody connects by the one that the umask gives.
     let fresh = beside(path);
     std::fs::remove_file(&fresh).ok();
-    let listener = std::os::unix::net::UnixListener::bind(&fresh).map_err(failed)?;
+    let listener = StdListener::bind(&fresh).map_err(failed)?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(*mode)).map_err(failed)?;
+    let at = inode(&fresh).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     std::fs::rename(&fresh, path).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
+    Ok((listener, at))
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -196,17 +228,21 @@ impl Shared {
     }
 }
 
-async fn accept(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            log::error!("the local API is not served: {error}");
-            return;
-        }
-    };
-    let mut number = 0;
+async fn accept(first: StdListener, mut anew: Receiver<StdListener>, shared: Rc<Shared>) {
+    let (mut listener, mut number) = (UnixListener::from_std(first), 0);
     loop {
-        match listener.accept().await {
+        let listening = match &listener {
+            Ok(listening) => listening,
+            Err(error) => return log::error!("the local API is not served: {error}"),
+        };
+        let accepted = tokio::select! {
+            accepted = listening.accept() => accepted,
+            Some(made) = anew.recv() => {
+                listener = UnixListener::from_std(made);
+                continue;
+            }
+        };
+        match accepted {
             Ok((stream, _)) => {
                 number += 1;
                 tokio::task::spawn_local(connection(stream, number, Rc::clone(&shared)));

@@ -12,6 +12,7 @@ use crate::cli::engine::{Finish, NodeMeter, moment};
 use crate::cli::process::Outcome;
 use crate::ledger::Factor;
 use crate::ledger::rows::RunStart;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
@@ -82,6 +83,8 @@ pub(super) struct Clients {
     allowance: Allowance,
     /// Where those who are over it are counted.
     refused: Arc<Refused>,
+    /// That the socket has gone was said.
+    told_lost: bool,
 }
 
 impl Clients {
@@ -98,6 +101,7 @@ impl Clients {
             records: Records::default(),
             allowance: Allowance::default(),
             refused: Arc::default(),
+            told_lost: false,
         }
     }
 
@@ -119,6 +123,21 @@ impl Clients {
             Err(error) => log::error!(
                 "the local API is not served: {error}; it is tried again; give another --socket, or none"
             ),
+        }
+    }
+
+    /// Looks whether the socket is there, and has it made again where somebody removed it.
+    pub(super) fn look(&mut self, path: &Path) {
+        let Some((server, _)) = &mut self.server else { return };
+        let path = path.display();
+        match server.look() {
+            Ok(false) => self.told_lost = false,
+            Ok(true) => log::warn!("{path} had been removed: the local API has a new socket there"),
+            Err(error) if self.told_lost => log::debug!("the local API has no socket: {error}"),
+            Err(error) => {
+                self.told_lost = true;
+                log::error!("the socket of the local API was removed: {error}; it is tried again");
+            }
         }
     }
 

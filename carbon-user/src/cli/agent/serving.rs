@@ -9,7 +9,7 @@ use crate::metrics::server::Limits;
 use crate::metrics::{Feed, Listen, Server};
 use std::sync::Arc;
 
-/// How often it is looked whether what was refused is free.
+/// How often it is looked whether what was refused is free, and whether the socket is there.
 const AGAIN_NS: u64 = 5_000_000_000;
 
 /// What is served.
@@ -42,6 +42,8 @@ impl Agent {
         }
         if !self.clients.listens() {
             self.listen(true);
+        } else if let Some(listen) = &self.options.socket {
+            self.clients.look(&listen.path);
         }
     }
 
