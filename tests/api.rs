@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -416,6 +416,21 @@ fn what_clients_send_costs_an_answer_and_nothing_else() {
     assert!(metered > 0, "it measured on");
 }
 
+#[test]
+fn who_asks_too_much_is_read_once_a_second() {
+    let mut agent = Agent::start("cpustat");
+    let mut client = agent.client();
+    client.0.get_mut().write_all(&b"{\"version\":1,\"request\":\"hello\"}\n".repeat(1_000)).unwrap();
+    let refused = |client: &mut Client| while client.read()["ok"] == true {};
+    refused(&mut client);
+    let begun = Instant::now();
+    refused(&mut client);
+    let between = begun.elapsed();
+    assert!(between >= Duration::from_millis(900), "refused again after {between:?}");
+    drop(client);
+    agent.end();
+}
+
 /// On a hybrid host a process has a path in each hierarchy, and one of them is measured.
 #[test]
 fn a_client_is_told_of_the_cgroup_that_is_measured() {
@@ -433,6 +448,26 @@ fn a_client_is_told_of_the_cgroup_that_is_measured() {
     });
     assert!(known && paths.contains(&told["path"].as_str().unwrap()), "{told}, of {own}");
     agent.end();
+}
+
+/// Clients that are connected stay so; what another program has made there since is left alone.
+#[test]
+fn a_socket_that_was_removed_is_made_again() {
+    let mut agent = Agent::start("cpustat");
+    let mut client = agent.client();
+    fs::remove_dir_all(agent.socket.parent().unwrap()).unwrap();
+    let again = crate::measuring::within_seconds(30, || UnixStream::connect(&agent.socket).is_ok());
+    assert!(again, "no socket");
+    assert_eq!(agent.client().ask("hello", json!({}))["ok"], true);
+    assert_eq!(client.ask("hello", json!({}))["ok"], true);
+    fs::remove_file(&agent.socket).unwrap();
+    let _another = UnixListener::bind(&agent.socket).unwrap();
+    sleep(Duration::from_secs(6));
+    let (said, status) = end(agent.child.take().unwrap(), Signal::TERM);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("the local API has a new socket there"), "{said}");
+    assert!(said.contains("the socket of the local API was removed: another agent answers"), "{said}");
+    assert!(agent.socket.exists(), "it is another's");
 }
 
 /// What another agent answers on is not taken away, and what is no socket is left alone.

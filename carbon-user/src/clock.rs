@@ -3,6 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "this is the place")]
 
 use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// No machine goes to sleep and wakes up in less.
@@ -105,6 +108,30 @@ pub fn thread_cpu_ns() -> u64 {
     nanoseconds(ClockId::ThreadCPUTime)
 }
 
+/// CPU time of one thread, for others to read.
+#[derive(Clone, Debug, Default)]
+pub struct ThreadClock(Arc<OnceLock<File>>);
+
+impl ThreadClock {
+    /// Of the thread that calls this.
+    pub fn begin(&self) {
+        match File::open("/proc/thread-self/schedstat") {
+            // Only the first thread is followed.
+            Ok(file) => drop(self.0.set(file)),
+            Err(error) => log::debug!("CPU time of a thread is not known: {error}"),
+        }
+    }
+
+    /// Nanoseconds so far, up to the kernel's last tick; 0 before it began, after its end, and where the kernel does not tell.
+    /// The first field of `schedstat` (`proc_pid_schedstat` of fs/proc/base.c, Linux 6.18).
+    pub fn cpu_ns(&self) -> u64 {
+        let mut bytes = [0; 64];
+        let read = self.0.get().and_then(|file| file.read_at(&mut bytes, 0).ok()).unwrap_or(0);
+        let text = std::str::from_utf8(bytes.get(..read).unwrap_or_default()).unwrap_or_default();
+        text.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0)
+    }
+}
+
 /// The wall clock, for labels only: it may step.
 pub fn wall() -> jiff::Timestamp {
     jiff::Timestamp::now()
@@ -143,5 +170,28 @@ mod tests {
         assert_eq!(slow, Moment { monotonic_ns: 1_000, suspended_ns: 1_000 });
         let (first, second) = (self::moment(), self::moment());
         assert!(second.monotonic_ns >= first.monotonic_ns && second.suspended_since(first).is_zero());
+    }
+
+    #[test]
+    fn the_clock_of_a_thread_is_read_by_another() {
+        let clock = ThreadClock::default();
+        assert_eq!(clock.cpu_ns(), 0, "it has not begun");
+        let (own, (done, ended)) = (clock.clone(), std::sync::mpsc::channel::<()>());
+        let (begun, burnt) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            own.begin();
+            while thread_cpu_ns() < 30_000_000 {
+                std::hint::black_box((0..1_000).sum::<u64>());
+            }
+            begun.send(thread_cpu_ns()).unwrap();
+            ended.recv().ok();
+        });
+        let used_ns = burnt.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let read_ns = clock.cpu_ns();
+        assert!((used_ns..used_ns + 5_000_000).contains(&read_ns), "{read_ns} of {used_ns}");
+        drop(done);
+        thread.join().unwrap();
+        assert_eq!(clock.cpu_ns(), 0);
     }
 }

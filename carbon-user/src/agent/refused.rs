@@ -15,7 +15,7 @@ pub enum Cause {
     Slow,
     /// No room: too many connections, or too much is asked at once.
     NoRoom,
-    /// More requests a second than a user may make.
+    /// More requests a second than a user may make, or more recorded runs.
     Rate,
     /// By a name that is not its own.
     Host,

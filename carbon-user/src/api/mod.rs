@@ -7,9 +7,10 @@
 pub mod answer;
 pub mod client;
 pub mod peer;
+mod places;
 pub mod request;
 pub mod server;
-mod throttle;
+pub(crate) mod throttle;
 mod unique;
 
 pub use peer::Peer;
@@ -38,6 +39,8 @@ pub struct Limits {
     pub clients: usize,
     /// Of one user.
     pub clients_of_user: usize,
+    /// Of connections, and of open runs: those that users leave to root.
+    pub for_root: usize,
     /// Requests a second and user, in the long run.
     pub requests_per_s: u32,
     /// And at once.
@@ -57,7 +60,8 @@ impl Default for Limits {
         Self {
             line_bytes: 65_536,
             clients: 256,
-            clients_of_user: 128,
+            clients_of_user: 96,
+            for_root: 32,
             requests_per_s: 100,
             requests_burst: 200,
             runs: 256,

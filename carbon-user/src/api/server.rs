@@ -2,20 +2,22 @@
 //! answers. Whoever is slow, or asks without end, costs himself.
 
 use super::answer::{self, Asker};
+use super::places::Places;
 use super::request::{self, Asked, ReportForm, ReportFormat};
 use super::throttle::Throttle;
 use super::{Client, Event, Limits, Peer, Refusal, Reply};
 use crate::agent::{Cause, Published, Refused};
-use crate::clock;
+use crate::clock::{self, ThreadClock};
 use crate::report::table::{self, Style};
 use crate::sched::Whereabouts;
 use crate::units::CgroupId;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,8 +39,14 @@ const CHUNK: usize = 4_096;
 /// After an error of the listener, such as too few descriptors.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How long a connection over its user's rate is not read: as long as the message says to wait.
+const OVER_RATE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Codes of what is not the protocol.
 const MALFORMED: [&str; 2] = ["bad_request", "version"];
+
+/// Device and number of a file.
+type Inode = (u64, u64);
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +82,12 @@ pub enum ServeError {
 /// A running server; it ends, and its socket goes, when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    path: PathBuf,
+    listen: Listen,
+    /// The socket that it made.
+    at: Inode,
+    /// For those that are made anew.
+    listeners: Sender<StdListener>,
+    clock: ThreadClock,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -88,12 +101,16 @@ impl Server {
         limits: Limits,
         refused: Arc<Refused>,
     ) -> Result<(Self, Receiver<Event>), ServeError> {
-        let listener = bind(listen)?;
+        let (listener, at) = bind(listen)?;
+        let (listeners, anew) = channel(1);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
         let (end, ended) = oneshot::channel();
         let (events, receiver) = channel(ROOM);
+        let clock = ThreadClock::default();
+        let own = clock.clone();
         let serve = move || {
+            own.begin();
             crate::meters::ease();
             let shared = Rc::new(Shared {
                 events,
@@ -102,10 +119,10 @@ impl Server {
                 limits,
                 refused,
                 throttle: RefCell::new(Throttle::new(limits.requests_per_s, limits.requests_burst)),
-                clients: RefCell::default(),
+                places: RefCell::new(Places::new(limits)),
             });
             let local = LocalSet::new();
-            let accept = local.run_until(accept(listener, shared));
+            let accept = local.run_until(accept(listener, anew, shared));
             runtime.block_on(async move {
                 tokio::select! {
                     () = accept => {}
@@ -115,7 +132,27 @@ impl Server {
         };
         let thread =
             thread::Builder::new().name("api".to_owned()).spawn(serve).map_err(ServeError::Thread)?;
-        Ok((Self { path: listen.path.clone(), end: Some(end), thread: Some(thread) }, receiver))
+        let listen = listen.clone();
+        Ok((Self { listen, at, listeners, clock, end: Some(end), thread: Some(thread) }, receiver))
+    }
+
+    /// Listens anew where its socket was removed; whether that was so. Connections stay.
+    pub fn look(&mut self) -> Result<bool, ServeError> {
+        if inode(&self.listen.path) == Some(self.at) {
+            return Ok(false);
+        }
+        let (listener, at) = bind(&self.listen)?;
+        // One that the thread does not take is not its socket, and is tried again.
+        let taken = self.listeners.try_send(listener).is_ok();
+        if taken {
+            self.at = at;
+        }
+        Ok(taken)
+    }
+
+    /// CPU time that serving took so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.clock.cpu_ns()
     }
 }
 
@@ -125,12 +162,19 @@ impl Drop for Server {
         if let Some(Err(_panicked)) = self.thread.take().map(thread::JoinHandle::join) {
             log::error!("the thread of the local API ended by a panic");
         }
-        // Another one's, or gone already: nothing is left to do.
-        std::fs::remove_file(&self.path).ok();
+        // Another agent may have made one there.
+        if inode(&self.listen.path) == Some(self.at) {
+            std::fs::remove_file(&self.listen.path).ok();
+        }
     }
 }
 
-fn bind(listen: &Listen) -> Result<std::os::unix::net::UnixListener, ServeError> {
+fn inode(path: &Path) -> Option<Inode> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+fn bind(listen: &Listen) -> Result<(StdListener, Inode), ServeError> {
     let Listen { path, mode } = listen;
     let failed = |source| ServeError::Bind { path: path.clone(), source };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
@@ -148,11 +192,12 @@ fn bind(listen: &Listen) -> Result<std::os::unix::net::UnixListener, ServeError>
     // Under another name until it has its mode: nobody connects by the one that the umask gives.
     let fresh = beside(path);
     std::fs::remove_file(&fresh).ok();
-    let listener = std::os::unix::net::UnixListener::bind(&fresh).map_err(failed)?;
+    let listener = StdListener::bind(&fresh).map_err(failed)?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(*mode)).map_err(failed)?;
+    let at = inode(&fresh).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     std::fs::rename(&fresh, path).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
+    Ok((listener, at))
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -171,8 +216,7 @@ struct Shared {
     /// Where clients that are refused or cut off are counted.
     refused: Arc<Refused>,
     throttle: RefCell<Throttle>,
-    /// Connections by user.
-    clients: RefCell<HashMap<u32, usize>>,
+    places: RefCell<Places>,
 }
 
 impl Shared {
@@ -184,17 +228,21 @@ impl Shared {
     }
 }
 
-async fn accept(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            log::error!("the local API is not served: {error}");
-            return;
-        }
-    };
-    let mut number = 0;
+async fn accept(first: StdListener, mut anew: Receiver<StdListener>, shared: Rc<Shared>) {
+    let (mut listener, mut number) = (UnixListener::from_std(first), 0);
     loop {
-        match listener.accept().await {
+        let listening = match &listener {
+            Ok(listening) => listening,
+            Err(error) => return log::error!("the local API is not served: {error}"),
+        };
+        let accepted = tokio::select! {
+            accepted = listening.accept() => accepted,
+            Some(made) = anew.recv() => {
+                listener = UnixListener::from_std(made);
+                continue;
+            }
+        };
+        match accepted {
             Ok((stream, _)) => {
                 number += 1;
                 tokio::task::spawn_local(connection(stream, number, Rc::clone(&shared)));
@@ -209,31 +257,13 @@ async fn accept(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) 
 
 /// A place among the connections; free again when it is dropped.
 struct Place {
-    uid: u32,
+    number: u64,
     shared: Rc<Shared>,
-}
-
-impl Place {
-    fn take(uid: u32, shared: &Rc<Shared>) -> Option<Self> {
-        let limits = &shared.limits;
-        let mut clients = shared.clients.borrow_mut();
-        let all: usize = clients.values().sum();
-        let own = clients.entry(uid).or_default();
-        if all >= limits.clients || (uid != 0 && *own >= limits.clients_of_user) {
-            return None;
-        }
-        *own += 1;
-        Some(Self { uid, shared: Rc::clone(shared) })
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut clients = self.shared.clients.borrow_mut();
-        if let Some(own) = clients.get_mut(&self.uid) {
-            *own = own.saturating_sub(1);
-        }
-        clients.retain(|_, own| *own > 0);
+        self.shared.places.borrow_mut().leave(self.number);
     }
 }
 
@@ -242,12 +272,14 @@ async fn connection(stream: UnixStream, number: u64, shared: Rc<Shared>) {
         Ok(peer) => peer,
         Err(error) => return log::debug!("who connected is not known: {error}"),
     };
-    let Some(_place) = Place::take(peer.uid, &shared) else {
+    let taken = shared.places.borrow_mut().take(number, peer.uid, clock::monotonic_ns());
+    let Some(end) = taken else {
         shared.refused.add(Cause::NoRoom);
         let refused = Refusal::new("too_many_clients", "more connections than there may be: connect later");
         send(&stream, &answer::refusal(None, &refused), &shared.limits).await.ok();
         return;
     };
+    let _place = Place { number, shared: Rc::clone(&shared) };
     let peer = Arc::new(peer);
     let client = Client { connection: number, peer: Arc::clone(&peer) };
     let mut talk = Talk { lines: Lines::default(), bound: HashSet::new(), stream, client, shared };
@@ -255,6 +287,10 @@ async fn connection(stream: UnixStream, number: u64, shared: Rc<Shared>) {
         biased;
         ended = talk.on() => ended,
         () = peer.ended() => Ok(()),
+        () = end.notified() => {
+            talk.shared.refused.add(Cause::NoRoom);
+            Ok(())
+        }
     };
     if let Err(error) = ended {
         log::debug!("a client: {error}");
@@ -362,23 +398,33 @@ impl Talk {
                     return send(&self.stream, &answer::refusal(None, &refused), limits).await;
                 }
             };
-            let text = self.answer(&line).await;
+            let uid = self.client.peer.uid;
+            let within = shared.throttle.borrow_mut().take(uid, clock::monotonic_ns());
+            let text = if within { self.answer(&line).await } else { self.over_rate(&line) };
             let sent = send(&self.stream, &text, limits).await;
             shared.count_late(&sent);
             sent?;
+            if within {
+                let (number, bound) = (self.client.connection, !self.bound.is_empty());
+                shared.places.borrow_mut().spoke(number, bound, clock::monotonic_ns());
+            } else {
+                // With its place: to refuse must cost who is refused more than this thread.
+                sleep(OVER_RATE).await;
+            }
         }
+    }
+
+    fn over_rate(&self, line: &[u8]) -> String {
+        self.shared.refused.add(Cause::Rate);
+        let per_s = self.shared.limits.requests_per_s;
+        let message = format!("more than {per_s} requests a second: wait");
+        let id = request::parse(line).id;
+        answer::refusal(id.as_ref(), &Refusal::new("too_many_requests", message))
     }
 
     async fn answer(&mut self, line: &[u8]) -> String {
         let parsed = request::parse(line);
         let id = parsed.id.as_ref();
-        let uid = self.client.peer.uid;
-        if !self.shared.throttle.borrow_mut().take(uid, clock::monotonic_ns()) {
-            self.shared.refused.add(Cause::Rate);
-            let per_s = self.shared.limits.requests_per_s;
-            let message = format!("more than {per_s} requests a second: wait");
-            return answer::refusal(id, &Refusal::new("too_many_requests", message));
-        }
         let asked = match parsed.asked {
             Ok(asked) => asked,
             Err(refused) => {

@@ -16,7 +16,7 @@ use super::series::{Series, View};
 use super::text::{self, Format};
 use super::tls::Tls;
 use crate::agent::{Published, Refused};
-use crate::clock;
+use crate::clock::{self, ThreadClock};
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -69,6 +69,7 @@ pub struct Server {
     address: SocketAddr,
     end: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
+    clock: ThreadClock,
     is_encrypted: bool,
 }
 
@@ -122,14 +123,22 @@ impl Server {
                 Err(error) => log::error!("the metrics are not served: {error}"),
             }
         };
+        let clock = ThreadClock::default();
+        let own = clock.clone();
         let thread = thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
+                own.begin();
                 crate::meters::ease();
                 runtime.block_on(serve);
             })
             .map_err(ListenError::Thread)?;
-        Ok(Self { address, end: Some(end), thread: Some(thread), is_encrypted })
+        Ok(Self { address, end: Some(end), thread: Some(thread), clock, is_encrypted })
+    }
+
+    /// CPU time that serving took so far, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.clock.cpu_ns()
     }
 
     /// Whether it speaks https.

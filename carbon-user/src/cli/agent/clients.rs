@@ -1,8 +1,10 @@
 //! What clients of the local API ask of the window loop. Nothing here waits for a client: answers go to a place of their own,
 //! and who is not there any more gets none.
 
+use super::allowance::{Allowance, OVER};
 use super::records::{EndedRun, Records, RunRecord};
 use crate::agent::runs::{Begin, Bound};
+use crate::agent::{Cause, Refused};
 use crate::api::request::{Start, Status, Stop};
 use crate::api::server::{Listen, Server};
 use crate::api::{Asked, Client, Event, Limits, Refusal, Reply, Stopped};
@@ -10,6 +12,8 @@ use crate::cli::engine::{Finish, NodeMeter, moment};
 use crate::cli::process::Outcome;
 use crate::ledger::Factor;
 use crate::ledger::rows::RunStart;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
@@ -76,6 +80,11 @@ pub(super) struct Clients {
     due: Option<Instant>,
     edge: Instant,
     records: Records,
+    allowance: Allowance,
+    /// Where those who are over it are counted.
+    refused: Arc<Refused>,
+    /// That the socket has gone was said.
+    told_lost: bool,
 }
 
 impl Clients {
@@ -90,12 +99,22 @@ impl Clients {
             due: None,
             edge: now(),
             records: Records::default(),
+            allowance: Allowance::default(),
+            refused: Arc::default(),
+            told_lost: false,
         }
     }
 
     /// Listens. Without it the agent measures on: that is said.
-    pub(super) fn listen(&mut self, listen: &Listen, again: bool, start: impl FnOnce(Limits) -> Started) {
-        match start(self.limits) {
+    pub(super) fn listen(
+        &mut self,
+        listen: &Listen,
+        again: bool,
+        refused: Arc<Refused>,
+        start: impl FnOnce(Limits, Arc<Refused>) -> Started,
+    ) {
+        self.refused = Arc::clone(&refused);
+        match start(self.limits, refused) {
             Ok(server) => {
                 log::info!("the local API is served on {}", listen.path.display());
                 self.server = Some(server);
@@ -107,9 +126,29 @@ impl Clients {
         }
     }
 
+    /// Looks whether the socket is there, and has it made again where somebody removed it.
+    pub(super) fn look(&mut self, path: &Path) {
+        let Some((server, _)) = &mut self.server else { return };
+        let path = path.display();
+        match server.look() {
+            Ok(false) => self.told_lost = false,
+            Ok(true) => log::warn!("{path} had been removed: the local API has a new socket there"),
+            Err(error) if self.told_lost => log::debug!("the local API has no socket: {error}"),
+            Err(error) => {
+                self.told_lost = true;
+                log::error!("the socket of the local API was removed: {error}; it is tried again");
+            }
+        }
+    }
+
     /// Whether it does.
     pub(super) fn listens(&self) -> bool {
         self.server.is_some()
+    }
+
+    /// CPU time that serving them took so far, in nanoseconds, but for what the window loop does.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        self.server.as_ref().map_or(0, |(server, _)| server.cpu_ns())
     }
 
     /// The next event; never, without a socket.
@@ -213,8 +252,10 @@ impl Clients {
 
     fn start(&mut self, client: &Client, start: Start, node: &mut NodeMeter) -> Result<Reply, Refusal> {
         let uid = client.peer.uid;
-        let of_user = if uid == 0 { self.limits.runs } else { self.limits.runs_of_user };
-        if node.runs.count(None) >= self.limits.runs || node.runs.count(Some(uid)) >= of_user {
+        let Limits { runs, runs_of_user, for_root, .. } = self.limits;
+        let (of_user, most) =
+            if uid == 0 { (runs, runs) } else { (runs_of_user, runs.saturating_sub(for_root)) };
+        if node.runs.count(None) >= most || node.runs.count(Some(uid)) >= of_user {
             return Err(Refusal::new("too_many_runs", format!("{of_user} runs may be open: stop some")));
         }
         let at = moment();
@@ -232,21 +273,25 @@ impl Clients {
             command: start.command,
             start_us: at.wall_us,
         };
+        let wanted = !start.unrecorded;
+        let recorded = wanted && self.allowance.has(uid, at.at_ns);
         let begun = Begin {
             start: record.clone(),
             id,
             uid,
             factor: Factor::new(start.intensity.unwrap_or(usual.intensity), start.pue.unwrap_or(usual.pue)),
-            recorded: !start.unrecorded,
+            recorded,
             bound: if start.connection { Bound::Connection(client.connection) } else { Bound::Tree },
             empty: start.empty,
             at,
-            notes: Vec::new(),
+            notes: (wanted && !recorded).then(|| OVER.to_owned()).into_iter().collect(),
         };
-        let recorded = begun.recorded;
         node.begin_run(begun, &client.peer)?;
         if recorded {
+            self.allowance.begin(uid, &record, at.at_ns);
             self.records.add([RunRecord::Begin(Box::new(record))]);
+        } else if wanted {
+            self.refused.add(Cause::Rate);
         }
         Ok(Reply::Started { run: id, start_us: at.wall_us })
     }
@@ -328,6 +373,8 @@ impl Clients {
         let finished = node.finish_run(run, finish)?;
         let begun = &finished.state.begun;
         if begun.recorded {
+            let (notes, segments) = (&finished.report.notes, &finished.state.segments);
+            self.allowance.end(begun.uid, notes, segments, moment().at_ns);
             self.records.add([RunRecord::End(Box::new(EndedRun {
                 start: begun.start.clone(),
                 report: finished.report.clone(),

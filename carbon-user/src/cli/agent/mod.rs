@@ -3,6 +3,7 @@
 //! One thread closes windows and waits for nothing but the next; what it publishes is replaced in one step, and minutes are
 //! handed to a thread that writes them.
 
+mod allowance;
 mod clients;
 mod names;
 mod pages;
@@ -243,7 +244,8 @@ impl Agent {
     /// Closes a window, and gives how long the next one is to be.
     fn tick(&mut self) -> Duration {
         self.clients.prepare(&mut self.node);
-        let window = match self.node.tick() {
+        let serving_ns = self.serving_cpu_ns();
+        let window = match self.node.tick(serving_ns) {
             Ok(window) => {
                 self.failing = false;
                 self.clients.window_ended(&mut self.node);
@@ -310,7 +312,8 @@ impl Agent {
 
     /// The last window, everything written.
     fn close(&mut self) {
-        if let Err(error) = self.node.tick() {
+        let serving_ns = self.serving_cpu_ns();
+        if let Err(error) = self.node.tick(serving_ns) {
             log::warn!("{}", error.message());
         }
         self.clients.finish(&mut self.node);

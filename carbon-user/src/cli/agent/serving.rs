@@ -9,7 +9,7 @@ use crate::metrics::server::Limits;
 use crate::metrics::{Feed, Listen, Server};
 use std::sync::Arc;
 
-/// How often it is looked whether what was refused is free.
+/// How often it is looked whether what was refused is free, and whether the socket is there.
 const AGAIN_NS: u64 = 5_000_000_000;
 
 /// What is served.
@@ -42,7 +42,15 @@ impl Agent {
         }
         if !self.clients.listens() {
             self.listen(true);
+        } else if let Some(listen) = &self.options.socket {
+            self.clients.look(&listen.path);
         }
+    }
+
+    /// CPU time that both took so far, in nanoseconds.
+    pub(super) fn serving_cpu_ns(&self) -> u64 {
+        let metrics = self.serving.metrics.as_ref().map_or(0, Server::cpu_ns);
+        metrics.saturating_add(self.clients.cpu_ns())
     }
 
     /// What is shown of this agent.
@@ -81,7 +89,7 @@ impl Agent {
         let Some(listen) = self.options.socket.clone() else { return };
         let (published, whereabouts) = (Arc::clone(&self.published), self.node.whereabouts());
         let refused = Arc::clone(&self.serving.clients);
-        self.clients.listen(&listen, again, |limits| {
+        self.clients.listen(&listen, again, refused, |limits, refused| {
             api::server::Server::start(&listen, published, whereabouts, limits, refused)
         });
     }

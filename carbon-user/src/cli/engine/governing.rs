@@ -9,6 +9,29 @@ use crate::topology::Topology;
 use crate::window::{Accounts, Window};
 use std::time::Duration;
 
+/// CPU time of serving clients, in nanoseconds. It is no cost of measuring: whoever asks without end would have windows widen
+/// for all.
+#[derive(Debug, Default)]
+struct Serving {
+    so_far_ns: u64,
+    unjudged_ns: u64,
+}
+
+impl Serving {
+    /// Less than before is of a server that began anew.
+    fn add(&mut self, so_far_ns: u64) {
+        let more_ns = so_far_ns.saturating_sub(std::mem::replace(&mut self.so_far_ns, so_far_ns));
+        self.unjudged_ns = self.unjudged_ns.saturating_add(more_ns);
+    }
+
+    /// What is left of `own_ns` for measuring. The two clocks are read one after the other: what does not fit is of the next.
+    fn left_out_of(&mut self, own_ns: u64) -> u64 {
+        let serving_ns = self.unjudged_ns.min(own_ns);
+        self.unjudged_ns -= serving_ns;
+        own_ns - serving_ns
+    }
+}
+
 /// What measuring cost, window by window.
 #[derive(Debug)]
 pub(super) struct Governing {
@@ -22,6 +45,7 @@ pub(super) struct Governing {
     cost_ratio: f64,
     /// What windows that ended early cost, how long they were, and how long CPUs were idle in them.
     early: (u64, Duration, u64),
+    serving: Serving,
     /// Falling would lose runs that are open.
     pub(super) holds_runs: bool,
 }
@@ -47,6 +71,7 @@ impl Governing {
             switches: sched::context_switches(&measuring.root),
             cost_ratio: 0.0,
             early: (0, Duration::ZERO, 0),
+            serving: Serving::default(),
             holds_runs: false,
         }
     }
@@ -76,6 +101,11 @@ impl Governing {
         now.saturating_sub(std::mem::replace(&mut self.switches, now)).saturating_mul(each_ns)
     }
 
+    /// What serving clients took so far, in nanoseconds.
+    pub(super) fn serving(&mut self, so_far_ns: u64) {
+        self.serving.add(so_far_ns);
+    }
+
     /// Takes in a window by its accounts, and acts where measuring cost too much.
     pub(super) fn govern(
         &mut self,
@@ -96,7 +126,8 @@ impl Governing {
         let root = &measuring.root;
         let rung = sampler.rung();
         let in_kernel_ns = self.switches_ns(root, rung);
-        let cost = Duration::from_nanos(own_ns.saturating_add(in_kernel_ns));
+        let measuring_ns = self.serving.left_out_of(own_ns);
+        let cost = Duration::from_nanos(measuring_ns.saturating_add(in_kernel_ns));
         let cpus = self.topology.cpus_online();
         let all = length.as_secs_f64() * f64::from(cpus.max(1));
         self.cost_ratio = if all > 0.0 { cost.as_secs_f64() / all } else { 0.0 };
@@ -125,5 +156,28 @@ impl Governing {
         let said = format!("{what}: {said}");
         log::warn!("{said}");
         Some(Governed { action, said, window })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serving_is_no_cost_of_measuring() {
+        let mut serving = Serving::default();
+        assert_eq!(serving.left_out_of(5), 5);
+        // Windows that end early are judged together.
+        serving.add(700);
+        serving.add(900);
+        assert_eq!(serving.left_out_of(1_000), 100);
+        assert_eq!(serving.left_out_of(10), 10, "nothing is left out twice");
+        // What was told late is of the next window.
+        serving.add(1_000);
+        assert_eq!((serving.left_out_of(60), serving.left_out_of(100)), (0, 60));
+        // A server that began anew counts from nothing.
+        serving.add(3);
+        serving.add(10);
+        assert_eq!(serving.left_out_of(20), 13);
     }
 }

@@ -209,8 +209,9 @@ impl NodeMeter {
         log::info!("{recovered} of the {duration:.1?} since the last minute that was written are recovered");
     }
 
-    /// Closes a window; its energy is in the books. Gives how long the next one is to be.
-    pub(in crate::cli) fn tick(&mut self) -> Result<Duration, CliError> {
+    /// Closes a window; its energy is in the books. Gives how long the next one is to be. `serving_ns` is CPU time of this
+    /// process so far that is not of measuring.
+    pub(in crate::cli) fn tick(&mut self, serving_ns: u64) -> Result<Duration, CliError> {
         let window = match self.engine.sampler.edge() {
             Ok(window) => window,
             Err(error) => {
@@ -221,7 +222,7 @@ impl NodeMeter {
         self.engine.end = clock::wall();
         let Some(window) = window else { return Ok(self.governing.window()) };
         self.book(&window);
-        self.govern(&window);
+        self.govern(&window, serving_ns);
         let Engine { sampler, keeper, state, .. } = &mut self.engine;
         if let Some(keeper) = keeper {
             keeper.tick(state, |cgroup| sampler.cgroup_path(cgroup));
@@ -242,7 +243,8 @@ impl NodeMeter {
     }
 
     /// Acts where measuring costs too much.
-    fn govern(&mut self, window: &Window) {
+    fn govern(&mut self, window: &Window, serving_ns: u64) {
+        self.governing.serving(serving_ns);
         self.governing.holds_runs = self.runs.count(None) > 0;
         let sampler = &mut self.engine.sampler;
         let governed = self.governing.govern(&window.accounts, window.duration, &self.measuring, sampler);

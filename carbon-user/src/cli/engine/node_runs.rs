@@ -93,7 +93,7 @@ impl NodeMeter {
         };
         let zone = begun.factor.intensity != self.engine.intensity;
         let notes = self.engine.notes.iter().filter(|note| !(zone && is_of_place(note)));
-        begun.notes = notes.cloned().collect();
+        begun.notes.extend(notes.cloned());
         self.runs.begin(begun, group);
         Ok(())
     }
