@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In order of the data flow, as in the head of carbon-user/src/lib.rs.
-const MODULES: [&str; 29] = [
+const MODULES: [&str; 30] = [
     "clock",
     "heap",
     "units",
+    "small_file",
     "sysroot",
     "topology",
     "reference",
@@ -270,6 +271,26 @@ fn unsafe_code_is_where_it_is_said_to_be() {
             || ["api/peer.rs", "cli/process.rs", "cli/signals.rs", "heap.rs"].contains(&path)
     };
     assert!(found.iter().all(|path| allowed(path)), "{found:?}");
+}
+
+#[test]
+fn links_of_the_documents_lead_to_files() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut seen = 0;
+    for page in files(&top.join("docs")).into_iter().chain([top.join("README.md")]) {
+        if page.extension().is_none_or(|end| end != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+            let file = link.0.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") {
+                seen += 1;
+                assert!(page.with_file_name(file).exists(), "{}: {file}", page.display());
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} links found");
 }
 
 /// The programs know the kernel's fields by name only: each offset is a word that userspace fills in.

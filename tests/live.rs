@@ -182,6 +182,10 @@ fn the_region_is_told_by_the_metadata_service() {
         ["cannot be told", "aws: ", "azure: ", "gcp: "].iter().all(|said| notes.contains(said)),
         "{notes}"
     );
+    // One that is shut off has no token and no plan.
+    let shut = Stub::new(|_| (403, String::new()));
+    let notes = said(&["--here", "--metadata-url", &shut.url])["notes"].to_string();
+    assert!(notes.contains("the metadata service refuses") && !notes.contains("plan"), "{notes}");
 }
 
 #[test]

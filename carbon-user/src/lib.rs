@@ -1,7 +1,7 @@
 //! Carbon: which container, job or experiment used this energy, and what did it emit?
 //!
 //! Data flows one way through the modules, and each imports only what stands before it: `clock`, `heap`, `units`,
-//! `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
+//! `small_file`, `sysroot`, `topology`, `reference`, `claims`, `window`, `sched`, `meters`, `sampler`, `attribution`, `carbon`,
 //! `workload`, `resolver`, `metadata`, `checkpoint`, `recording`, `ledger`, `provider`, `report`, `agent`, `metrics`, `api`,
 //! `dashboard`, `serve`, `tui`, `cli`; for tests and fuzzers, `fuzz`. See `docs/ARCHITECTURE.md`.
 
@@ -29,6 +29,7 @@ pub mod resolver;
 pub mod sampler;
 pub mod sched;
 pub mod serve;
+pub mod small_file;
 pub mod sysroot;
 pub mod topology;
 pub mod tui;

@@ -17,6 +17,7 @@ use crate::ledger::query::{Balance, NamedDomain, Sum};
 use crate::ledger::rows::Workload;
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::report::equivalents::EquivalentSet;
+use crate::report::figures::printable_json;
 use crate::report::group::{Group, Hashed, Part};
 use crate::report::ledger::{LedgerReport, Period, Scope};
 use crate::report::power::Power;
@@ -106,7 +107,7 @@ struct Charts<'a> {
 fn page(report: &LedgerReport, power: Option<&Power>) -> Result<String, CliError> {
     let (title, body) = paper::html(report);
     let charts = serde_json::to_string(&Charts { report, power }).map_err(|error| in_memory(&error))?;
-    Ok(standalone::page(&title, &body, &charts))
+    Ok(standalone::page(&title, &body, &printable_json(&charts)))
 }
 
 /// From a ledger.

@@ -3,9 +3,11 @@
 //! Where the URL asks for it, the server's certificate is always checked, its name too: encryption to whoever answers keeps
 //! no password safe. That is `verify-full` of libpq, whatever of its words is used.
 
+use crate::small_file::{self, CERTIFICATES_BYTES_MAX};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use std::path::Path;
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -48,8 +50,9 @@ fn connector(roots: Option<&str>) -> Result<MakeRustlsConnect, String> {
     let mut store = RootCertStore::empty();
     if let Some(path) = roots {
         let failed = |reason: String| format!("cannot use the certificates of {path}: {reason}");
-        let read = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-        for certificate in read {
+        let pem = small_file::bytes(Path::new(path), CERTIFICATES_BYTES_MAX);
+        let pem = pem.map_err(|error| failed(error.to_string()))?;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| failed(error.to_string()))?;
             store.add(certificate).map_err(|error| failed(error.to_string()))?;
         }

@@ -86,6 +86,11 @@ fn nobody_listens(error: &(dyn Error + 'static)) -> bool {
     is(error) || error.source().is_some_and(nobody_listens)
 }
 
+/// What the others are about: tonic's own says "transport error", whatever it is.
+fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    error.source().map_or(error, root)
+}
+
 /// A runtime at a socket.
 pub(super) struct Cri {
     name: &'static str,
@@ -109,10 +114,9 @@ impl Cri {
     async fn lists(&self) -> Result<(ListContainersResponse, ListSandboxesResponse), SourceError> {
         let endpoint = Endpoint::from_shared(format!("unix://{}", self.socket.display()))
             .map_err(|error| self.failed(error))?;
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| if nobody_listens(&error) { self.absent() } else { self.failed(error) })?;
+        let channel = endpoint.connect().await.map_err(|error| {
+            if nobody_listens(&error) { self.absent() } else { self.failed(root(&error)) }
+        })?;
         let mut grpc = tonic::client::Grpc::new(channel);
         let containers = self.list(&mut grpc, "/runtime.v1.RuntimeService/ListContainers").await?;
         let sandboxes = self.list(&mut grpc, "/runtime.v1.RuntimeService/ListPodSandbox").await?;

@@ -1,6 +1,8 @@
 //! HTTP over a Unix socket, for engines that listen on this machine only.
 
 use super::SourceError;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -84,8 +86,22 @@ impl Connector for Socket {
     ) -> Result<Option<Self::Out>, ureq::Error> {
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Stream { stream: UnixStream::connect(&self.0)?, buffers }))
+        Ok(Some(Stream { stream: at_once(&self.0)?, buffers }))
     }
+}
+
+/// Connects without waiting. A Unix socket takes a connection or says why not, and only a full queue of an engine that takes none
+/// (`EAGAIN`, connect(2)) would be waited for: without end, and all other engines with it.
+fn at_once(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?).map_err(|error| match error {
+        Errno::AGAIN => io::Error::other("it takes no more connections: is the engine stuck?"),
+        error => error.into(),
+    })?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 struct Stream {

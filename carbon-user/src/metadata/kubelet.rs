@@ -1,12 +1,11 @@
 //! The kubelet: one question for all pods of the node (`GET /pods`, which needs the right `nodes/pods`, or `nodes/proxy`
 //! on clusters before 1.33).
 
-use super::http::{BYTES_MAX, REQUEST_MAX, body};
+use super::http::{REQUEST_MAX, body};
 use super::{Key, Known, Labels, Source, SourceError, text};
+use crate::small_file::{self, CERTIFICATES_BYTES_MAX, SECRET_BYTES_MAX};
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
@@ -40,7 +39,7 @@ impl Pods {
             .max_idle_connections(0)
             .proxy(None);
         if let Some(path) = &self.kubelet.ca_file {
-            let pem = small(path)?;
+            let pem = small(path, CERTIFICATES_BYTES_MAX)?;
             let certificates: Vec<_> = ureq::tls::parse_pem(pem.as_bytes())
                 .filter_map(|item| match item {
                     Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -59,10 +58,9 @@ impl Pods {
 }
 
 /// A file that a person or the kubelet wrote.
-fn small(path: &Path) -> Result<String, SourceError> {
-    let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text));
-    read.map(|_| text).map_err(|error| SourceError::Failed(format!("{}: {error}", path.display())))
+fn small(path: &Path, bytes_max: u64) -> Result<String, SourceError> {
+    small_file::text(path, bytes_max)
+        .map_err(|error| SourceError::Failed(format!("{}: {error}", path.display())))
 }
 
 #[derive(Deserialize)]
@@ -118,7 +116,8 @@ impl Source for Pods {
         let url = format!("{}/pods", self.kubelet.url.trim_end_matches('/'));
         let mut request = self.agent()?.get(&url);
         if let Some(path) = &self.kubelet.token_file {
-            request = request.header("Authorization", format!("Bearer {}", small(path)?.trim()));
+            request =
+                request.header("Authorization", format!("Bearer {}", small(path, SECRET_BYTES_MAX)?.trim()));
         }
         // It was named, so that one that is not there has failed.
         let answer = body(request.call(), &url)

@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 const SECOND_NS: u64 = 1_000_000_000;
 const ID: &str = "3f6b32aaf0e8c1d2a4b5c6d7e8f90112233445566778899aabbccddeeff00112";
@@ -328,6 +328,27 @@ fn a_runtime_that_left_its_socket_behind_has_not_failed() {
     let mut other = cri::Cri::new("containerd", folder.path().join("other.sock"), Labels::default());
     assert!(matches!(other.ask(&[]), Err(SourceError::Failed(_))));
     drop(thread);
+}
+
+#[test]
+fn an_engine_that_takes_no_connections_has_failed_and_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut docker = engine::Engine::new("docker", path.clone(), Labels::default());
+        let mut runtime = cri::Cri::new("containerd", path, Labels::default());
+        tell.send(docker.ask(&[container()])).unwrap();
+        tell.send(runtime.ask(&[])).unwrap();
+    });
+    for (name, reason) in [("docker", "takes no more connections"), ("containerd", "unavailable")] {
+        let answer = told.recv_timeout(std::time::Duration::from_secs(20));
+        let said = answer.expect(name).unwrap_err();
+        assert!(matches!(&said, SourceError::Failed(why) if why.contains(reason)), "{name}: {said:?}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Energy at a high rate tells what others compute (PLATYPUS, CVE-2020-8694), so it is not given to the whole network.
 
 use super::tls::Tls;
+use crate::small_file::{self, SECRET_BYTES_MAX};
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -71,7 +72,7 @@ impl Token {
 
     /// Reads it from a file.
     pub fn read(path: &Path) -> Result<Self, ListenError> {
-        let text = std::fs::read_to_string(path)
+        let text = small_file::text(path, SECRET_BYTES_MAX)
             .map_err(|source| ListenError::TokenUnread { path: path.to_owned(), source })?;
         let text = text.trim_end_matches(['\r', '\n']);
         if text.len() < Self::LENGTH_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -9,7 +9,7 @@ use crate::meters::PowerLimit;
 use crate::units::{CpuNanos, GramsPerKwh, Microjoules, Pue, Quality, Watts};
 use crate::workload::identify;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) fn domain(name: &'static str, metered: u64) -> DomainTotals {
@@ -117,6 +117,19 @@ fn the_text_is_that_of_the_snapshot() {
         insta::assert_snapshot!("prometheus", render(Arc::clone(&view), Format::Prometheus).unwrap());
         insta::assert_snapshot!("open_metrics", render(view, Format::OpenMetrics).unwrap());
     });
+}
+
+#[test]
+fn a_name_does_nothing_to_a_terminal_and_two_stay_two() {
+    let names = ["/a\u{1b}[31m", "/a\u{7}[31m", "/a\u{202e}[31m", "/\u{e9}"];
+    let workloads = names.map(|name| workload(name, &[(10, 0), (0, 0)], 1_000)).to_vec();
+    let view = Series::new(10).observe(Arc::new(published(7, workloads)), &NamesByIdentity::new());
+    let text = render(Arc::new(view), Format::Prometheus).unwrap();
+    assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
+    let series = text.lines().filter(|line| line.starts_with("carbon_workload_cpu_seconds_total{"));
+    let series: BTreeSet<&str> = series.map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    assert_eq!(series.len(), 4, "{series:?}");
+    assert!(text.contains("workload=\"/\u{e9}\"") && text.contains("workload=\"/a\u{fffd}[31m~"), "{text}");
 }
 
 #[test]

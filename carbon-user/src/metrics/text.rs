@@ -3,11 +3,13 @@
 use super::samples::{self, Sample};
 use super::series::View;
 use super::table::{Family, Type};
+use crate::report::figures::{is_printable, printable};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
+use sha2::{Digest as _, Sha256};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -54,13 +56,37 @@ fn weight(part: &str) -> Option<f64> {
 #[derive(Debug)]
 struct Families(Arc<View>);
 
+/// Whether a terminal may show it as it is; the format has an escape for line feeds.
+fn is_shown(text: &str) -> bool {
+    text.chars().all(|char| char == '\n' || is_printable(char))
+}
+
+/// A name as a terminal may show it. Two that differ in what is not shown stay two: with the same labels a whole scrape is refused.
+fn told_apart(text: &str) -> String {
+    if is_shown(text) {
+        return text.to_owned();
+    }
+    let hash = Sha256::digest(text.as_bytes());
+    let mut shown = printable(text) + "~";
+    for byte in hash.iter().take(8) {
+        let _written = write!(shown, "{byte:02x}");
+    }
+    shown
+}
+
 fn write(family: &Family, samples: &[Sample], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let unit = family.open_metrics_unit();
     let mut metric =
         encoder.encode_descriptor(family.stem, family.help, unit.as_ref(), family.metric_type())?;
     for sample in samples {
         let none: Option<&Exemplar<Vec<(String, String)>, f64>> = None;
-        let set = &sample.labels;
+        let safe;
+        let set = if sample.labels.iter().all(|(_, text)| is_shown(text)) {
+            &sample.labels
+        } else {
+            safe = sample.labels.iter().map(|(name, text)| (*name, told_apart(text))).collect();
+            &safe
+        };
         match family.kind {
             Type::Counter => metric.encode_family(set)?.encode_counter(&sample.value, none)?,
             Type::Gauge | Type::Unknown => metric.encode_family(set)?.encode_gauge(&sample.value)?,

@@ -1,5 +1,6 @@
 //! Encryption of what is served: certificates and their key, replaced while it runs.
 
+use crate::small_file::{self, CERTIFICATES_BYTES_MAX};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -57,13 +58,17 @@ impl Tls {
             path: path.to_owned(),
             reason: error.to_string(),
         };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
-            .and_then(Iterator::collect)
+        let read = |path: &Path| {
+            small_file::bytes(path, CERTIFICATES_BYTES_MAX).map_err(|error| unread(path, &error))
+        };
+        let pem = read(certificates)?;
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
             .map_err(|error| unread(certificates, &error))?;
         if chain.is_empty() {
             return Err(unread(certificates, &"there is no certificate in it"));
         }
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, &error))?;
+        let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| unread(key, &error))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

@@ -1,7 +1,7 @@
 //! Requests with short time-outs, small answers, and patience for servers that are busy.
 
 use super::ProviderError;
-use std::io::Read as _;
+use crate::small_file::{self, CERTIFICATES_BYTES_MAX};
 use std::path::Path;
 use std::time::Duration;
 use ureq::config::ConfigBuilder;
@@ -17,19 +17,13 @@ const ATTEMPTS: u32 = 3;
 /// Largest answer.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Largest file of certificates.
-const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
-
 /// What of a refusal is told, in characters.
 const SAID_MAX: usize = 300;
 
 /// Trusts servers by the certificates of a file, in PEM, that theirs are signed with, and by no others.
 pub(super) fn trust(ca_file: &Path) -> Result<TlsConfig, String> {
-    let mut pem = String::new();
-    let file = std::fs::File::open(ca_file);
-    file.and_then(|file| file.take(CERTIFICATES_BYTES_MAX).read_to_string(&mut pem))
-        .map_err(|error| error.to_string())?;
-    let certificates: Vec<_> = ureq::tls::parse_pem(pem.as_bytes())
+    let pem = small_file::bytes(ca_file, CERTIFICATES_BYTES_MAX).map_err(|error| error.to_string())?;
+    let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
             _ => None,

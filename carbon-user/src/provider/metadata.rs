@@ -30,6 +30,10 @@ pub fn region(offline: bool, base: Option<&str>) -> Result<CloudRegion, Provider
                     reason: format!("{provider} has no region {name:?} in the table"),
                 });
             }
+            // No token of the user's and no plan is in question here.
+            Err(ProviderError::Refused { url, status }) => reasons.push(format!(
+                "{provider}: the metadata service refuses {url} with status {status}; see what the machine's settings let it say"
+            )),
             Err(error) => reasons.push(format!("{provider}: {error}")),
         }
     }

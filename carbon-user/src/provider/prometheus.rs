@@ -3,11 +3,10 @@
 //! <https://prometheus.io/docs/prometheus/latest/querying/api/>, instant queries by POST.
 
 use super::http::trust;
+use crate::small_file::{self, SECRET_BYTES_MAX};
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +14,6 @@ use std::time::Duration;
 pub const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// A whole question; the server's own limit is two minutes by default.
 const REQUEST_MAX: Duration = Duration::from_mins(3);
-/// A file that a person wrote.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Characters of what a server says of an error.
 const SAID_MAX: usize = 300;
 /// Different things that it says of what its answers lack.
@@ -225,10 +222,8 @@ fn plain(said: &str) -> String {
 }
 
 fn small(path: &Path) -> Result<String, QueryError> {
-    let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
     let failed = |error: std::io::Error| QueryError::File { path: path.into(), reason: error.to_string() };
-    read.map(|_| text).map_err(failed)
+    small_file::text(path, SECRET_BYTES_MAX).map_err(failed)
 }
 
 #[cfg(test)]

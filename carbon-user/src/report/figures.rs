@@ -11,14 +11,39 @@ pub const METERED: usize = 4;
 /// Significant figures of grams: intensities are never known better.
 pub const GRAMS: usize = 2;
 
-/// A name that others gave, without what could move the cursor or change colours on a terminal.
+/// A name that others gave, without what could move the cursor, change colours or be unseen on a terminal.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() || turns_text(char) { '\u{fffd}' } else { char }).collect()
+    text.chars().map(|char| if is_printable(char) { char } else { '\u{fffd}' }).collect()
 }
 
-/// Whether a character changes the direction of what follows (Unicode's `Bidi_Control`).
-fn turns_text(char: char) -> bool {
-    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// JSON with escapes for what is not [`printable`]; it says the same.
+pub fn printable_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for char in json.chars() {
+        if is_printable(char) {
+            out.push(char);
+        } else {
+            let mut units = [0; 2];
+            out.extend(char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    out
+}
+
+/// Whether a character is seen where it stands, and moves nothing: neither control (Unicode's category Cc), nor format (Cf), nor a
+/// separator of lines or paragraphs (Zl, Zp).
+pub fn is_printable(char: char) -> bool {
+    !char.is_control() && !formats(char)
+}
+
+/// Unicode 16, `DerivedGeneralCategory.txt`: Cf, Zl and Zp.
+fn formats(char: char) -> bool {
+    matches!(char,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
+        | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
+        | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}'
+        | '\u{e0020}'..='\u{e007f}')
 }
 
 /// How many figures a number of this quality is worth.
@@ -122,6 +147,17 @@ mod tests {
     use super::*;
     use crate::units::Microjoules;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_unseen_or_moves_is_replaced_and_json_says_the_same() {
+        let hostile = "a\u{1b}\u{ad}\u{200b}\u{2028}\u{202e}\u{feff}\u{e0001}\u{9b}b";
+        assert_eq!(printable(hostile), format!("a{}b", "\u{fffd}".repeat(8)));
+        assert_eq!(printable("\u{e9}\u{4e2d}\u{1f600} e\u{301}"), "\u{e9}\u{4e2d}\u{1f600} e\u{301}");
+        let json = serde_json::to_string(hostile).unwrap();
+        let safe = printable_json(&json);
+        assert!(safe.is_ascii() && safe.contains("\\udb40\\udc01"), "{safe}");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), hostile);
+    }
 
     #[test]
     fn figures_are_significant() {

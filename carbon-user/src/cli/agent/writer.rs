@@ -13,6 +13,7 @@ use crate::ledger::{Ledger, LedgerError, Location};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Minutes that may wait for the thread; while there is no room, the loop goes on with the minute that it has.
 const ROOM: u64 = 4;
@@ -60,6 +61,7 @@ struct Work {
     written: Option<EdgeMarks>,
     progress: Progress,
     shown: Arc<ArcSwap<Progress>>,
+    ending: Arc<AtomicBool>,
 }
 
 /// The loop's end of it.
@@ -68,6 +70,7 @@ pub(super) struct Writer {
     background: Background<Job>,
     offered: u64,
     shown: Arc<ArcSwap<Progress>>,
+    ending: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -79,6 +82,7 @@ impl Writer {
         written: Option<EdgeMarks>,
     ) -> Result<Self, CliError> {
         let shown = Arc::new(ArcSwap::from_pointee(Progress::default()));
+        let ending = Arc::<AtomicBool>::default();
         let mut work = Work {
             location,
             resume,
@@ -92,6 +96,7 @@ impl Writer {
             written: written.map(EdgeMarks::settled),
             progress: Progress::default(),
             shown: Arc::clone(&shown),
+            ending: Arc::clone(&ending),
         };
         let room = usize::try_from(ROOM).unwrap_or(1);
         let background = Background::start("carbon-ledger", room, move |job| {
@@ -99,7 +104,7 @@ impl Writer {
             Ok(())
         })
         .map_err(|source| CliError::Start { action: "start a thread", source })?;
-        Ok(Self { background, offered: 0, shown })
+        Ok(Self { background, offered: 0, shown, ending })
     }
 
     /// Whether a job would be taken.
@@ -118,6 +123,7 @@ impl Writer {
 
     /// Hands the last one over and waits.
     pub(super) fn finish(&mut self, job: Job) -> Arc<Progress> {
+        self.ending.store(true, Ordering::Relaxed);
         self.background.finish(Some(job));
         self.shown.load_full()
     }
@@ -138,13 +144,19 @@ impl Work {
         if self.location.is_some() {
             self.runs.add(runs);
         }
-        if let Some(edge) = edge {
-            self.minute(flush, edge, sums);
+        // Each try may wait for who holds the ledger, and the end has 30 s before it is killed (Kubernetes' default): the last
+        // job tries once, for all together.
+        if self.ending.load(Ordering::Relaxed) && !last {
+            if let Some(flush) = flush.filter(|_| self.location.is_some()) {
+                self.backlog.push(flush);
+            }
+            return;
         }
-        // A minute that waits has the reason already.
-        if let Err(error) = self.write_runs() {
+        let minute = edge.map_or(Ok(()), |edge| self.minute(flush, edge, sums));
+        if let Err(error) = minute.and_then(|()| self.write_runs()) {
             match self.location.as_ref().filter(|_| last) {
                 Some(location) => self.runs.keep(location, &error),
+                None if self.runs.is_empty() => {}
                 None => log::warn!("records of runs wait to be written: {error}"),
             }
         }
@@ -204,12 +216,18 @@ impl Work {
         self.doubled = doubled;
     }
 
-    fn minute(&mut self, flush: Option<Flush>, edge: EdgeMarks, sums: Option<Sums>) {
+    fn minute(
+        &mut self,
+        flush: Option<Flush>,
+        edge: EdgeMarks,
+        sums: Option<Sums>,
+    ) -> Result<(), LedgerError> {
         self.stay_alone();
         if let Some(flush) = flush.filter(|_| self.location.is_some()) {
             self.backlog.push(flush);
         }
-        match self.write(&edge, sums.as_ref()) {
+        let written = self.write(&edge, sums.as_ref());
+        match &written {
             Ok(()) => {
                 if self.progress.error.take().is_some() {
                     log::info!("the ledger is written again: all minutes that waited are in it");
@@ -228,6 +246,7 @@ impl Work {
         }
         self.progress.waiting = self.backlog.len() as u64;
         self.progress.merged = self.backlog.merged();
+        written
     }
 
     fn keep(&mut self, edges: Vec<EdgeMarks>, sums: Option<Sums>) {

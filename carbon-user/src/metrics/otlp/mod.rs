@@ -37,6 +37,13 @@ pub struct Options {
     pub series: usize,
 }
 
+impl Options {
+    /// Why the token cannot be sent, where there is one.
+    pub fn token_unfit(&self) -> Option<String> {
+        send::token(self.token_file.as_deref()?).err()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     end: AtomicBool,

@@ -1,9 +1,9 @@
 //! One request to a receiver, with a time-out, and what became of it.
 
 use super::Options;
+use crate::small_file::{self, CERTIFICATES_BYTES_MAX, SECRET_BYTES_MAX};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -11,8 +11,6 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
 /// A whole request.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// A file that a person wrote.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// An answer: it says how many values were refused, and why.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
@@ -55,8 +53,8 @@ impl Receiver {
         let url = self.url.clone();
         let mut post = self.agent.as_ref().map_err(unread)?.post(&url).content_type("application/x-protobuf");
         if let Some(path) = &self.token_file {
-            let token = small(path).map_err(|reason| SendError::File { path: path.clone(), reason })?;
-            post = post.header("Authorization", format!("Bearer {}", token.trim()));
+            let token = token(path).map_err(|reason| SendError::File { path: path.clone(), reason })?;
+            post = post.header("Authorization", format!("Bearer {token}"));
         }
         let unreachable =
             |error: ureq::Error| SendError::Unreachable { url: url.clone(), reason: error.to_string() };
@@ -85,8 +83,9 @@ fn agent(ca_file: Option<&Path>) -> Result<ureq::Agent, (PathBuf, String)> {
         .max_redirects(0)
         .user_agent(concat!("carbon/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = ca_file {
-        let pem = small(path).map_err(|reason| (path.to_owned(), reason))?;
-        let certificates: Vec<_> = ureq::tls::parse_pem(pem.as_bytes())
+        let pem = small_file::bytes(path, CERTIFICATES_BYTES_MAX);
+        let pem = pem.map_err(|error| (path.to_owned(), error.to_string()))?;
+        let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
             .filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
                 _ => None,
@@ -101,8 +100,12 @@ fn agent(ca_file: Option<&Path>) -> Result<ureq::Agent, (PathBuf, String)> {
     Ok(config.build().into())
 }
 
-fn small(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
-    read.map(|_| text).map_err(|error| error.to_string())
+/// The bearer token of a file: one word, as a header has no room for more. Read for each push, as it is renewed.
+pub(super) fn token(path: &Path) -> Result<String, String> {
+    let text = small_file::text(path, SECRET_BYTES_MAX).map_err(|error| error.to_string())?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("a token is one line of printable characters without spaces".to_owned());
+    }
+    Ok(token.to_owned())
 }

@@ -66,3 +66,17 @@ fn what_a_receiver_refuses_is_read_from_its_answer() {
     assert_eq!(rejected(b""), 0);
     assert_eq!(rejected(b"{\"partialSuccess\":{}}"), 0, "not protobuf");
 }
+
+#[test]
+fn a_token_is_one_word_and_no_more_is_read_of_a_file() {
+    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        super::send::token(&path)
+    };
+    assert_eq!(read("abc\n"), Ok("abc".to_owned()));
+    for unfit in ["", "\n", "abc\ndef\n", "a b", "caf\u{e9}"] {
+        assert!(read(unfit).unwrap_err().contains("one line"), "{unfit:?}");
+    }
+    assert!(super::send::token(std::path::Path::new("/dev/zero")).unwrap_err().contains("65536 bytes"));
+}

@@ -95,13 +95,27 @@ pub(super) fn checked_otlp(args: &AgentArgs, series: usize) -> Result<Option<otl
     if args.otlp_token.is_some() && !encrypted && !here {
         return Err(wrong("the token would be sent in the clear", "give an https URL, or no token"));
     }
-    Ok(Some(otlp::Options {
+    let options = otlp::Options {
         url: url.to_owned(),
         interval,
         token_file: args.otlp_token.clone(),
         ca_file: args.otlp_ca.clone(),
         series,
-    }))
+    };
+    sendable(options).map(Some)
+}
+
+/// A token that no header holds would fail each push.
+fn sendable(options: otlp::Options) -> Result<otlp::Options, CliError> {
+    match options.token_unfit() {
+        Some(reason) => Err(CliError::Argument {
+            option: "--otlp-token",
+            value: options.token_file.unwrap_or_default().display().to_string(),
+            reason,
+            advice: "write the receiver's token, alone, into that file".into(),
+        }),
+        None => Ok(options),
+    }
 }
 
 /// What the machine is called: as told, else its host name. That of a container is the container's.
@@ -185,6 +199,24 @@ pub(super) fn checked_listen(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_hold_no_token_are_refused_at_the_start() {
+        let endless = checked_listen("127.0.0.1:9488", Some(Path::new("/dev/zero")), None).unwrap_err();
+        assert!(endless.message().contains("/dev/zero"), "{}", endless.message());
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        let options = otlp::Options {
+            url: "https://a:4318".to_owned(),
+            interval: PUSH_MIN,
+            token_file: Some(path.to_path_buf()),
+            ca_file: None,
+            series: 1,
+        };
+        assert!(sendable(options.clone()).unwrap_err().message().contains("--otlp-token"));
+        std::fs::write(&path, "one\n").unwrap();
+        assert_eq!(sendable(options.clone()).unwrap(), options);
+    }
 
     #[test]
     fn what_others_can_reach_needs_a_token() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use toml::de::DeTable;
 
 /// Read where no file is named, if it is there.
 const CONFIG_FILE: &str = "/etc/carbon/agent.toml";
@@ -64,6 +65,10 @@ pub(in crate::cli::options) fn values(text: &str) -> Result<Values, ((usize, usi
             let meant = nearest(&name).map_or_else(String::new, |near| format!("did you mean {near}? "));
             return Err((at, format!("unknown key {name:?}; {meant}known are {}", KEYS.join(", "))));
         }
+        if let Some((at, entry)) = not_text(text, &name) {
+            let reason = format!("{name} is a list of text in quotes, and {entry} in it has none");
+            return Err((place(text, at), reason));
+        }
         let span = value.span();
         let written = text.get(span.clone()).unwrap_or_default();
         let value = scalar(&name, written, value.into_inner());
@@ -71,6 +76,14 @@ pub(in crate::cli::options) fn values(text: &str) -> Result<Values, ((usize, usi
         values.insert(name, (value, at.0));
     }
     Ok(values)
+}
+
+/// Where the first entry of a list begins that is no text, and the entry.
+fn not_text<'a>(text: &'a str, name: &str) -> Option<(usize, &'a str)> {
+    let table = DeTable::parse(text).ok()?;
+    let (_, list) = table.get_ref().iter().find(|(key, _)| LISTS.contains(&name) && key.get_ref() == name)?;
+    let entry = list.get_ref().as_array()?.iter().find(|entry| !entry.get_ref().is_str())?;
+    Some((entry.span().start, text.get(entry.span())?))
 }
 
 /// As an option would have it; or why it cannot.
@@ -133,6 +146,10 @@ mod tests {
         assert_eq!(
             (at, why.as_str()),
             ((1, 8), "zone is text in quotes, a number, true or false, not a list")
+        );
+        assert_eq!(
+            wrong("labels = [\n  \"a\",\n  3]\n"),
+            ((3, 3), "labels is a list of text in quotes, and 3 in it has none".to_owned())
         );
         assert_eq!(wrong("zone = \"FR\"\nzone = \n").0.0, 2);
         let values = values("pue = 1.25\nseries = 7\n# c\nzone = 'FR'\n").unwrap();
