@@ -97,7 +97,7 @@ mod tests {
     use crate::ledger::query::Balance;
     use crate::ledger::rows::EnergyKind;
     use crate::report::group::{Group, Hashed, Part};
-    use crate::report::ledger::{Period, Scope};
+    use crate::report::ledger::{Period, Rows, Scope};
     use crate::units::{Microjoules, Pue, Quality};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::RowAccessor;
@@ -138,7 +138,7 @@ mod tests {
             scope,
             &[(Period { label: Some("2026-01".into()), ..Period::default() }, groups)],
             Balance::default(),
-            false,
+            Rows::Part,
             None,
             Vec::new(),
         )

@@ -18,7 +18,7 @@ use crate::ledger::rows::Workload;
 use crate::ledger::runs::{KeptRun, RunFilter};
 use crate::report::equivalents::EquivalentSet;
 use crate::report::group::{Group, Hashed, Part};
-use crate::report::ledger::{LedgerReport, Period, Scope};
+use crate::report::ledger::{LedgerReport, Period, Rows, Scope};
 use crate::report::power::Power;
 use crate::report::{columns, paper, runs as run_rows};
 use crate::units::CpuNanos;
@@ -37,6 +37,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, CliError> {
     args.check_per()?;
     let output = Output::open(args.output.as_deref(), Output::Stdout)?;
     let (report, power) = if let Some(url) = &args.source {
+        args.store.refuse_beside_source()?;
         (finished(args, report_source::collect(args, url, &zone(&args.tz)?)?)?, None)
     } else {
         let mut ledger = args.store.open_to_read()?;
@@ -74,8 +75,8 @@ fn finished(args: &ReportArgs, mut collected: Collected) -> Result<LedgerReport,
         EquivalentsArg::Codecarbon => Some(EquivalentSet::Codecarbon),
         EquivalentsArg::None => None,
     };
-    let Collected { groups, balance, exact, notes, scope, reserved, span: (from, to), names } = collected;
-    let mut report = LedgerReport::new(scope, &groups, balance, exact, set, notes);
+    let Collected { groups, balance, rows, notes, scope, reserved, span: (from, to), names } = collected;
+    let mut report = LedgerReport::new(scope, &groups, balance, rows, set, notes);
     for row in &mut report.rows {
         row.name = names.get(&row.key).cloned();
     }
@@ -150,8 +151,8 @@ fn formatted(
 pub(super) struct Collected {
     pub(super) groups: Groups,
     pub(super) balance: Balance,
-    /// Whether the rows are all that was attributed.
-    pub(super) exact: bool,
+    /// What the rows are of that which was attributed.
+    pub(super) rows: Rows,
     pub(super) notes: Vec<String>,
     pub(super) scope: Scope,
     /// For how long machines were in use, where that is known.
@@ -295,9 +296,9 @@ fn of_energies(
     methods.sort();
     methods.dedup();
     let scope = Scope { methods, ..Scope::default() };
-    let exact = within.is_none();
+    let rows = if within.is_none() { Rows::All } else { Rows::Part };
     let names = if args.by == ByArg::Job { names_of_jobs(workloads.values()) } else { HashMap::new() };
-    Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: (from_all, to_all), names })
+    Ok(Collected { groups, balance, rows, notes, scope, reserved: None, span: (from_all, to_all), names })
 }
 
 /// Names of jobs by their numbers.
@@ -427,7 +428,7 @@ fn of_runs(
     Ok(Collected {
         groups,
         balance,
-        exact: false,
+        rows: Rows::Part,
         notes,
         scope,
         reserved: Some(reserved),

@@ -308,7 +308,14 @@ mod tests {
         }
         let scope = Scope::default();
         let groups = [(Period::default(), BTreeMap::from([("package".to_owned(), group)]))];
-        LedgerReport::new(scope, &groups, Balance::default(), false, None, Vec::new())
+        LedgerReport::new(
+            scope,
+            &groups,
+            Balance::default(),
+            crate::report::ledger::Rows::Part,
+            None,
+            Vec::new(),
+        )
     }
 
     #[test]

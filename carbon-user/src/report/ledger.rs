@@ -10,6 +10,7 @@ use crate::ledger::factor::set_hash;
 use crate::ledger::query::Balance;
 use crate::units::Microjoules;
 use serde::Serialize;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -77,6 +78,55 @@ impl GroupRow {
     }
 }
 
+/// The row of energy that is known of a node, but not whose it was.
+pub const NOT_TOLD_APART: &str = "(not told apart)";
+
+/// How far sums of an engine's counters may be from what was attributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// By rounding.
+    pub rounding_uj: u64,
+    /// In the row [`NOT_TOLD_APART`].
+    pub not_told_apart_uj: u64,
+    /// How much may be in that row: what ended unseen, and the ends of the time.
+    pub explained_uj: u64,
+}
+
+impl Counted {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            rounding_uj: self.rounding_uj.saturating_add(other.rounding_uj),
+            not_told_apart_uj: self.not_told_apart_uj.saturating_add(other.not_told_apart_uj),
+            explained_uj: self.explained_uj.saturating_add(other.explained_uj),
+        }
+    }
+}
+
+/// What rows are of that which was attributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// All of it, to the microjoule.
+    All,
+    /// A part, such as runs.
+    Part,
+    /// All of it, from counters.
+    Counted(Counted),
+}
+
+impl Rows {
+    fn agree(self, rows_uj: u64, attributed_uj: u64) -> bool {
+        match self {
+            Self::All => rows_uj == attributed_uj,
+            Self::Part => true,
+            Self::Counted(it) => {
+                rows_uj.abs_diff(attributed_uj) <= it.rounding_uj && it.not_told_apart_uj <= it.explained_uj
+            }
+        }
+    }
+}
+
 /// metered = attributed + static + lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Reconciliation {
@@ -90,7 +140,11 @@ pub struct Reconciliation {
     pub lost_uj: u64,
     /// Dynamic energy of the rows of this report.
     pub rows_uj: u64,
-    /// Whether the parts are the whole, to the microjoule.
+    /// Of the rows: what is known of the nodes, but not whose it was. Only where counters of an engine were added up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_told_apart_uj: Option<u64>,
+    /// Whether the parts are the whole, to the microjoule; of an engine's counters, to their rounding, and whether what is not
+    /// told apart is no more than what ended unseen.
     pub holds: bool,
 }
 
@@ -220,12 +274,12 @@ pub struct LedgerReport {
 }
 
 impl LedgerReport {
-    /// From groups by period and key. `exact` says that the rows are all that was attributed, so that they must agree.
+    /// From groups by period and key. What `rows` must be of what was attributed, they are held to.
     pub fn new(
         scope: Scope,
         groups: &[(Period, BTreeMap<String, Group>)],
         balance: Balance,
-        exact: bool,
+        rows_are: Rows,
         set: Option<EquivalentSet>,
         mut notes: Vec<String>,
     ) -> Self {
@@ -259,10 +313,20 @@ impl LedgerReport {
             static_uj: balance.static_uj,
             lost_uj: balance.lost_uj,
             rows_uj,
-            holds: balance.holds() && (!exact || rows_uj == balance.attributed_uj),
+            not_told_apart_uj: match rows_are {
+                Rows::Counted(counted) => Some(counted.not_told_apart_uj),
+                Rows::All | Rows::Part => None,
+            },
+            holds: balance.holds() && rows_are.agree(rows_uj, balance.attributed_uj),
         };
         if !reconciliation.holds {
-            notes.push("the parts are not what was metered: see \"carbon ledger verify\"".to_owned());
+            let why = match rows_are {
+                Rows::Counted(_) => {
+                    "the rows are not what was attributed: scrapes or series are missing, or are there twice; see docs/fleet.md"
+                }
+                Rows::All | Rows::Part => "the parts are not what was metered: see \"carbon ledger verify\"",
+            };
+            notes.push(why.to_owned());
         }
         let equivalents = match (set, total.grams()) {
             (Some(set), Ok(grams)) => equivalents::of(grams.middle, total.energy().kilowatt_hours(), set),
@@ -396,8 +460,22 @@ impl LedgerReport {
     fn reconciliation_line(&self) -> String {
         let it = &self.reconciliation;
         let joules = |uj: u64| format!("{:.6}", Microjoules(uj).joules());
+        #[expect(clippy::cast_precision_loss, reason = "a share that is shown")]
+        let share = |uj: u64| {
+            let percent = uj as f64 / it.attributed_uj.max(1) as f64 * 100.0;
+            format!("{} J ({} %)", joules(uj), significant(percent, 2))
+        };
+        let said = match it.rows_uj.cmp(&it.attributed_uj) {
+            // Of counters, rounding.
+            _ if it.holds && it.not_told_apart_uj.is_some() => String::new(),
+            Ordering::Less => format!(", {} are in no row", share(it.attributed_uj - it.rows_uj)),
+            Ordering::Greater => format!(", {} too much", share(it.rows_uj - it.attributed_uj)),
+            Ordering::Equal => String::new(),
+        };
+        let apart = it.not_told_apart_uj.filter(|uj| *uj > 0);
+        let apart = apart.map_or(String::new(), |uj| format!(", {} of which are not told apart", share(uj)));
         format!(
-            "metered {} J = attributed {} + static {} + lost {}; these rows have {} of the attributed: {}",
+            "metered {} J = attributed {} + static {} + lost {}; these rows have {} of the attributed{apart}{said}: {}",
             joules(it.metered_uj),
             joules(it.attributed_uj),
             joules(it.static_uj),
