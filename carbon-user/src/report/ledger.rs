@@ -4,13 +4,13 @@ use super::equivalents::{self, Equivalent, EquivalentSet};
 use super::figures::{METERED, amount, of_quality, printable, significant, spread};
 use super::grid::{Cell, Grid, markdown_escaped};
 use super::group::Group;
+use super::reconciliation::{Reconciliation, Rows};
 use super::table::Style;
 use crate::ledger::Factor;
 use crate::ledger::factor::set_hash;
 use crate::ledger::query::Balance;
 use crate::units::Microjoules;
 use serde::Serialize;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -76,76 +76,6 @@ impl GroupRow {
         let idle = self.static_uj?.saturating_add(self.held_uj.unwrap_or(0));
         Some(Microjoules(self.dynamic_uj?.saturating_add(idle)))
     }
-}
-
-/// The row of energy that is known of a node, but not whose it was.
-pub const NOT_TOLD_APART: &str = "(not told apart)";
-
-/// How far sums of an engine's counters may be from what was attributed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// By rounding.
-    pub rounding_uj: u64,
-    /// In the row [`NOT_TOLD_APART`].
-    pub not_told_apart_uj: u64,
-    /// How much may be in that row: what ended unseen, and the ends of the time.
-    pub explained_uj: u64,
-}
-
-impl Counted {
-    /// Both together.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            rounding_uj: self.rounding_uj.saturating_add(other.rounding_uj),
-            not_told_apart_uj: self.not_told_apart_uj.saturating_add(other.not_told_apart_uj),
-            explained_uj: self.explained_uj.saturating_add(other.explained_uj),
-        }
-    }
-}
-
-/// What rows are of that which was attributed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// All of it, to the microjoule.
-    All,
-    /// A part, such as runs.
-    Part,
-    /// All of it, from counters.
-    Counted(Counted),
-}
-
-impl Rows {
-    fn agree(self, rows_uj: u64, attributed_uj: u64) -> bool {
-        match self {
-            Self::All => rows_uj == attributed_uj,
-            Self::Part => true,
-            Self::Counted(it) => {
-                rows_uj.abs_diff(attributed_uj) <= it.rounding_uj && it.not_told_apart_uj <= it.explained_uj
-            }
-        }
-    }
-}
-
-/// metered = attributed + static + lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Reconciliation {
-    /// What meters showed.
-    pub metered_uj: u64,
-    /// Given to workloads.
-    pub attributed_uj: u64,
-    /// By idle power.
-    pub static_uj: u64,
-    /// Given to nobody.
-    pub lost_uj: u64,
-    /// Dynamic energy of the rows of this report.
-    pub rows_uj: u64,
-    /// Of the rows: what is known of the nodes, but not whose it was. Only where counters of an engine were added up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_told_apart_uj: Option<u64>,
-    /// Whether the parts are the whole, to the microjoule; of an engine's counters, to their rounding, and whether what is not
-    /// told apart is no more than what ended unseen.
-    pub holds: bool,
 }
 
 /// A factor that grams are by.
@@ -306,27 +236,9 @@ impl LedgerReport {
         if total.quality.is_none() {
             notes.push("no energy is recorded for that: joules and grams are unknown, not zero".to_owned());
         }
-        let rows_uj = total.dynamic.0;
-        let reconciliation = Reconciliation {
-            metered_uj: balance.metered_uj,
-            attributed_uj: balance.attributed_uj,
-            static_uj: balance.static_uj,
-            lost_uj: balance.lost_uj,
-            rows_uj,
-            not_told_apart_uj: match rows_are {
-                Rows::Counted(counted) => Some(counted.not_told_apart_uj),
-                Rows::All | Rows::Part => None,
-            },
-            holds: balance.holds() && rows_are.agree(rows_uj, balance.attributed_uj),
-        };
+        let reconciliation = Reconciliation::new(balance, total.dynamic.0, rows_are);
         if !reconciliation.holds {
-            let why = match rows_are {
-                Rows::Counted(_) => {
-                    "the rows are not what was attributed: scrapes or series are missing, or are there twice; see docs/fleet.md"
-                }
-                Rows::All | Rows::Part => "the parts are not what was metered: see \"carbon ledger verify\"",
-            };
-            notes.push(why.to_owned());
+            notes.push(rows_are.why_not().to_owned());
         }
         let equivalents = match (set, total.grams()) {
             (Some(set), Ok(grams)) => equivalents::of(grams.middle, total.energy().kilowatt_hours(), set),
@@ -414,7 +326,7 @@ impl LedgerReport {
         let scope = &self.scope;
         let mut lines = vec![format!("{} to {} ({}), from {}", scope.from, scope.to, scope.tz, scope.ledger)];
         lines.push(self.total_line());
-        lines.push(self.reconciliation_line());
+        lines.push(self.reconciliation.line());
         for factor in &self.factors {
             lines.push(format!(
                 "CO2e at {} g/kWh ({} {}, {}, {}; {}), PUE {}, factor {}{}",
@@ -455,34 +367,6 @@ impl LedgerReport {
             ),
             _ => "total unknown".to_owned(),
         }
-    }
-
-    fn reconciliation_line(&self) -> String {
-        let it = &self.reconciliation;
-        let joules = |uj: u64| format!("{:.6}", Microjoules(uj).joules());
-        #[expect(clippy::cast_precision_loss, reason = "a share that is shown")]
-        let share = |uj: u64| {
-            let percent = uj as f64 / it.attributed_uj.max(1) as f64 * 100.0;
-            format!("{} J ({} %)", joules(uj), significant(percent, 2))
-        };
-        let said = match it.rows_uj.cmp(&it.attributed_uj) {
-            // Of counters, rounding.
-            _ if it.holds && it.not_told_apart_uj.is_some() => String::new(),
-            Ordering::Less => format!(", {} are in no row", share(it.attributed_uj - it.rows_uj)),
-            Ordering::Greater => format!(", {} too much", share(it.rows_uj - it.attributed_uj)),
-            Ordering::Equal => String::new(),
-        };
-        let apart = it.not_told_apart_uj.filter(|uj| *uj > 0);
-        let apart = apart.map_or(String::new(), |uj| format!(", {} of which are not told apart", share(uj)));
-        format!(
-            "metered {} J = attributed {} + static {} + lost {}; these rows have {} of the attributed{apart}{said}: {}",
-            joules(it.metered_uj),
-            joules(it.attributed_uj),
-            joules(it.static_uj),
-            joules(it.lost_uj),
-            joules(it.rows_uj),
-            if it.holds { "reconciled" } else { "NOT RECONCILED" }
-        )
     }
 }
 

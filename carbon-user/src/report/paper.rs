@@ -191,7 +191,8 @@ mod tests {
     use crate::ledger::query::Balance;
     use crate::ledger::rows::EnergyKind;
     use crate::report::group::{Group, Hashed, Part};
-    use crate::report::ledger::{Period, Rows, Scope};
+    use crate::report::ledger::{Period, Scope};
+    use crate::report::reconciliation::Rows;
     use crate::units::{Pue, Quality};
     use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use super::series::is_of_machines;
 use super::{Node, STEP_S};
 use crate::ledger::rows::EnergyKind;
 use crate::provider::prometheus::Value;
-use crate::report::ledger::{Counted, NOT_TOLD_APART};
+use crate::report::reconciliation::{Counted, NOT_TOLD_APART};
 use crate::units::Microjoules;
 use std::collections::BTreeMap;
 
