@@ -82,7 +82,7 @@ pub struct Reconciliation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_told_apart_uj: Option<u64>,
     /// Whether the parts are the whole, to the microjoule; of an engine's counters, to their rounding, and whether what is not
-    /// told apart is no more than what ended unseen.
+    /// told apart is no more than what ended unseen and the ends of the time explain.
     pub holds: bool,
 }
 
