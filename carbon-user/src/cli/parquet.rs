@@ -98,6 +98,7 @@ mod tests {
     use crate::ledger::rows::EnergyKind;
     use crate::report::group::{Group, Hashed, Part};
     use crate::report::ledger::{Period, Scope};
+    use crate::report::reconciliation::Rows;
     use crate::units::{Microjoules, Pue, Quality};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::RowAccessor;
@@ -138,7 +139,7 @@ mod tests {
             scope,
             &[(Period { label: Some("2026-01".into()), ..Period::default() }, groups)],
             Balance::default(),
-            false,
+            Rows::Part,
             None,
             Vec::new(),
         )

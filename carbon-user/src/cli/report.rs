@@ -21,6 +21,7 @@ use crate::report::figures::printable_json;
 use crate::report::group::{Group, Hashed, Part};
 use crate::report::ledger::{LedgerReport, Period, Scope};
 use crate::report::power::Power;
+use crate::report::reconciliation::Rows;
 use crate::report::{columns, paper, runs as run_rows};
 use crate::units::CpuNanos;
 use jiff::ZonedDateTime;
@@ -38,6 +39,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, CliError> {
     args.check_per()?;
     let output = Output::open(args.output.as_deref(), Output::Stdout)?;
     let (report, power) = if let Some(url) = &args.source {
+        args.store.refuse_beside_source()?;
         (finished(args, report_source::collect(args, url, &zone(&args.tz)?)?)?, None)
     } else {
         let mut ledger = args.store.open_to_read()?;
@@ -75,8 +77,8 @@ fn finished(args: &ReportArgs, mut collected: Collected) -> Result<LedgerReport,
         EquivalentsArg::Codecarbon => Some(EquivalentSet::Codecarbon),
         EquivalentsArg::None => None,
     };
-    let Collected { groups, balance, exact, notes, scope, reserved, span: (from, to), names } = collected;
-    let mut report = LedgerReport::new(scope, &groups, balance, exact, set, notes);
+    let Collected { groups, balance, rows, notes, scope, reserved, span: (from, to), names } = collected;
+    let mut report = LedgerReport::new(scope, &groups, balance, rows, set, notes);
     for row in &mut report.rows {
         row.name = names.get(&row.key).cloned();
     }
@@ -151,8 +153,8 @@ fn formatted(
 pub(super) struct Collected {
     pub(super) groups: Groups,
     pub(super) balance: Balance,
-    /// Whether the rows are all that was attributed.
-    pub(super) exact: bool,
+    /// What the rows are of that which was attributed.
+    pub(super) rows: Rows,
     pub(super) notes: Vec<String>,
     pub(super) scope: Scope,
     /// For how long machines were in use, where that is known.
@@ -296,9 +298,9 @@ fn of_energies(
     methods.sort();
     methods.dedup();
     let scope = Scope { methods, ..Scope::default() };
-    let exact = within.is_none();
+    let rows = if within.is_none() { Rows::All } else { Rows::Part };
     let names = if args.by == ByArg::Job { names_of_jobs(workloads.values()) } else { HashMap::new() };
-    Ok(Collected { groups, balance, exact, notes, scope, reserved: None, span: (from_all, to_all), names })
+    Ok(Collected { groups, balance, rows, notes, scope, reserved: None, span: (from_all, to_all), names })
 }
 
 /// Names of jobs by their numbers.
@@ -428,7 +430,7 @@ fn of_runs(
     Ok(Collected {
         groups,
         balance,
-        exact: false,
+        rows: Rows::Part,
         notes,
         scope,
         reserved: Some(reserved),

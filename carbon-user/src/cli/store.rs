@@ -32,6 +32,22 @@ impl StoreArgs {
         }
     }
 
+    /// An engine is asked instead of a ledger. One that `CARBON_STORE` names is meant for other commands; clap would refuse it
+    /// too.
+    pub(super) fn refuse_beside_source(&self) -> Result<(), CliError> {
+        match &self.store {
+            Some(store) if std::env::var("CARBON_STORE").ok().as_ref() != Some(store) => {
+                Err(CliError::Argument {
+                    option: "--store",
+                    value: store.clone(),
+                    reason: "cannot be used with --source".into(),
+                    advice: "give one of them: a ledger, or an engine that has scraped the agents".into(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn location(&self) -> Result<Location, CliError> {
         self.choose()?.location.ok_or_else(|| CliError::Argument {
             option: "--store",

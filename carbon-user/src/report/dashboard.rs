@@ -1,7 +1,8 @@
 //! What the dashboard's pages are drawn from, beside the reports that it shares with the command line.
 
 use super::equivalents::{self, Equivalent, EquivalentSet};
-use super::ledger::{FactorRow, GroupRow, LedgerReport, Reconciliation};
+use super::ledger::{FactorRow, GroupRow, LedgerReport};
+use super::reconciliation::Reconciliation;
 use crate::ledger::query::{Balance, NamedDomain};
 use crate::ledger::rows::{EnergyKind, Workload};
 use crate::units::{Microjoules, Quality};
@@ -287,6 +288,7 @@ mod tests {
     use crate::ledger::Factor;
     use crate::report::group::{Group, Hashed, Part};
     use crate::report::ledger::{Period, Scope};
+    use crate::report::reconciliation::Rows;
     use crate::units::{GramsPerKwh, Pue};
 
     /// As the ledger has it of hours with an intensity each.
@@ -308,7 +310,7 @@ mod tests {
         }
         let scope = Scope::default();
         let groups = [(Period::default(), BTreeMap::from([("package".to_owned(), group)]))];
-        LedgerReport::new(scope, &groups, Balance::default(), false, None, Vec::new())
+        LedgerReport::new(scope, &groups, Balance::default(), Rows::Part, None, Vec::new())
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::equivalents::{self, Equivalent, EquivalentSet};
 use super::figures::{METERED, amount, of_quality, printable, significant, spread};
 use super::grid::{Cell, Grid, markdown_escaped};
 use super::group::Group;
+use super::reconciliation::{Reconciliation, Rows};
 use super::table::Style;
 use crate::ledger::Factor;
 use crate::ledger::factor::set_hash;
@@ -75,23 +76,6 @@ impl GroupRow {
         let idle = self.static_uj?.saturating_add(self.held_uj.unwrap_or(0));
         Some(Microjoules(self.dynamic_uj?.saturating_add(idle)))
     }
-}
-
-/// metered = attributed + static + lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Reconciliation {
-    /// What meters showed.
-    pub metered_uj: u64,
-    /// Given to workloads.
-    pub attributed_uj: u64,
-    /// By idle power.
-    pub static_uj: u64,
-    /// Given to nobody.
-    pub lost_uj: u64,
-    /// Dynamic energy of the rows of this report.
-    pub rows_uj: u64,
-    /// Whether the parts are the whole, to the microjoule.
-    pub holds: bool,
 }
 
 /// A factor that grams are by.
@@ -220,12 +204,12 @@ pub struct LedgerReport {
 }
 
 impl LedgerReport {
-    /// From groups by period and key. `exact` says that the rows are all that was attributed, so that they must agree.
+    /// From groups by period and key. What `rows` must be of what was attributed, they are held to.
     pub fn new(
         scope: Scope,
         groups: &[(Period, BTreeMap<String, Group>)],
         balance: Balance,
-        exact: bool,
+        rows_are: Rows,
         set: Option<EquivalentSet>,
         mut notes: Vec<String>,
     ) -> Self {
@@ -252,17 +236,9 @@ impl LedgerReport {
         if total.quality.is_none() {
             notes.push("no energy is recorded for that: joules and grams are unknown, not zero".to_owned());
         }
-        let rows_uj = total.dynamic.0;
-        let reconciliation = Reconciliation {
-            metered_uj: balance.metered_uj,
-            attributed_uj: balance.attributed_uj,
-            static_uj: balance.static_uj,
-            lost_uj: balance.lost_uj,
-            rows_uj,
-            holds: balance.holds() && (!exact || rows_uj == balance.attributed_uj),
-        };
+        let reconciliation = Reconciliation::new(balance, total.dynamic.0, rows_are);
         if !reconciliation.holds {
-            notes.push("the parts are not what was metered: see \"carbon ledger verify\"".to_owned());
+            notes.push(rows_are.why_not().to_owned());
         }
         let equivalents = match (set, total.grams()) {
             (Some(set), Ok(grams)) => equivalents::of(grams.middle, total.energy().kilowatt_hours(), set),
@@ -350,7 +326,7 @@ impl LedgerReport {
         let scope = &self.scope;
         let mut lines = vec![format!("{} to {} ({}), from {}", scope.from, scope.to, scope.tz, scope.ledger)];
         lines.push(self.total_line());
-        lines.push(self.reconciliation_line());
+        lines.push(self.reconciliation.line());
         for factor in &self.factors {
             lines.push(format!(
                 "CO2e at {} g/kWh ({} {}, {}, {}; {}), PUE {}, factor {}{}",
@@ -391,20 +367,6 @@ impl LedgerReport {
             ),
             _ => "total unknown".to_owned(),
         }
-    }
-
-    fn reconciliation_line(&self) -> String {
-        let it = &self.reconciliation;
-        let joules = |uj: u64| format!("{:.6}", Microjoules(uj).joules());
-        format!(
-            "metered {} J = attributed {} + static {} + lost {}; these rows have {} of the attributed: {}",
-            joules(it.metered_uj),
-            joules(it.attributed_uj),
-            joules(it.static_uj),
-            joules(it.lost_uj),
-            joules(it.rows_uj),
-            if it.holds { "reconciled" } else { "NOT RECONCILED" }
-        )
     }
 }
 

@@ -24,6 +24,7 @@ pub mod png;
 pub mod power;
 pub mod process_rows;
 pub mod processes;
+pub mod reconciliation;
 pub mod run;
 mod run_parts;
 pub mod runs;

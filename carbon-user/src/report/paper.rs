@@ -192,6 +192,7 @@ mod tests {
     use crate::ledger::rows::EnergyKind;
     use crate::report::group::{Group, Hashed, Part};
     use crate::report::ledger::{Period, Scope};
+    use crate::report::reconciliation::Rows;
     use crate::units::{Pue, Quality};
     use std::collections::BTreeMap;
 
@@ -222,7 +223,7 @@ mod tests {
             methods: vec![named()],
         };
         let groups = [(Period::default(), BTreeMap::from([(named(), group)]))];
-        LedgerReport::new(scope, &groups, Balance::default(), false, None, vec![named()])
+        LedgerReport::new(scope, &groups, Balance::default(), Rows::Part, None, vec![named()])
     }
 
     #[test]
