@@ -333,10 +333,10 @@ fn metrics_have_the_names_that_the_kubelet_tells() {
 }
 
 /// A hierarchy of version 1 without a controller, as systemd's own is, until it is dropped.
-struct Named(PathBuf);
+pub(crate) struct Named(pub(crate) PathBuf);
 
 impl Named {
-    fn mount(path: PathBuf) -> Self {
+    pub(crate) fn mount(path: PathBuf) -> Self {
         fs::create_dir(&path).unwrap();
         let name = format!("none,name=carbon-test-{}", std::process::id());
         let mut mount = Command::new("mount");

@@ -2,7 +2,6 @@
 //! (`api.proto` of `runtime.v1`, kubernetes/cri-api 0.34; `server/container_list.go` and `sandbox_list.go` of CRI-O 1.34).
 
 use carbon_user::metadata::{Known, Labels, Metadata, Options};
-use carbon_user::sysroot::SysRoot;
 use carbon_user::workload::identify;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
@@ -256,7 +255,7 @@ fn crio_tells_containers_and_pods_once_it_is_there() {
         labels: Labels(vec!["app".to_owned()]),
         ..Options::default()
     };
-    let metadata = Metadata::start(options, &SysRoot::default()).unwrap();
+    let metadata = Metadata::start(options).unwrap();
     let pod = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod7a9c3f1e_2b4d_4c6e_8f0a_1b2c3d4e5f60.slice";
     let path = format!("{pod}/crio-{CONTAINER}.scope");
     assert_eq!(metadata.lookup(&identify(&path)), None);

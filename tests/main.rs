@@ -29,6 +29,7 @@ mod faults;
 mod fleet;
 mod fleet_week;
 mod gpu;
+mod hybrid;
 mod late_runs;
 mod ledger;
 mod ledger_faults;

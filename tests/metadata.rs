@@ -1,7 +1,6 @@
 //! Real container engines, asked for names by the socket.
 
 use carbon_user::metadata::{Known, Metadata, Options};
-use carbon_user::sysroot::SysRoot;
 use carbon_user::workload::identify;
 use std::fs;
 use std::path::Path;
@@ -100,7 +99,7 @@ fn podman_says_names_and_what_is_gone_keeps_its_own() {
     let mut options = Options { engines: vec![("podman", socket.clone())], ..Options::default() };
     options.labels.0 = vec!["team".into()];
     // The socket is not there yet.
-    let metadata = Metadata::start(options, &SysRoot::default()).unwrap();
+    let metadata = Metadata::start(options).unwrap();
     let path = format!("/machine.slice/libpod-{id}.scope");
     assert_eq!(metadata.lookup(&identify(&path)), None);
     std::thread::sleep(Duration::from_millis(300));
@@ -181,7 +180,7 @@ fn containerd_is_asked_in_its_own_words() {
         return println!("SKIPPED: {test}: containerd or its CRI plugin does not start: {}", log());
     }
     let options = Options { cri: vec![("containerd", at("socket").into())], ..Options::default() };
-    let metadata = Metadata::start(options, &SysRoot::default()).unwrap();
+    let metadata = Metadata::start(options).unwrap();
     let path = format!("/kubepods/besteffort/pod98210229-0000-4000-8000-000000000001/{}", "1".repeat(64));
     assert_eq!(metadata.lookup(&identify(&path)), None);
     let told = (0..100).any(|_| {

@@ -84,7 +84,7 @@ fn vhost_threads_are_in_their_machines_share() {
         for (key, nanos) in grown.rows() {
             let spent_ns = nanos.iter().map(|nanos| nanos.0 as f64).sum::<f64>();
             let path = accounting.cgroup_path(key.cgroup);
-            if who(key, path).path.vm_name.as_ref() == Some(&name) {
+            if who(key, path, None).path.vm_name.as_ref() == Some(&name) {
                 ours_ns += spent_ns;
             }
             if key.class == Class::KernelThreads {

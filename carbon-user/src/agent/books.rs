@@ -6,8 +6,10 @@ use super::published::{DomainSums, DomainTotals, Published, Who, WorkloadTotals}
 use crate::attribution::{Attributed, Share};
 use crate::ledger::Factor;
 use crate::ledger::rows::Flush;
+use crate::report::top::{kind_and_name, located};
 use crate::units::{CgroupId, CpuNanos, Microjoules};
 use crate::window::{Accounts, Domain, WorkloadKey};
+use crate::workload::Identity;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -127,7 +129,7 @@ impl Books {
     }
 
     /// Adds a window that ended at `now_ns` of the monotonic clock. `who` gives the name of a key.
-    pub fn add(&mut self, window: &Attributed, now_ns: u64, who: impl Fn(WorkloadKey) -> Who) {
+    pub fn add(&mut self, window: &Attributed, now_ns: u64, mut who: impl FnMut(WorkloadKey) -> Who) {
         for energy in &window.domains {
             let place = self.place(&energy.domain);
             if let Some(totals) = self.totals.domains.get_mut(place) {
@@ -154,7 +156,7 @@ impl Books {
         self.refused = None;
         // First of all, so that none that is used now gives its series up to another, and begins anew in the same window.
         for row in &window.workloads {
-            self.name(row.key, now_ns, &who);
+            self.name(row.key, now_ns, &mut who);
             if let Some(series) = self.series_known(row.key).and_then(|id| self.series.get_mut(&id)) {
                 series.used_ns = now_ns;
             }
@@ -162,14 +164,14 @@ impl Books {
         let mut cpu: FxHashMap<WorkloadKey, CpuNanos> =
             FxHashMap::with_capacity_and_hasher(window.workloads.len(), FxBuildHasher);
         for row in &window.workloads {
-            self.name(row.key, now_ns, &who);
+            self.name(row.key, now_ns, &mut who);
             let totals = self.series_of(row.key, row.dynamic_energy, now_ns);
             totals.cpu += row.cpu;
             totals.watts = totals.watts + row.dynamic_energy.over(window.duration);
             cpu.insert(row.key, row.cpu);
         }
         for share in &window.shares {
-            let name = self.name(share.key, now_ns, &who);
+            let name = self.name(share.key, now_ns, &mut who);
             self.share(share, now_ns);
             // Once for each workload, whatever domains gave it energy: it is added up over rows.
             let cpu = if share.dynamic_energy > Microjoules::ZERO { cpu.remove(&share.key) } else { None };
@@ -235,7 +237,7 @@ impl Books {
         })
     }
 
-    fn name(&mut self, key: WorkloadKey, now_ns: u64, who: impl Fn(WorkloadKey) -> Who) -> Arc<Who> {
+    fn name(&mut self, key: WorkloadKey, now_ns: u64, who: impl FnOnce(WorkloadKey) -> Who) -> Arc<Who> {
         if self.names.len() > NAMES_MAX.max(4 * self.series_max) {
             self.names.clear();
         }
@@ -258,6 +260,12 @@ impl Books {
         let known = self.names.get_mut(&key)?;
         if !self.series.contains_key(&known.series) {
             known.series = *self.ids.get(&known.who.identity)?;
+            // Its processes may say more of it than before, as of one that was resumed by its path.
+            if let Some(series) = self.series.get_mut(&known.series)
+                && series.totals.who != known.who
+            {
+                series.totals.who = Arc::clone(&known.who);
+            }
         }
         Some(known.series)
     }
@@ -357,10 +365,10 @@ fn is_past(then_ns: u64, now_ns: u64, span: Duration) -> bool {
     Duration::from_nanos(now_ns.saturating_sub(then_ns)) >= span
 }
 
-/// Who a key stands for, by the path of its cgroup where that is known.
-pub fn who(key: WorkloadKey, path: Option<&str>) -> Who {
-    let located = path.map(crate::workload::locate);
-    let (kind, name) = crate::report::top::kind_and_name(key, path, located.as_ref());
+/// Who a key stands for, by the path of its cgroup where that is known, and what its processes say where that is more.
+pub fn who(key: WorkloadKey, path: Option<&str>, told: Option<&Identity>) -> Who {
+    let located = path.map(|path| located(path, told));
+    let (kind, name) = kind_and_name(key, path, located.as_ref());
     let identity = match (kind, path) {
         ("overflow" | "kernel", _) => format!("system/{kind}"),
         ("root", _) => "/".to_owned(),

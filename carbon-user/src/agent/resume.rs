@@ -339,7 +339,11 @@ mod tests {
             // Nothing is seen to run before it is.
             who: Arc::new(Who {
                 cgroup: None,
-                ..super::super::books::who(crate::window::WorkloadKey::cgroup(CgroupId(4)), Some(path_of))
+                ..super::super::books::who(
+                    crate::window::WorkloadKey::cgroup(CgroupId(4)),
+                    Some(path_of),
+                    None,
+                )
             }),
             domains: vec![DomainSums::default(), energies],
             cpu: CpuNanos(3),

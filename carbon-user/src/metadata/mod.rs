@@ -15,7 +15,6 @@ mod shards;
 mod slurm;
 #[cfg(test)]
 mod tests;
-mod whose;
 mod worker;
 
 pub use kubelet::Kubelet;

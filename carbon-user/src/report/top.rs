@@ -302,10 +302,7 @@ fn row(
     told: &Told,
     devices: bool,
 ) -> WorkloadRow {
-    let mut located = path.as_deref().map(locate);
-    if let (Some(located), Some(identity)) = (&mut located, &told.identity) {
-        located.identity = Identity::clone(identity);
-    }
+    let located = path.as_deref().map(|path| located(path, told.identity.as_deref()));
     let (kind, mut name) = kind_and_name(key, path.as_deref(), located.as_ref());
     let helper = located.as_ref().and_then(|located| located.identity.helper);
     if let Some(label) = told.known.as_ref().and_then(|known| known.label()).filter(|_| key.run.is_none()) {
@@ -378,6 +375,15 @@ fn sets(totals: &Totals, rows: &[WorkloadRow]) -> Vec<SetRow> {
         (Reverse(left.dynamic_uj), &left.names).cmp(&(Reverse(right.dynamic_uj), &right.names))
     });
     sets
+}
+
+/// Whose the cgroup at `path` is, where `told` is what its processes say of it.
+pub(crate) fn located<'p>(path: &'p str, told: Option<&Identity>) -> Located<'p> {
+    let by_path = locate(path);
+    match told {
+        Some(identity) => Located { identity: identity.clone(), ..by_path },
+        None => by_path,
+    }
 }
 
 pub(crate) fn kind_and_name(

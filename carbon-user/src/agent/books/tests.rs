@@ -52,7 +52,7 @@ fn books(series_max: usize) -> Books {
 }
 
 fn named(key: WorkloadKey) -> Who {
-    who(key, Some(&format!("/w{}", key.cgroup.0)))
+    who(key, Some(&format!("/w{}", key.cgroup.0)), None)
 }
 
 fn energy(totals: &WorkloadTotals) -> (u64, u64) {
@@ -193,7 +193,7 @@ fn names_that_are_known_by_the_end_are_in_the_whole_minute() {
     let mut state = State::default();
     let attributed =
         attribute(&window(1, &[5_000_000], &[(7, SECOND / 2)]), &mut state, StaticPolicy::Separate);
-    books.add(&attributed, SECOND, |key| who(key, Some(pod)));
+    books.add(&attributed, SECOND, |key| who(key, Some(pod), None));
     let names = |of: &Who| {
         assert_eq!(of.identity, pod);
         let text = |text: &str| Some(text.to_owned());
@@ -216,9 +216,35 @@ fn names_that_are_known_by_the_end_are_in_the_whole_minute() {
     // A minute in which nobody answers has the ids of the path, marked as such.
     let attributed =
         attribute(&window(2, &[5_000_000], &[(7, SECOND / 2)]), &mut state, StaticPolicy::Separate);
-    books.add(&attributed, 2 * SECOND, |key| who(key, Some(pod)));
+    books.add(&attributed, 2 * SECOND, |key| who(key, Some(pod), None));
     let flush = books.take_minute("two".into(), 60, |_| None).unwrap();
     let row = flush.rows.iter().find(|row| row.workload.identity == pod).unwrap();
     assert!(row.workload.ids && row.workload.namespace.is_none());
     assert!(of(&row.workload.container).starts_with("0123456789ab"));
+}
+
+/// What was resumed is known by its path alone, which says no more than a unit.
+#[test]
+fn a_resumed_series_goes_on_as_whose_its_processes_say() {
+    let path = "/system.slice/f-docker1.service";
+    let told = crate::workload::identify(&format!("/docker/{}", "5a".repeat(32)));
+    let key = WorkloadKey::cgroup(CgroupId(7));
+    let before = WorkloadTotals {
+        who: Arc::new(Who { cgroup: None, ..who(key, Some(path), None) }),
+        cpu: CpuNanos(5),
+        ..WorkloadTotals::default()
+    };
+    assert_eq!(before.who.kind, "unit");
+    let mut books = books(10);
+    books.resume(Vec::new(), vec![before], 0);
+    let mut state = State::default();
+    let attributed =
+        attribute(&window(1, &[5_000_000], &[(7, SECOND / 2)]), &mut state, StaticPolicy::Separate);
+    books.add(&attributed, SECOND, |key| who(key, Some(path), Some(&told)));
+    let published = books.published();
+    let [only] = published.workloads.as_slice() else { panic!("{:?}", published.workloads) };
+    assert_eq!((only.who.identity.as_str(), only.who.kind), (path, "container"));
+    assert_eq!((only.who.path.clone(), only.cpu), (told.clone(), CpuNanos(5 + SECOND / 2)));
+    let flush = books.take_minute("one".into(), 0, |_| None).unwrap();
+    assert!(flush.rows.iter().any(|row| row.workload.container == told.container_id));
 }

@@ -157,7 +157,7 @@ impl Agent {
         let written = before.past.map(|past| past.edge);
         let location = options.chosen.location.clone();
         let writer = Writer::start(location, (options.resume.clone(), alone), boot_id.clone(), written)?;
-        let naming = Naming::start(options.metadata.clone(), &options.measuring.root);
+        let naming = Naming::start(options.metadata.clone());
         let window = options.measuring.interval;
         let mut agent = Self {
             options,

@@ -4,7 +4,6 @@ use crate::agent::minute;
 use crate::agent::{Published, Who};
 use crate::metadata::{Counts, Known, Labels, Metadata, Options, Seen};
 use crate::metrics::{Names, NamesByIdentity};
-use crate::sysroot::SysRoot;
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -39,12 +38,12 @@ pub(super) struct Naming {
 
 impl Naming {
     /// Asks nobody without options. Where there can be no more threads, that is said, and names are told from paths.
-    pub(super) fn start(options: Option<Options>, root: &SysRoot) -> Self {
+    pub(super) fn start(options: Option<Options>) -> Self {
         let wanted = options.iter().flat_map(|options| &options.labels.0);
         // A few names, which the program has for as long as it runs.
         let shown = |name: &String| (name.clone(), &*Labels::shown(name).leak());
         let labels = wanted.map(shown).collect();
-        let metadata = options.and_then(|options| match Metadata::start(options, root) {
+        let metadata = options.and_then(|options| match Metadata::start(options) {
             Ok(metadata) => Some(metadata),
             Err(error) => {
                 log::warn!("names of containers are not asked for: {error}");
@@ -78,7 +77,7 @@ impl Naming {
             });
             let again = looked.known.is_none() && now_ns.saturating_sub(looked.at_ns) >= AGAIN_NS;
             if looked.look == 0 || news || again {
-                let known = known(metadata, who);
+                let known = metadata.lookup(&who.path);
                 changed |= known != looked.known;
                 *looked = Looked { known, at_ns: now_ns, who: Arc::clone(who), look };
             }
@@ -107,16 +106,10 @@ impl Naming {
 
     /// What is known of a workload by now, for the ledger. Never waits.
     pub(super) fn of(&self, who: &Who) -> Option<minute::Names> {
-        let known = known(self.metadata.as_ref()?, who)?;
+        let known = self.metadata.as_ref()?.lookup(&who.path)?;
         let Known { namespace, pod, container, job, .. } = (*known).clone();
         Some(minute::Names { namespace, pod, container, job: job.unwrap_or_default() })
     }
-}
-
-/// Of a container of a hybrid host that has a unit to itself in cgroup2, the processes say whose it is.
-fn known(metadata: &Metadata, who: &Who) -> Option<Arc<Known>> {
-    let whose = who.cgroup.and_then(|cgroup| metadata.whose(cgroup, &who.identity, &who.path));
-    metadata.lookup(whose.as_deref().unwrap_or(&who.path))
 }
 
 fn names(known: &Known, labels: &[(String, &'static str)]) -> Names {

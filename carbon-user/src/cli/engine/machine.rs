@@ -40,9 +40,7 @@ pub fn open_top(options: &TopOptions) -> Result<Machine, CliError> {
         engine.record(record)?;
     }
     engine.keep(&topology, &options.measuring)?;
-    if options.metadata {
-        engine.naming = super::Naming::start(root);
-    }
+    engine.naming = Some(super::Naming::start(root, options.metadata));
     let (ratio, limits) = (options.max_overhead_ratio, engine.limits);
     Ok(Machine {
         engine,

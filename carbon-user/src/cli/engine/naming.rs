@@ -4,35 +4,34 @@
 use crate::attribution::totals::Totals;
 use crate::metadata::{Metadata, Options};
 use crate::report::top::Told;
+use crate::resolver::Whose;
 use crate::sysroot::SysRoot;
 use crate::units::CgroupId;
 use crate::window::Class;
 use crate::workload::identify;
 use rustc_hash::FxHashMap;
 
-/// Windows in which a cgroup is looked up: the first asks whose it is, where its path does not say, and the next what that
-/// is called.
+/// Windows in which a cgroup is looked up: a question for which there was no room is asked again.
 const LOOKS: u8 = 3;
 /// Cgroups that are remembered as handed over; then all are handed over again, once.
 const SEEN_MAX: usize = 65_536;
 
-/// The thread, and what it was handed.
+/// Whose cgroups are, the thread, and what it was handed.
 #[derive(Debug)]
 pub(super) struct Naming {
-    metadata: Metadata,
+    whose: Whose,
+    /// Nothing where nobody is to be asked.
+    metadata: Option<Metadata>,
     seen: FxHashMap<CgroupId, u8>,
 }
 
 impl Naming {
-    /// Nothing where there can be no more threads, which is said: names are told from paths then.
-    pub(super) fn start(root: &SysRoot) -> Option<Self> {
-        match Metadata::start(Options::usual(), root) {
-            Ok(metadata) => Some(Self { metadata, seen: FxHashMap::default() }),
-            Err(error) => {
-                log::warn!("names of containers are not asked for: {error}");
-                None
-            }
-        }
+    /// Where there can be no more threads, that is said, and names are told from paths.
+    pub(super) fn start(root: &SysRoot, asks: bool) -> Self {
+        let metadata = asks.then(|| Metadata::start(Options::usual())).and_then(|started| {
+            started.inspect_err(|error| log::warn!("names of containers are not asked for: {error}")).ok()
+        });
+        Self { whose: Whose::new(root), metadata, seen: FxHashMap::default() }
     }
 
     /// Hands over what is new in a window. Never waits.
@@ -46,6 +45,7 @@ impl Naming {
             let looks = self.seen.entry(key.cgroup).or_default();
             if *looks < LOOKS {
                 *looks += 1;
+                self.whose.look(key.cgroup, path);
                 // It is asked for by being looked up.
                 drop(self.told(key.cgroup, path));
             }
@@ -54,15 +54,17 @@ impl Naming {
 
     /// What is known by now.
     pub(super) fn told(&self, cgroup: CgroupId, path: &str) -> Told {
-        let by_path = identify(path);
-        let identity = self.metadata.whose(cgroup, path, &by_path);
-        let known = self.metadata.lookup(identity.as_deref().unwrap_or(&by_path));
+        let identity = self.whose.told(cgroup);
+        let known = self.metadata.as_ref().and_then(|metadata| match &identity {
+            Some(identity) => metadata.lookup(identity),
+            None => metadata.lookup(&identify(path)),
+        });
         Told { identity, known }
     }
 
     /// What must be said of it.
     pub(super) fn notes(&self) -> Option<String> {
-        let dropped = self.metadata.counts().dropped;
+        let dropped = self.metadata.as_ref()?.counts().dropped;
         (dropped > 0)
             .then(|| format!("names of workloads were not asked for {dropped} times: too many at once"))
     }

@@ -13,6 +13,8 @@ use crate::cli::options::{AgentOptions, Measuring};
 use crate::clock;
 use crate::ledger::Factor;
 use crate::ledger::rows::Flush;
+use crate::resolver::Whose;
+use crate::sampler::Sampler;
 use crate::sampler::governor::Action;
 use crate::sched::{self, CpuStat, Limits, SchedError, UsageFiles, Whereabouts};
 use crate::topology::Topology;
@@ -81,6 +83,7 @@ pub(in crate::cli) struct NodeMeter {
     pub(in crate::cli) runs: RunBooks,
     /// How many groups of processes were made for them.
     pub(super) groups: u64,
+    whose: Whose,
     /// For what a restart needs to know; nothing where there are no such files.
     files: Option<UsageFiles>,
     /// This process's own cgroup, in the tree that is followed.
@@ -125,6 +128,7 @@ impl NodeMeter {
             books,
             runs: RunBooks::default(),
             groups: 0,
+            whose: Whose::new(root),
             files: UsageFiles::find(root, measuring.hierarchy).ok(),
             governing: Governing::new(options.max_overhead_ratio, measuring, topology, engine_limits),
             measuring: measuring.clone(),
@@ -153,7 +157,7 @@ impl NodeMeter {
         }
         let Some(cgroup) = self.own_cgroup else { return };
         let Some(path) = self.engine.sampler.cgroup_path(cgroup) else { return };
-        let identity = who(WorkloadKey { cgroup, class: Class::Tasks, run: None }, Some(path)).identity;
+        let identity = who(WorkloadKey { cgroup, class: Class::Tasks, run: None }, Some(path), None).identity;
         let before = self.books.of(&identity).unwrap_or_default();
         self.own = Some((identity, before));
     }
@@ -200,8 +204,8 @@ impl NodeMeter {
         for share in &mut attributed.shares {
             share.quality = share.quality.min(Quality::Sampled);
         }
-        let sampler = &self.engine.sampler;
-        self.books.add(&attributed, clock::monotonic_ns(), |key| who(key, sampler.cgroup_path(key.cgroup)));
+        let (sampler, whose) = (&self.engine.sampler, &mut self.whose);
+        self.books.add(&attributed, clock::monotonic_ns(), |key| named(key, sampler, whose));
         let recovered: Microjoules = attributed.domains.iter().map(|energy| energy.metered).sum();
         let also = self.books.also();
         also.recovered += recovered;
@@ -235,10 +239,10 @@ impl NodeMeter {
         let attributed = attribute(window, &mut self.engine.state, self.engine.policy);
         self.runs.add(&attributed);
         self.losses.add(&window.accounts, clock::monotonic_ns());
-        let sampler = &self.engine.sampler;
+        let (sampler, whose) = (&self.engine.sampler, &mut self.whose);
         // Runs are no workloads of their own there: what a cgroup's processes used is the cgroup's, whoever follows them.
         self.books.add(&attributed, clock::monotonic_ns(), |key| {
-            who(WorkloadKey { run: None, ..key }, sampler.cgroup_path(key.cgroup))
+            named(WorkloadKey { run: None, ..key }, sampler, whose)
         });
     }
 
@@ -361,6 +365,13 @@ impl NodeMeter {
     pub(in crate::cli) fn close(&mut self) -> Vec<String> {
         self.engine.close()
     }
+}
+
+/// Who a key stands for, once its cgroup has run in a window: a series has the same labels from its first window on.
+fn named(key: WorkloadKey, sampler: &Sampler, whose: &mut Whose) -> Who {
+    let path = sampler.cgroup_path(key.cgroup);
+    let of_tasks = path.filter(|_| key.class == Class::Tasks);
+    who(key, path, of_tasks.and_then(|path| whose.look(key.cgroup, path)).as_deref())
 }
 
 /// `resident` of `proc_pid_statm(5)`, in pages.
