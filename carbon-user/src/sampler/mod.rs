@@ -159,6 +159,11 @@ impl Sampler {
         self.meters.domains().iter().cloned().zip(self.meters.marks()).collect()
     }
 
+    /// What is metered or modelled.
+    pub fn domains(&self) -> &[Rc<Domain>] {
+        self.meters.domains()
+    }
+
     /// Limits of power that are set, by domain.
     pub fn power_limits(&self) -> Vec<(Rc<Domain>, Option<PowerLimits>)> {
         self.meters.domains().iter().cloned().zip(self.meters.limits()).collect()

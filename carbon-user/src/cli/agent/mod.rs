@@ -183,7 +183,8 @@ impl Agent {
         // What was recovered is written at once, and a kill from here on is recovered from here.
         agent.flush();
         agent.publish();
-        log::info!("measuring {} in windows of {:?}", agent.node.name(), agent.options.measuring.interval);
+        let (name, window) = (agent.node.name(), agent.options.measuring.interval);
+        log::info!("measuring {name} in windows of {window:?}: {}", agent.node.means());
         Ok(agent)
     }
 

@@ -167,6 +167,14 @@ impl NodeMeter {
         &self.engine.node
     }
 
+    /// By what it measures, for people.
+    pub(in crate::cli) fn means(&self) -> String {
+        let sampler = &self.engine.sampler;
+        let meter = |it: &Rc<Domain>| format!("{} by {} ({})", it.device, it.source, it.quality.as_str());
+        let meters: Vec<String> = sampler.domains().iter().map(meter).collect();
+        format!("CPU time by {}, {}", sampler.rung().as_str(), meters.join(", "))
+    }
+
     /// What was said when it was opened.
     pub(in crate::cli) fn notes(&self) -> &[String] {
         &self.engine.notes
