@@ -170,6 +170,9 @@ fn nothing_is_started_but_the_users_command_and_nothing_dials_out() {
             "cli/intensity.rs",
             "cli/live_values.rs",
             "cli/report_source.rs",
+            "cli/report_source/nodes.rs",
+            "cli/report_source/series.rs",
+            "cli/report_source/shares.rs",
             "cli/send.rs",
             "fuzz.rs"
         ]

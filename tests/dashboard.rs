@@ -241,8 +241,8 @@ fn an_agent_serves_the_pages_and_its_windows() {
     };
     assert!(whole("/", "localhost").contains("content-security-policy: default-src 'none'"));
     assert!(whole("/", "evil.example").starts_with("HTTP/1.1 421"));
-    // Who scrapes metrics may call the machine what he likes.
-    assert!(whole("/metrics", "node.example").starts_with("HTTP/1.1 200"));
+    // Without a token the metrics are as the pages are.
+    assert!(whole("/metrics", "evil.example").starts_with("HTTP/1.1 421"));
     sleep(Duration::from_millis(1_500));
     assert!(whole("/api/v1/overview?tz=UTC", "localhost").contains("\"schema\":\"carbon.overview/1\""));
     // Two windows, one after the other, for each who follows; there is room for eight.
